@@ -1,0 +1,74 @@
+"""PostgreSQL set-up: pools and migrations. Statements live in each service's store.py."""
+
+import asyncio
+from pathlib import Path
+
+import asyncpg
+import msgspec
+from yoyo import get_backend, read_migrations
+
+from loanloop_common.errors import Unavailable
+from loanloop_common.resources import resource_folder
+
+Pool = asyncpg.Pool
+Connection = asyncpg.Connection
+
+# What only the database refuses: data exceptions (22) and integrity violations (23).
+REFUSED_BY_DATABASE = (asyncpg.exceptions.DataError, asyncpg.exceptions.IntegrityConstraintViolationError)
+
+# The database is away, restarting or out of connections: a retry can help.
+UNREACHABLE = (
+    OSError,
+    asyncpg.exceptions.PostgresConnectionError,
+    asyncpg.exceptions.CannotConnectNowError,
+    asyncpg.exceptions.AdminShutdownError,
+    asyncpg.exceptions.CrashShutdownError,
+    asyncpg.exceptions.TooManyConnectionsError,
+    asyncpg.exceptions.InterfaceError,
+    TimeoutError,
+)
+
+
+async def _set_codecs(connection: Connection) -> None:
+    for name in ("json", "jsonb"):
+        await connection.set_type_codec(
+            name,
+            schema="pg_catalog",
+            encoder=lambda value: msgspec.json.encode(value).decode(),
+            decoder=msgspec.json.decode,
+        )
+
+
+async def create_pool(dsn: str, *, application_name: str, max_size: int = 8) -> Pool:
+    """A pool whose connections speak JSON as Python objects and UTC.
+
+    Raises Unavailable, naming host and cause, when the server does not answer.
+    """
+    try:
+        return await asyncpg.create_pool(
+            dsn,
+            min_size=1,
+            max_size=max_size,
+            command_timeout=60,
+            timeout=10,
+            init=_set_codecs,
+            server_settings={"application_name": f"loanloop-{application_name}", "timezone": "UTC"},
+        )
+    except (*UNREACHABLE, asyncpg.exceptions.InvalidAuthorizationSpecificationError) as cause:
+        raise Unavailable(f"PostgreSQL does not take the connection: {cause}") from cause
+
+
+def _apply_migrations(dsn: str, folder: Path) -> int:
+    backend = get_backend(dsn.replace("postgresql://", "postgresql+psycopg://", 1))
+    try:
+        with backend.lock(timeout=60):
+            to_apply = backend.to_apply(read_migrations(str(folder)))
+            backend.apply_migrations(to_apply)
+            return len(to_apply)
+    finally:
+        backend.connection.close()
+
+
+async def migrate(dsn: str) -> int:
+    """Apply what is missing of migrations/, in order, under a lock; returns how many were applied."""
+    return await asyncio.to_thread(_apply_migrations, dsn, resource_folder("migrations"))
