@@ -328,4 +328,4 @@ BEGIN
         END LOOP;
     END LOOP;
 END $$;
-SELECT loan_data.ensure_partitions();
+DO $$ BEGIN PERFORM loan_data.ensure_partitions(); END $$;
