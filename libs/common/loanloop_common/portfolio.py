@@ -1,0 +1,280 @@
+"""A portfolio: the one file that says what a loan is, what a model may see of it, and the policy.
+
+Everything else about a lender's loans (wire form, validation, encoder, triggers, gate) follows from it.
+"""
+
+import hashlib
+import json
+import math
+import tomllib
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from loanloop_common.errors import LoanloopError
+from loanloop_common.resources import resource_folder
+
+Kind = Literal["category", "number", "flag"]
+KnownAt = Literal["application", "decision", "servicing", "outcome"]
+MAX_SAFE_INTEGER = 2**53  # JSON numbers beyond it lose digits in many producers
+
+
+class PortfolioInvalid(LoanloopError):
+    """The portfolio file cannot be found or breaks its own rules."""
+
+    def __init__(self, portfolio: str, reason: str) -> None:
+        self.portfolio = portfolio
+        self.reason = reason
+        super().__init__(f"portfolio {portfolio}: {reason}")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Feature(_Part):
+    """One field of a loan, as producers send it. A field may be absent only if `required` is false."""
+
+    name: str
+    kind: Kind
+    description: str = ""
+    example: str | int | float | bool | None = None
+    known_at: KnownAt = "application"
+    use: bool = True
+    required: bool = True
+    nullable: bool = False
+    sensitive: bool = False
+    unit: str | None = None
+    integer: bool = False
+    minimum: float = -float(MAX_SAFE_INTEGER)
+    maximum: float = float(MAX_SAFE_INTEGER)
+    scale: Literal["linear", "log"] = "linear"
+    categories: tuple[str, ...] = ()
+    closed: bool = False
+    max_length: int = Field(default=200, ge=1, le=10_000)
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> Self:
+        if not self.name.isidentifier():
+            raise ValueError("a feature's name must be a plain identifier such as approved_amount")
+        if self.closed and not self.categories:
+            raise ValueError("closed = true needs a list of categories")
+        if not self.minimum <= self.maximum or not math.isfinite(self.maximum - self.minimum):
+            raise ValueError(f"minimum {self.minimum} and maximum {self.maximum} are no range")
+        if self.scale == "log" and self.minimum < 0:
+            raise ValueError('scale = "log" needs minimum >= 0')
+        return self
+
+    def rule(self) -> str:
+        """What a value must be, in words, for the producer who sent another."""
+        if self.kind == "flag":
+            words = "must be true or false"
+        elif self.kind == "number":
+            number = "a whole number" if self.integer else "a number"
+            words = f"must be {number} from {self.minimum:.15g} to {self.maximum:.15g}"
+        elif self.closed:
+            words = "must be one of " + ", ".join(self.categories)
+        else:
+            words = f"must be text of 1 to {self.max_length} characters"
+        return words + (", or null" if self.nullable else "")
+
+
+class Derived(_Part):
+    """A model input computed from features: `prefix` and `equal` give categories, `ratio` a number."""
+
+    name: str
+    op: Literal["prefix", "equal", "ratio"]
+    of: tuple[str, ...]
+    length: int | None = Field(default=None, ge=1)
+
+    @property
+    def kind(self) -> Kind:
+        return "number" if self.op == "ratio" else "category"
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> Self:
+        n_sources = 1 if self.op == "prefix" else 2
+        if len(self.of) != n_sources:
+            raise ValueError(f'op = "{self.op}" is of {n_sources} feature(s), not {len(self.of)}')
+        if (self.op == "prefix") != (self.length is not None):
+            raise ValueError('op = "prefix" needs a length, the others have none')
+        return self
+
+
+class FileMapping(_Part):
+    """How a row of a CSV or Parquet file becomes an event. Columns named as features are features."""
+
+    loan_id: str = "loan_id"
+    occurred_at: str = "occurred_at"
+    defaulted: str | None = None
+    outcome_known_at: str | None = None
+    outcome_delay_days: int | None = Field(default=None, ge=0)
+
+
+class Policy(_Part):
+    """When to train, what to require, and what counts as a breach."""
+
+    maturity_days: int = Field(ge=0)
+    metric: Literal["f1", "roc_auc"] = "f1"
+    window_days: int = Field(default=7, ge=1)
+    breach_below: float = Field(default=0.8, ge=0, le=1)
+    breach_days: int = Field(default=3, ge=1)
+    min_outcomes: int = Field(default=30, ge=1)
+    confidence: float = Field(default=0.9, gt=0.5, lt=1)
+    gate_at_least: float = Field(default=0.8, ge=0, le=1)
+    gate_min_loans: int = Field(default=500, ge=1)
+    gate_share: float = Field(default=0.1, gt=0, le=0.5)
+    first_labels: int = Field(default=5000, ge=1)
+    new_labels: int = Field(default=50_000, ge=1)
+    breach_new_labels: int = Field(default=500, ge=0)
+    breach_attempts: int = Field(default=3, ge=1)
+    cooldown_minutes: float = Field(default=60, ge=0)
+    training_window_months: int = Field(default=36, ge=1)
+
+
+class ModelConfig(_Part):
+    """Hyperparameters; each is kept in the bundle's manifest."""
+
+    d_model: int = Field(default=32, ge=4)
+    n_layers: int = Field(default=6, ge=1)
+    n_heads: int = Field(default=4, ge=1)
+    d_feedforward: int = Field(default=64, ge=4)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    embedding_std: float = Field(default=0.5, gt=0)
+    exact_values: bool = True  # a learned embedding of frequent exact numbers, added to the token
+    max_exact_values: int = Field(default=512, ge=1)
+    min_count: int = Field(default=20, ge=1)
+    pretrain_epochs: int = Field(default=1, ge=0)
+    pretrain_batch_size: int = Field(default=512, ge=2)
+    pretrain_learning_rate: float = Field(default=1e-3, gt=0)
+    temperature: float = Field(default=0.2, gt=0)
+    mask_share: float = Field(default=0.3, gt=0, lt=1)
+    epochs: int = Field(default=6, ge=1)
+    patience: int = Field(default=3, ge=1)
+    batch_size: int = Field(default=256, ge=2)
+    learning_rate: float = Field(default=3e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    class_weights: bool = False
+    mixed_precision: Literal["auto", "off", "bf16"] = "auto"
+    validation_share: float = Field(default=0.1, gt=0, lt=0.5)
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        if self.d_model % self.n_heads:
+            raise ValueError(f"d_model {self.d_model} must be a multiple of n_heads {self.n_heads}")
+        return self
+
+
+class Portfolio(_Part):
+    name: str
+    title: str = ""
+    currency: str | None = None
+    file: FileMapping = FileMapping()
+    features: dict[str, Feature]
+    derived: dict[str, Derived] = Field(default_factory=dict)
+    allow: dict[str, str] = Field(default_factory=dict)
+    policy: Policy
+    model: ModelConfig = ModelConfig()
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Self:
+        for name, reason in self.allow.items():
+            if name not in self.features:
+                raise ValueError(f"[allow] names {name}, which is no feature")
+            if not reason.strip():
+                raise ValueError(f"[allow] {name} needs a reason")
+        for derived in self.derived.values():
+            if derived.name in self.features:
+                raise ValueError(f"{derived.name} is both a feature and derived")
+            wanted = "number" if derived.op == "ratio" else "category"
+            for source in derived.of:
+                if source not in self.features or self.features[source].kind != wanted:
+                    raise ValueError(f"derived {derived.name} needs a {wanted} feature named {source}")
+        return self
+
+    @cached_property
+    def model_inputs(self) -> tuple[str, ...]:
+        """Names the model sees, in order: features known at the application or allowed, then derived.
+
+        A derived input is left out as soon as one of its sources may not be seen.
+        """
+        seen = [f.name for f in self.features.values() if self._may_see(f) and f.use]
+        derived = [d.name for d in self.derived.values() if all(self._may_see(self.features[s]) for s in d.of)]
+        return (*seen, *derived)
+
+    @cached_property
+    def warnings(self) -> tuple[tuple[str, str], ...]:
+        """(field, reason) for each allowed field, to be printed wherever a figure is."""
+        return tuple(self.allow.items())
+
+    @cached_property
+    def schema_hash(self) -> str:
+        """Changes when and only when a bundle's encoder could meet other inputs."""
+        described = [_input_facts(self.features.get(name) or self.derived[name]) for name in self.model_inputs]
+        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+    def _may_see(self, feature: Feature) -> bool:
+        return feature.known_at == "application" or feature.name in self.allow
+
+
+def _input_facts(part: Feature | Derived) -> dict[str, Any]:
+    kept = {"name", "kind", "categories", "closed", "integer", "unit", "scale", "op", "of", "length"}
+    return part.model_dump(mode="json", include=kept)
+
+
+def load_portfolio(name_or_path: str | Path) -> Portfolio:
+    """A shipped preset by name, or any portfolio file by its path. Raises PortfolioInvalid."""
+    path = _find(str(name_or_path))
+    raw = _read(path)
+    for section in ("features", "derived"):
+        if not isinstance(raw.get(section, {}), dict):
+            raise PortfolioInvalid(str(path), f"[{section}] must be a table")
+        for name, part in raw.get(section, {}).items():
+            raw[section][name] = {**part, "name": name} if isinstance(part, dict) else part
+    try:
+        return Portfolio.model_validate(raw)
+    except ValidationError as invalid:
+        raise PortfolioInvalid(str(path), _first_sentence(invalid)) from invalid
+
+
+def _read(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
+    if path in extended_by:
+        raise PortfolioInvalid(str(path), "extends itself")
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as missing:
+        raise PortfolioInvalid(str(path), "there is no such file") from missing
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as broken:
+        raise PortfolioInvalid(str(path), f"is not TOML: {broken}") from broken
+    parent = raw.pop("extends", None)
+    if parent is None:
+        return raw
+    return _merged(_read((path.parent / str(parent)).resolve(), (*extended_by, path)), raw)
+
+
+def _merged(parent: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, Any]:
+    """Key by key, except [allow]: an exception is never inherited by a file that states its own."""
+    merged = dict(parent)
+    for key, value in child.items():
+        both_tables = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if both_tables and key != "allow" else value
+    return merged
+
+
+def _find(name_or_path: str) -> Path:
+    if name_or_path.endswith(".toml"):
+        return Path(name_or_path).resolve()
+    presets = {path.stem: path for path in sorted(resource_folder("portfolios").glob("*/*.toml"))}
+    if name_or_path not in presets:
+        reason = f"no preset of that name (known: {', '.join(presets)}), and no path that ends in .toml"
+        raise PortfolioInvalid(name_or_path, reason)
+    return presets[name_or_path]
+
+
+def _first_sentence(invalid: ValidationError) -> str:
+    first = invalid.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}"
