@@ -1,0 +1,240 @@
+"""Rows of a loan file as events. Event ids follow from the content, so reading a file again repeats no event."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, NamedTuple
+from uuid import UUID, uuid5
+
+import msgspec
+
+from loanloop_common.errors import InvalidField, InvalidMessage
+from loanloop_common.events import Topic
+from loanloop_common.loan_codec import LoanCodec
+from loanloop_common.portfolio import Feature, Portfolio
+
+_NAMESPACE = UUID("6f7c0f0a-3c0c-5b8e-9a35-0d5d9f0d7c11")
+_TRUE = frozenset({"true", "t", "yes", "y", "1"})
+_FALSE = frozenset({"false", "f", "no", "n", "0"})
+_DATE_RULE = "must be a date such as 2005-05-20, or a date and time"
+
+Row = Mapping[str, Any]
+
+
+class FileEvent(NamedTuple):
+    """An event as it goes onto Kafka. `due_at` is when it happened: the application, or the outcome known."""
+
+    topic: Topic
+    key: bytes
+    value: bytes
+    due_at: datetime
+
+
+class RefusedRow(NamedTuple):
+    """A row that makes no event, and why. `number` counts the rows of the file from 1, the header left out."""
+
+    number: int
+    field: str | None
+    value: str
+    rule: str
+
+
+class FileMappingMissing(InvalidMessage):
+    """The file lacks a column that the portfolio's [file] section or its features name."""
+
+
+class RowReader:
+    """Makes events of rows, by the portfolio's [file] section. Thread-safe."""
+
+    def __init__(self, portfolio: Portfolio) -> None:
+        self._file = portfolio.file
+        self._name = portfolio.name
+        self._codec = LoanCodec(portfolio)
+        self._features = tuple(portfolio.features.values())
+        self._json = msgspec.json.Encoder(order="sorted")
+
+    def check_columns(self, columns: Sequence[str]) -> None:
+        """Raises FileMappingMissing, naming every column that is not there."""
+        wanted = [self._file.loan_id, self._file.occurred_at]
+        wanted += [feature.name for feature in self._features if feature.required]
+        missing = [name for name in wanted if name not in columns]
+        if missing:
+            raise FileMappingMissing(
+                f"the file has no column {', '.join(missing)}; the portfolio {self._name} names it in [file] or as a "
+                f"feature (the file's columns: {', '.join(columns)})"
+            )
+
+    def loan(self, row: Row, *, history: bool, now: datetime) -> FileEvent:
+        """The row's loan.received; with `history` it carries its outcome, if that is known by now.
+
+        Raises InvalidMessage, most often InvalidField.
+        """
+        occurred_at = self._occurred_at(row)
+        outcome = self._outcome(row, occurred_at, now) if history else None
+        payload = {
+            "occurred_at": occurred_at,
+            "schema_version": 1,
+            "loan_id": _text(row.get(self._file.loan_id)),
+            "features": {f.name: _feature_value(f, row[f.name]) for f in self._features if f.name in row},
+        }
+        if outcome is not None:
+            payload["outcome"] = {"defaulted": outcome[0], "known_at": outcome[1]}
+        event = self._event(Topic.LOAN_RECEIVED, payload, occurred_at)
+        self._codec.decode(event.value)
+        return event
+
+    def outcome(self, row: Row, *, now: datetime) -> FileEvent | None:
+        """The row's loan.outcome; None where there is none, or not by now. Raises InvalidMessage."""
+        outcome = self._outcome(row, self._occurred_at(row), now)
+        if outcome is None:
+            return None
+        defaulted, known_at = outcome
+        payload = {
+            "occurred_at": known_at,
+            "schema_version": 1,
+            "loan_id": _text(row.get(self._file.loan_id)),
+            "defaulted": defaulted,
+            "known_at": known_at,
+        }
+        return self._event(Topic.LOAN_OUTCOME, payload, known_at)
+
+    def occurred_at(self, row: Row) -> datetime | None:
+        """When the loan was applied for; None where the row has no such date."""
+        value = row.get(self._file.occurred_at)
+        return None if value is None else _instant(value)
+
+    def _occurred_at(self, row: Row) -> datetime:
+        column = self._file.occurred_at
+        occurred_at = self.occurred_at(row)
+        if occurred_at is None:
+            raise InvalidField(column, row.get(column), _DATE_RULE)
+        return occurred_at
+
+    def _outcome(self, row: Row, occurred_at: datetime, now: datetime) -> tuple[bool, datetime] | None:
+        if self._file.defaulted is None or row.get(self._file.defaulted) is None:
+            return None
+        defaulted = _flag(row[self._file.defaulted])
+        if not isinstance(defaulted, bool):
+            raise InvalidField(self._file.defaulted, defaulted, "must be true or false")
+        known_at = self._known_at(row, occurred_at)
+        return (defaulted, known_at) if known_at <= now else None
+
+    def _known_at(self, row: Row, occurred_at: datetime) -> datetime:
+        column = self._file.outcome_known_at
+        if column is not None and row.get(column) is not None:
+            known_at = _instant(row[column])
+            if known_at is None:
+                raise InvalidField(column, row[column], _DATE_RULE)
+            return known_at
+        if self._file.outcome_delay_days is None:
+            raise InvalidField(
+                column or "outcome_known_at", None, "a row with an outcome needs the date when it became known"
+            )
+        return occurred_at + timedelta(days=self._file.outcome_delay_days)
+
+    def _event(self, topic: Topic, payload: dict[str, Any], due_at: datetime) -> FileEvent:
+        try:
+            content = self._json.encode(payload)
+        except (UnicodeEncodeError, TypeError) as unfit:
+            raise InvalidMessage(f"the row can't be written as JSON: {unfit}") from unfit
+        event_id = uuid5(_NAMESPACE, f"{self._name}\n{topic}\n{content.decode()}")
+        value = b'{"event_id":"%b",%b' % (str(event_id).encode(), content[1:])
+        return FileEvent(topic, str(payload["loan_id"]).encode(), value, due_at)
+
+
+def loan_events(
+    rows: Iterable[Row | RefusedRow],
+    reader: RowReader,
+    *,
+    now: datetime,
+    refuse: Callable[[RefusedRow], None],
+    history: bool = False,
+    first: int = 1,
+) -> Iterator[FileEvent]:
+    """The loan.received of each row; `refuse` hears of the rows that make none. `first` numbers the first row."""
+    for number, row in enumerate(rows, start=first):
+        if isinstance(row, RefusedRow):
+            refuse(row)
+            continue
+        try:
+            yield reader.loan(row, history=history, now=now)
+        except InvalidMessage as refused:
+            refuse(refused_row(number, refused))
+
+
+def outcome_events(
+    rows: Iterable[Row | RefusedRow],
+    reader: RowReader,
+    *,
+    now: datetime,
+    refuse: Callable[[RefusedRow], None],
+    first: int = 1,
+) -> Iterator[FileEvent]:
+    """The loan.outcome of each row whose outcome is known by `now`."""
+    for number, row in enumerate(rows, start=first):
+        if isinstance(row, RefusedRow):
+            refuse(row)
+            continue
+        try:
+            event = reader.outcome(row, now=now)
+        except InvalidMessage as refused:
+            refuse(refused_row(number, refused))
+            continue
+        if event is not None:
+            yield event
+
+
+def refused_row(number: int, refused: InvalidMessage) -> RefusedRow:
+    if isinstance(refused, InvalidField):
+        return RefusedRow(number, refused.field, repr(refused.value)[:120], refused.rule)
+    return RefusedRow(number, None, "", str(refused))
+
+
+def _instant(value: Any) -> datetime | None:
+    """A date counts as 00:00 UTC, a time without a zone as UTC; None for what is neither."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value.strip())
+        except ValueError:
+            return None
+    if isinstance(value, datetime):
+        return value if value.tzinfo else value.replace(tzinfo=UTC)
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC)
+    return None
+
+
+def _feature_value(feature: Feature, value: Any) -> Any:
+    """The cell as JSON of the feature's kind; what doesn't convert goes as it is and is refused by name."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if feature.kind == "flag":
+        return _flag(value)
+    if feature.kind == "number":
+        return _number(value, integer=feature.integer)
+    return value.isoformat() if isinstance(value, date) else value
+
+
+def _flag(value: Any) -> Any:
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower()
+    if word in _TRUE:
+        return True
+    return False if word in _FALSE else value
+
+
+def _number(value: Any, *, integer: bool) -> Any:
+    if isinstance(value, str | Decimal):
+        try:
+            value = float(value) if "." in str(value) or not integer else int(value)
+        except ValueError:
+            return value
+    if isinstance(value, float) and integer and value.is_integer():
+        return int(value)
+    return value
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)

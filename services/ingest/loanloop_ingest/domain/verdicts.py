@@ -1,0 +1,54 @@
+"""What becomes of an event whose id may be taken: the first writer of an id wins."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+from uuid import UUID
+
+from loanloop_ingest.domain.messages import Incoming, Place
+
+
+class KnownEvent(NamedTuple):
+    """The event that holds an id, and where it was first read."""
+
+    payload_sha256: bytes
+    place: Place
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    fresh: list[Incoming] = field(default_factory=list)
+    duplicates: list[Incoming] = field(default_factory=list)
+    conflicts: list[Incoming] = field(default_factory=list)
+    redelivered: list[Incoming] = field(default_factory=list)
+
+
+def firsts(incoming: Iterable[Incoming]) -> dict[UUID, Incoming]:
+    """The first event of each id, in the order given."""
+    found: dict[UUID, Incoming] = {}
+    for event in incoming:
+        found.setdefault(event.event_id, event)
+    return found
+
+
+def sort_out(
+    incoming: Sequence[Incoming], claimed: Mapping[UUID, Incoming], stored: Mapping[UUID, KnownEvent]
+) -> Verdicts:
+    """Judge each event by who holds its id: `claimed` just now by this batch, or `stored` before.
+
+    A redelivery (the very place that is stored) is neither a duplicate nor a second event.
+    """
+    verdicts = Verdicts()
+    for event in incoming:
+        winner = claimed.get(event.event_id)
+        if winner is not None and winner.place == event.place:
+            verdicts.fresh.append(event)
+            continue
+        known = stored[event.event_id] if winner is None else KnownEvent(winner.payload_sha256, winner.place)
+        if known.place == event.place:
+            verdicts.redelivered.append(event)
+        elif known.payload_sha256 == event.payload_sha256:
+            verdicts.duplicates.append(event)
+        else:
+            verdicts.conflicts.append(event)
+    return verdicts

@@ -1,0 +1,170 @@
+"""All SQL of ingest. Locks are taken in one order by every replica: event keys by id, loans by id, counts by field."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from loanloop_common.events import Topic
+from loanloop_common.postgres import Connection, Pool
+
+from loanloop_ingest.domain.loan_changes import LoanChange, MissingCount, loan_changes, missing_counts
+from loanloop_ingest.domain.messages import Incoming, Place
+from loanloop_ingest.domain.verdicts import KnownEvent, Verdicts, firsts, sort_out
+
+CLAIM_KEYS = """
+    INSERT INTO loan_data.event_keys (event_id, payload_sha256)
+    SELECT event_id, payload_sha256 FROM unnest($1::uuid[], $2::bytea[]) AS arrived (event_id, payload_sha256)
+    ORDER BY event_id
+    ON CONFLICT (event_id) DO NOTHING
+    RETURNING event_id
+"""
+
+# A second statement: it sees what the winners of a race have committed meanwhile.
+SELECT_KNOWN = """
+    SELECT keys.event_id, keys.payload_sha256, raw.topic, raw.kafka_partition, raw.kafka_offset
+    FROM loan_data.event_keys AS keys
+    JOIN loan_data.raw_data AS raw USING (event_id)
+    WHERE keys.event_id = ANY ($1::uuid[])
+"""
+
+SELECT_REJECTED_PLACES = """
+    SELECT topic, kafka_partition, kafka_offset
+    FROM loan_data.rejected
+    JOIN unnest($1::text[], $2::integer[], $3::bigint[]) AS arrived (topic, kafka_partition, kafka_offset)
+        USING (topic, kafka_partition, kafka_offset)
+    WHERE service = 'ingest'
+"""
+
+CREATE_ARRIVED_LOANS = """
+    CREATE TEMPORARY TABLE IF NOT EXISTS arrived_loans (
+        loan_id text, event_id uuid, occurred_at timestamptz, features text, is_history boolean, matured_at timestamptz,
+        outcome_event_id uuid, outcome_occurred_at timestamptz, defaulted boolean, known_at timestamptz
+    ) ON COMMIT DELETE ROWS
+"""
+
+STORE_LOANS = """
+    INSERT INTO loan_data.processed_data AS stored (
+        loan_id, event_id, occurred_at, features, is_history, received_at, matured_at,
+        outcome_event_id, outcome_occurred_at, defaulted, known_at, outcome_received_at, outcome_first_received_at
+    )
+    SELECT loan_id, event_id, occurred_at, features::jsonb, is_history,
+           CASE WHEN event_id IS NOT NULL THEN now() END, matured_at,
+           outcome_event_id, outcome_occurred_at, defaulted, known_at,
+           CASE WHEN outcome_event_id IS NOT NULL THEN now() END,
+           CASE WHEN outcome_event_id IS NOT NULL THEN now() END
+    FROM arrived_loans
+    ORDER BY loan_id COLLATE "C"
+    ON CONFLICT (loan_id) DO UPDATE SET
+        event_id = coalesce(stored.event_id, excluded.event_id),
+        occurred_at = coalesce(stored.occurred_at, excluded.occurred_at),
+        features = coalesce(stored.features, excluded.features),
+        is_history = coalesce(stored.is_history, excluded.is_history),
+        received_at = coalesce(stored.received_at, excluded.received_at),
+        matured_at = coalesce(stored.matured_at, excluded.matured_at),
+        outcome_first_received_at = coalesce(stored.outcome_first_received_at, excluded.outcome_first_received_at),
+        (outcome_event_id, outcome_occurred_at, defaulted, known_at, outcome_received_at) = (
+            SELECT event_id, occurred_at, defaulted, known_at, received_at
+            FROM (VALUES
+                (stored.outcome_event_id, stored.outcome_occurred_at, stored.defaulted, stored.known_at,
+                 stored.outcome_received_at),
+                (excluded.outcome_event_id, excluded.outcome_occurred_at, excluded.defaulted, excluded.known_at,
+                 excluded.outcome_received_at)
+            ) AS correction (event_id, occurred_at, defaulted, known_at, received_at)
+            ORDER BY occurred_at DESC NULLS LAST, event_id DESC NULLS LAST
+            LIMIT 1
+        )
+    WHERE stored.event_id IS NULL OR excluded.outcome_event_id IS NOT NULL
+"""
+
+STORE_DUPLICATES = """
+    INSERT INTO loan_data.duplicates (topic, kafka_partition, kafka_offset, event_id)
+    SELECT * FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::uuid[])
+    ON CONFLICT (topic, kafka_partition, kafka_offset) DO NOTHING
+"""
+
+COUNT_MISSING = """
+    INSERT INTO loan_data.data_quality AS counted (day, field, n_loans, n_missing)
+    SELECT (now() AT TIME ZONE 'UTC')::date, field, n_loans, n_missing
+    FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS arrived (field, n_loans, n_missing)
+    ORDER BY field COLLATE "C"
+    ON CONFLICT (day, field) DO UPDATE SET
+        n_loans = counted.n_loans + excluded.n_loans,
+        n_missing = counted.n_missing + excluded.n_missing
+"""
+
+
+class LoanStore:
+    """Writes one batch inside the caller's transaction; `fields` are the portfolio's features in order."""
+
+    def __init__(self, fields: Sequence[str]) -> None:
+        self._fields = fields
+
+    async def store(self, connection: Connection, incoming: Sequence[Incoming]) -> Verdicts:
+        """Store what is new and say what became of the rest. Idempotent on place and event_id."""
+        first_by_id = firsts(incoming)
+        claimed = await _claim(connection, first_by_id)
+        known = await _fetch_known(connection, [event_id for event_id in first_by_id if event_id not in claimed])
+        verdicts = sort_out(incoming, claimed, known)
+        if verdicts.fresh:
+            await _store_raw(connection, verdicts.fresh)
+            await _store_loans(connection, loan_changes(verdicts.fresh))
+        if verdicts.duplicates:
+            await _store_duplicates(connection, verdicts.duplicates)
+        counts = missing_counts(self._fields, verdicts.fresh)
+        if counts:
+            await _count_missing(connection, counts)
+        return verdicts
+
+
+async def fetch_rejected_places(connection: Connection, places: Sequence[Place]) -> set[Place]:
+    """Which of the places ingest has refused before: a refused message stays refused when it is delivered again."""
+    topics, partitions, offsets = zip(*places, strict=True)
+    rows = await connection.fetch(SELECT_REJECTED_PLACES, topics, partitions, offsets)
+    return {Place(*row) for row in rows}
+
+
+async def _claim(connection: Connection, arrived: dict[UUID, Incoming]) -> dict[UUID, Incoming]:
+    hashes = [event.payload_sha256 for event in arrived.values()]
+    rows = await connection.fetch(CLAIM_KEYS, list(arrived), hashes)
+    return {row["event_id"]: arrived[row["event_id"]] for row in rows}
+
+
+async def _fetch_known(connection: Connection, event_ids: Sequence[UUID]) -> dict[UUID, KnownEvent]:
+    rows = await connection.fetch(SELECT_KNOWN, event_ids) if event_ids else []
+    return {event_id: KnownEvent(payload_sha256, Place(*place)) for event_id, payload_sha256, *place in rows}
+
+
+async def _store_raw(connection: Connection, fresh: Sequence[Incoming]) -> None:
+    await connection.copy_records_to_table(
+        "raw_data",
+        schema_name="loan_data",
+        columns=["event_id", "topic", "kafka_partition", "kafka_offset", "loan_id", "occurred_at", "payload"],
+        records=[(e.event_id, *e.place, e.loan_id, e.occurred_at, e.payload) for e in fresh],
+    )
+
+
+async def _store_loans(connection: Connection, changes: Sequence[LoanChange]) -> None:
+    await connection.execute(CREATE_ARRIVED_LOANS)
+    await connection.copy_records_to_table("arrived_loans", records=[_row_of(change) for change in changes])
+    await connection.execute(STORE_LOANS)
+
+
+def _row_of(change: LoanChange) -> tuple[object, ...]:
+    loan, outcome = change.loan, change.outcome
+    return (
+        change.loan_id,
+        change.loan_event_id,
+        *((loan.occurred_at, loan.features, loan.is_history, loan.matured_at) if loan else (None,) * 4),
+        change.outcome_event_id,
+        *((outcome.occurred_at, outcome.defaulted, outcome.known_at) if outcome else (None,) * 3),
+    )
+
+
+async def _store_duplicates(connection: Connection, duplicates: Sequence[Incoming]) -> None:
+    rows = sorted((*event.place, event.event_id) for event in duplicates)
+    await connection.execute(STORE_DUPLICATES, *zip(*rows, strict=True))
+
+
+async def _count_missing(connection: Connection, counts: Sequence[MissingCount]) -> None:
+    await connection.execute(COUNT_MISSING, *zip(*counts, strict=True))
