@@ -1,0 +1,62 @@
+"""When the rolling metric of the live version opens a breach, and when it has recovered.
+
+A day counts only as it closes: what a late label changes in an older row opens nothing by itself.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class BreachRule:
+    below: float
+    days: int
+
+
+@dataclass(frozen=True, slots=True)
+class WindowValue:
+    """The pooled window that ends on `day`. `value` and `upper` are None: too few outcomes, unknown."""
+
+    day: date
+    n_loans: int
+    value: float | None
+    upper: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A breach opens or recovers with the closing of this day."""
+
+    kind: Literal["breach", "recovered"]
+    at: WindowValue
+
+
+def turns_of(
+    windows: Iterable[WindowValue], closing: Sequence[date], *, is_open: bool, not_before: date, rule: BreachRule
+) -> list[Turn]:
+    """What happens as the days of `closing` close one after another.
+
+    A breach opens when the upper bound was below the threshold on `rule.days` days in a row, and recovers when the
+    value was at or above it on as many; an unknown day, and a day before `not_before`, breaks a row.
+    """
+    by_day = {window.day: window for window in windows if window.day >= not_before}
+    turns: list[Turn] = []
+    for day in closing:
+        row = _row_ending_on(by_day, day, rule.days)
+        if row is None:
+            continue
+        if not is_open and all(w.upper is not None and w.upper < rule.below for w in row):
+            is_open = True
+            turns.append(Turn("breach", row[-1]))
+        elif is_open and all(w.value is not None and w.value >= rule.below for w in row):
+            is_open = False
+            turns.append(Turn("recovered", row[-1]))
+    return turns
+
+
+def _row_ending_on(by_day: Mapping[date, WindowValue], day: date, n_days: int) -> list[WindowValue] | None:
+    row = [by_day.get(day - timedelta(days=back)) for back in reversed(range(n_days))]
+    known = [window for window in row if window is not None]
+    return known if len(known) == n_days else None
