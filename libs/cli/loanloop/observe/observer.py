@@ -1,0 +1,77 @@
+"""Gathers a Snapshot from the database and from Kafka."""
+
+from datetime import UTC, datetime
+
+from aiokafka import TopicPartition
+from loanloop_common.errors import Unavailable
+from loanloop_common.events import Topic
+from loanloop_common.portfolio import Portfolio
+from loanloop_common.postgres import UNREACHABLE, Connection, Pool
+
+from loanloop.observe import queries
+from loanloop.observe.lag import KafkaView, topic_totals
+from loanloop.observe.snapshot import Lag, Rule, Snapshot, Where
+
+
+def rule_of(portfolio: Portfolio) -> Rule:
+    policy = portfolio.policy
+    return Rule(
+        portfolio=portfolio.name,
+        metric=policy.metric,
+        threshold=policy.breach_below,
+        gate_at_least=policy.gate_at_least,
+        window_days=policy.window_days,
+        first_labels=policy.first_labels,
+        warnings=portfolio.warnings,
+    )
+
+
+class Observer:
+    """Raises Unavailable, in words for the user, while the database does not answer. Kafka may be away."""
+
+    def __init__(self, pool: Pool, kafka: KafkaView, portfolio: Portfolio, where: Where) -> None:
+        self._pool = pool
+        self._kafka = kafka
+        self._rule = rule_of(portfolio)
+        self._min_outcomes = portfolio.policy.min_outcomes
+        self._where = where
+
+    async def snapshot(self) -> Snapshot:
+        ends, lags, problem = await self._ask_kafka()
+        received = None if problem else topic_totals(ends)[Topic.LOAN_RECEIVED.value]
+        try:
+            async with (
+                self._pool.acquire(timeout=5) as connection,
+                connection.transaction(isolation="repeatable_read", readonly=True),
+            ):
+                return await self._read(connection, received, lags, problem)
+        except UNREACHABLE as cause:
+            raise Unavailable(f"PostgreSQL at {self._where.postgres} does not answer: {cause or 'timeout'}") from cause
+
+    async def _ask_kafka(self) -> tuple[dict[TopicPartition, int], tuple[Lag, ...], str | None]:
+        try:
+            ends = await self._kafka.end_offsets()
+            return ends, await self._kafka.lags(ends), None
+        except Unavailable as away:
+            return {}, (), str(away)
+
+    async def _read(
+        self, connection: Connection, received: int | None, lags: tuple[Lag, ...], problem: str | None
+    ) -> Snapshot:
+        return Snapshot(
+            taken_at=datetime.now(UTC),
+            rule=self._rule,
+            where=self._where,
+            loans=await queries.fetch_loan_counts(connection, received=received),
+            instances=await queries.fetch_instances(connection),
+            lags=lags,
+            versions=await queries.fetch_versions(connection),
+            deployments=await queries.fetch_deployments(connection),
+            training=await queries.fetch_training(connection),
+            days=await queries.fetch_days(connection),
+            breaches=await queries.fetch_breaches(connection),
+            alerts=await queries.fetch_alerts(connection),
+            rejected_by_reason=await queries.fetch_rejected_by_reason(connection),
+            kafka_problem=problem,
+            **await queries.fetch_clocks(connection, self._min_outcomes),
+        )

@@ -1,0 +1,17 @@
+"""What the runtime takes from the environment: where Java and Kafka lie, where to cache, where to download."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings
+
+
+class RuntimeSettings(BaseSettings):
+    java_home: Path | None = Field(default=None, validation_alias="JAVA_HOME")
+    kafka_home: Path | None = Field(default=None, validation_alias="KAFKA_HOME")
+    cache_home: Path = Field(default=Path.home() / ".cache", validation_alias="XDG_CACHE_HOME")
+    kafka_download_url: str = Field(
+        default="https://archive.apache.org/dist/kafka/{version}/kafka_2.13-{version}.tgz",
+        validation_alias="LOANLOOP_KAFKA_DOWNLOAD_URL",
+        description="Apache's own tarball, taken where there is no Maven; its SHA-512 is read from the same address + .sha512",
+    )

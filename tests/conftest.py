@@ -1,0 +1,65 @@
+"""Fixtures that all tests share; what they do is in tests/support."""
+
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import infrastructure as support
+from tests.support.infrastructure import Backend
+
+HERE = Path(__file__).parent
+
+
+def pytest_report_header() -> str:
+    backend = support.chosen_backend()
+    others = [name for name in support.BACKENDS if name != backend]
+    return f"backend: {backend} (not run: {', '.join(others)}; choose by LOANLOOP_TEST_BACKEND)"
+
+
+def pytest_configure() -> None:
+    if support.chosen_backend() != "embedded":
+        raise pytest.UsageError(f"LOANLOOP_TEST_BACKEND={support.chosen_backend()}: there is only `embedded`.")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        folder = item.path.relative_to(HERE).parts[0] if item.path.is_relative_to(HERE) else ""
+        if folder in ("integration", "e2e"):
+            item.add_marker(folder)
+
+
+@pytest.fixture(scope="session")
+async def infrastructure() -> AsyncIterator[Backend]:
+    async with support.running_backend() as backend:
+        await support.make_template(backend)
+        yield backend
+
+
+@pytest.fixture
+async def own_infrastructure() -> AsyncIterator[Backend]:
+    async with support.running_backend() as backend:
+        await support.make_template(backend)
+        yield backend
+
+
+@pytest.fixture
+async def database(infrastructure: Backend) -> AsyncIterator[str]:
+    async with support.fresh_database(infrastructure) as dsn:
+        yield dsn
+        await infrastructure.stop_services()
+
+
+@pytest.fixture
+async def topics(infrastructure: Backend) -> str:
+    from loanloop_common.kafka import create_topics
+
+    await support.delete_topics(infrastructure.kafka_bootstrap)
+    await create_topics(infrastructure.kafka_bootstrap)
+    return infrastructure.kafka_bootstrap
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    return f"test-{uuid.uuid4().hex[:8]}."

@@ -1,0 +1,116 @@
+"""The Kafka and PostgreSQL that integration and e2e tests run on, and the databases and topics made in them.
+
+Fixtures, from tests/conftest.py (all of them async, in the session's one event loop):
+
+- `infrastructure` (session, started at its first use): a `Backend`, below.
+- `database`: the DSN of a fresh database with all migrations applied, for this test alone.
+- `topics`: the bootstrap address after all topics were deleted and loanloop's own made anew, for tests that run
+  services, whose topics and groups have fixed names.
+- `topic_prefix`: a text to begin the names of one's own topics and groups with, for tests that need no `topics`.
+- `own_infrastructure`: a backend for this test alone (3–4 s), for tests that break it.
+
+A service on a test's own database:
+`await infrastructure.start_service("ingest", LOANLOOP_POSTGRES__DSN=database, LOANLOOP_PORTFOLIO="sba")`,
+its log: `infrastructure.log_of("ingest")`, its end: `await infrastructure.kill_service("ingest", signal.SIGKILL)`.
+Services still running are stopped at the test's end.
+
+LOANLOOP_TEST_BACKEND=embedded (the default) or containers.
+"""
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from signal import Signals
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import asyncpg
+from aiokafka.admin import AIOKafkaAdminClient
+from loanloop_common.postgres import migrate
+
+from loanloop.runtime.children import Child
+from loanloop.runtime.infrastructure import EmbeddedInfrastructure
+from loanloop.runtime.ports import ANY_FREE
+
+TEMPLATE = "loanloop_template"
+BACKENDS = ("embedded", "containers")
+
+
+class Backend(Protocol):
+    """What a test may ask of its infrastructure, whatever runs it."""
+
+    @property
+    def kafka_bootstrap(self) -> str: ...
+    @property
+    def postgres_dsn(self) -> str: ...
+    @property
+    def rest_url(self) -> str: ...
+
+    def postgres_dsn_of(self, database: str) -> str: ...
+    def log_of(self, instance: str) -> Path: ...
+
+    async def kill_kafka(self) -> None: ...
+    async def start_kafka(self) -> None: ...
+    async def kill_postgres(self) -> None: ...
+    async def start_postgres(self) -> None: ...
+    async def start_service(self, name: str, *, instance: str | None = None, **env: str) -> Child: ...
+    async def kill_service(self, instance: str, number: Signals = Signals.SIGKILL) -> int: ...
+    async def stop_services(self) -> None: ...
+
+
+def chosen_backend() -> str:
+    return os.environ.get("LOANLOOP_TEST_BACKEND", "embedded")  # noqa: TID251 - the tests' own switch
+
+
+@asynccontextmanager
+async def running_backend() -> AsyncIterator[Backend]:
+    """A backend of its own, on free ports and an empty folder that is removed at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="loanloop-test-"))
+    try:
+        async with EmbeddedInfrastructure(folder, ports=ANY_FREE) as infrastructure:
+            yield infrastructure
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def make_template(backend: Backend) -> None:
+    await _execute(backend, f"CREATE DATABASE {TEMPLATE}")
+    await migrate(backend.postgres_dsn_of(TEMPLATE))
+
+
+@asynccontextmanager
+async def fresh_database(backend: Backend) -> AsyncIterator[str]:
+    """The DSN of a copy of the migrated template; dropped at the end, whoever is still connected."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    await _execute(backend, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    try:
+        yield backend.postgres_dsn_of(name)
+    finally:
+        await _execute(backend, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+async def _execute(backend: Backend, statement: str) -> None:
+    connection = await asyncpg.connect(backend.postgres_dsn_of("postgres"))
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def delete_topics(bootstrap: str) -> None:
+    """With a topic its groups' offsets go as well."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        if names := [name for name in await admin.list_topics() if not name.startswith("__")]:
+            await admin.delete_topics(names)
+    finally:
+        await admin.close()
+
+
+def database_name(dsn: str) -> str:
+    return urlsplit(dsn).path.lstrip("/")
