@@ -2,7 +2,8 @@
 
 LoanloopError
 ├── InvalidMessage      a message that can never succeed: dead letter (Kafka) or 422 (REST)
-│   └── InvalidField    … because one field breaks one rule
+│   ├── InvalidField    … because one field breaks one rule
+│   └── MessageTooLarge … because the broker takes no message of that size
 ├── EventConflict       the event_id is taken by another payload: dead letter or 409
 ├── BundleCorrupt       a model bundle whose content does not match its manifest
 └── Unavailable         something this process needs does not answer: retry later, 503
@@ -32,6 +33,17 @@ class InvalidField(InvalidMessage):
         if len(shown) > 120:
             shown = shown[:117] + "..."
         super().__init__(f"{field} = {shown}: {rule}")
+
+
+class MessageTooLarge(InvalidMessage):
+    """The broker takes no message of this size. `limit` is None where the broker's own, lower limit refused it."""
+
+    def __init__(self, topic: str, size: int, limit: int | None) -> None:
+        self.topic = topic
+        self.size = size
+        self.limit = limit
+        shown = "the broker's limit" if limit is None else f"the limit of {limit:,} bytes"
+        super().__init__(f"a message of {size:,} bytes for {topic} is over {shown}")
 
 
 class EventConflict(LoanloopError):

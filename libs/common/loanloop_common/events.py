@@ -125,9 +125,7 @@ class ModelDeployed(Event):
 
 
 class AlertRaised(Event):
-    kind: Literal[
-        "retraining_given_up", "training_failed", "drift", "data_quality", "reconciliation", "model_refused"
-    ]
+    kind: Literal["retraining_given_up", "training_failed", "drift", "data_quality", "reconciliation", "model_refused"]
     service: str
     severity: Literal["info", "warning", "critical"]
     message: str

@@ -1,0 +1,102 @@
+"""The heartbeat row by which a running service is seen, with what it has applied."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import asyncpg
+import structlog
+
+from loanloop_common.postgres import UNREACHABLE, Pool
+
+log = structlog.get_logger()
+
+
+class Heartbeat:
+    """Writes this instance's row every `every_s`; stop() removes it, a kill leaves one that grows old."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        service: str,
+        instance_id: str,
+        url: str | None = None,
+        every_s: float = 2.0,
+        report: Callable[[], Mapping[str, Any]] = dict,
+    ) -> None:
+        self._pool = pool
+        self._service = service
+        self._instance_id = instance_id
+        self._url = url
+        self._every_s = every_s
+        self._report = report
+        self._version: str | None = None
+        self._deployment_seq: int | None = None
+        self._detail: dict[str, Any] = {}
+        self._changed = asyncio.Event()
+        self._running: asyncio.Task[None] | None = None
+
+    def update(
+        self,
+        *,
+        version: str | None = None,
+        deployment_seq: int | None = None,
+        url: str | None = None,
+        detail: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Change what is given, and write soon."""
+        self._version = version or self._version
+        self._deployment_seq = deployment_seq or self._deployment_seq
+        self._url = url or self._url
+        self._detail |= detail or {}
+        self._changed.set()
+
+    async def start(self) -> None:
+        self._running = asyncio.create_task(self._run(), name=f"heartbeat-{self._service}")
+
+    async def stop(self) -> None:
+        if self._running:
+            self._running.cancel()
+            await asyncio.wait({self._running})
+        try:
+            await self._pool.execute(
+                "DELETE FROM loan_data.service_instances WHERE instance_id = $1", self._instance_id, timeout=2
+            )
+        except (*UNREACHABLE, asyncpg.PostgresError) as error:
+            log.warning("heartbeat_row_left", error=repr(error))
+
+    async def _run(self) -> None:
+        while True:
+            self._changed.clear()
+            try:
+                await self._beat()
+            except (*UNREACHABLE, asyncpg.PostgresError) as error:
+                log.warning("heartbeat_not_written", error=repr(error))
+            try:
+                await asyncio.wait_for(self._changed.wait(), timeout=self._every_s)
+            except TimeoutError:
+                continue
+
+    async def _beat(self) -> None:
+        await self._pool.execute(
+            """
+            INSERT INTO loan_data.service_instances
+                (instance_id, service, host, pid, url, version, deployment_seq, detail)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+            ON CONFLICT (instance_id) DO UPDATE SET
+                url = excluded.url, version = excluded.version, deployment_seq = excluded.deployment_seq,
+                detail = excluded.detail, pid = excluded.pid, seen_at = now()
+            """,
+            self._instance_id,
+            self._service,
+            socket.gethostname(),
+            os.getpid(),
+            self._url,
+            self._version,
+            self._deployment_seq,
+            {**self._detail, **self._report()},
+            timeout=5,
+        )

@@ -1,0 +1,139 @@
+"""The connection to Kafka: FastStream's broker with every default that could lose data stated."""
+
+import asyncio
+import contextlib
+import logging
+import ssl
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from faststream.kafka import KafkaBroker
+from faststream.middlewares import AckPolicy
+from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
+
+from loanloop_common.errors import Unavailable
+from loanloop_common.settings import KafkaSettings
+
+log = structlog.get_logger()
+
+MAX_BATCH_BYTES = 256 * 1024
+_SASL = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
+
+
+class ObservedConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka is untyped
+    """Says when fetching fails: FastStream logs such an error and asks the same, perhaps dead, consumer again."""
+
+    def __init__(self, *topics: str, **options: Any) -> None:
+        super().__init__(*topics, **options)
+        self.fetching_failed = asyncio.Event()
+
+    async def getmany(self, *partitions: Any, timeout_ms: int = 0, max_records: int | None = None) -> Any:
+        try:
+            return await super().getmany(*partitions, timeout_ms=timeout_ms, max_records=max_records)
+        except KafkaError:
+            self.fetching_failed.set()
+            raise
+
+
+class Broker(KafkaBroker):
+    """`await broker.connect()` connects; the consumers start themselves, so `start()` is not called."""
+
+    def __init__(self, settings: KafkaSettings, *, service: str, **options: Any) -> None:
+        super().__init__(settings.bootstrap_servers.split(","), **options)
+        self.settings = settings
+        self.service = service
+        self._renewing = asyncio.Lock()
+
+    async def _connect(self) -> Callable[..., AIOKafkaConsumer]:
+        """Raises Unavailable when no server answers."""
+        try:
+            builder = await super()._connect()
+        except (KafkaError, OSError) as cause:
+            await stop_broker(self, within_s=5)
+            raise Unavailable(f"Kafka at {self.settings.bootstrap_servers} does not answer: {cause}") from cause
+        observed: Callable[..., AIOKafkaConsumer] = partial(ObservedConsumer, **builder.keywords)  # type: ignore[attr-defined]  # FastStream builds a partial
+        self.config.broker_config.builder = observed
+        return observed
+
+    @property
+    def producer(self) -> AIOKafkaProducer:
+        # The framework offers no way to its producer, and its own batches spread no keys over partitions.
+        return self.config.broker_config.producer._producer.producer  # type: ignore[attr-defined]
+
+    async def renew_producer(self, failed: AIOKafkaProducer) -> None:
+        """A fresh producer in place of one that can't go on.
+
+        An idempotent aiokafka producer numbers a batch before it is sent, so one that the broker refuses leaves a
+        gap, and each later batch of that partition fails with OutOfOrderSequenceNumber (aiokafka 0.14).
+        """
+        async with self._renewing:
+            if failed is not self.producer:
+                return
+            config = self.config.broker_config
+            await config.producer.connect(
+                AIOKafkaProducer(**self._connection_kwargs), serializer=config.fd_config._serializer
+            )
+            log.warning("kafka_producer_renewed")
+        await bounded(failed.stop(), within_s=2, what="producer")
+
+
+def make_broker(settings: KafkaSettings, *, service: str) -> Broker:
+    """Producer: every in-sync replica acknowledges, no duplicates from its own retries. Consumers: explicit commits."""
+    return Broker(
+        settings,
+        service=service,
+        client_id=f"loanloop-{service}",
+        acks="all",
+        enable_idempotence=True,
+        compression_type="lz4",
+        max_batch_size=min(MAX_BATCH_BYTES, settings.max_message_bytes),
+        max_request_size=settings.max_message_bytes,
+        allow_auto_create_topics=False,
+        ack_policy=AckPolicy.MANUAL,
+        graceful_timeout=settings.finish_batch_within_s,
+        apply_types=False,
+        security=make_security(settings),
+        logger=logging.getLogger("faststream"),
+        log_level=logging.DEBUG,
+    )
+
+
+async def stop_broker(broker: Broker, *, within_s: float = 10) -> None:
+    """Stop it, bounded: an idempotent producer never gives up, so without a server its flush would not end."""
+    await bounded(broker.stop(), within_s=within_s, what="broker")
+
+
+def make_security(settings: KafkaSettings) -> BaseSecurity:
+    uses_tls = settings.security_protocol.endswith("SSL")
+    context = _tls_context(settings) if uses_tls else None
+    if settings.sasl_mechanism is None or not settings.security_protocol.startswith("SASL"):
+        return BaseSecurity(ssl_context=context, use_ssl=uses_tls)
+    password = settings.sasl_password.get_secret_value() if settings.sasl_password else ""
+    return _SASL[settings.sasl_mechanism](
+        username=settings.sasl_username or "", password=password, ssl_context=context, use_ssl=uses_tls
+    )
+
+
+def _tls_context(settings: KafkaSettings) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=settings.ssl_cafile)
+    context.check_hostname = settings.ssl_check_hostname
+    if settings.ssl_certfile:
+        context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile)
+    return context
+
+
+async def bounded(stopping: Any, *, within_s: float, what: str) -> None:
+    task = asyncio.ensure_future(stopping)
+    done, _ = await asyncio.wait({task}, timeout=within_s)
+    if not done:
+        task.cancel()
+        log.warning("kafka_stop_timed_out", what=what, after_s=within_s)
+        return
+    # aiokafka can answer a stop with CancelledError when the server is gone.
+    with contextlib.suppress(asyncio.CancelledError):
+        if error := task.exception():
+            log.warning("kafka_stop_failed", what=what, error=repr(error))

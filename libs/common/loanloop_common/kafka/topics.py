@@ -1,0 +1,61 @@
+"""The topics and how each is kept."""
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from faststream.kafka.security import parse_security
+
+from loanloop_common.errors import LoanloopError, Unavailable
+from loanloop_common.events import Topic
+from loanloop_common.kafka.broker import make_security
+from loanloop_common.settings import KafkaSettings
+
+CONSUMED = (Topic.LOAN_RECEIVED, Topic.LOAN_OUTCOME, Topic.MODEL_TRAINED, Topic.MODEL_EVALUATED, Topic.MODEL_DEPLOYED)
+_MANY = {Topic.LOAN_RECEIVED, Topic.LOAN_OUTCOME, Topic.LOAN_SCORED}
+
+
+def _described(partitions: int, replication: int) -> list[NewTopic]:
+    # Under the client's own timestamps, retention would delete replayed history at once.
+    kept = {"message.timestamp.type": "LogAppendTime"}
+    topics = [
+        NewTopic(
+            topic.value,
+            partitions if topic in _MANY else 1,
+            replication,
+            topic_configs=kept | {"cleanup.policy": "compact"} if topic is Topic.MODEL_DEPLOYED else kept,
+        )
+        for topic in Topic
+    ]
+    return topics + [NewTopic(topic.dead_letters, 1, replication, topic_configs=kept) for topic in CONSUMED]
+
+
+async def create_topics(
+    settings: KafkaSettings | str, *, partitions: int | None = None, replication: int | None = None
+) -> list[str]:
+    """Create the topics that are missing and return their names; idempotent, changes none that exists.
+
+    Raises Unavailable when Kafka does not answer.
+    """
+    if isinstance(settings, str):
+        settings = KafkaSettings(bootstrap_servers=settings)
+    described = _described(partitions or settings.partitions, replication or settings.replication)
+    admin = AIOKafkaAdminClient(
+        bootstrap_servers=settings.bootstrap_servers.split(","), **parse_security(make_security(settings))
+    )
+    try:
+        await admin.start()
+        response = await admin.create_topics(described)
+    except (KafkaError, OSError) as cause:
+        raise Unavailable(f"Kafka at {settings.bootstrap_servers} does not answer: {cause}") from cause
+    finally:
+        await admin.close()
+    return _created(response.topic_errors)
+
+
+def _created(answers: list[tuple[str, int, str | None]]) -> list[str]:
+    created = []
+    for topic, code, message in answers:
+        if code == 0:
+            created.append(topic)
+        elif code != TopicAlreadyExistsError.errno:
+            raise LoanloopError(f"Kafka does not create topic {topic}: {message or for_code(code).__name__}")
+    return created

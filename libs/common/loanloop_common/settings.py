@@ -1,0 +1,81 @@
+"""Settings that every service shares. Each service's config.py adds its own; only its app.py reads them."""
+
+import socket
+from pathlib import Path
+from typing import Literal, Self, TypeVar
+from uuid import uuid4
+
+from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from loanloop_common.errors import LoanloopError
+
+
+class SettingsInvalid(LoanloopError):
+    """A setting is missing or wrong; the message names its environment variable."""
+
+
+class KafkaSettings(BaseModel):
+    bootstrap_servers: str = Field(default="127.0.0.1:9092", description="host:port, several separated by commas")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    ssl_cafile: Path | None = None
+    ssl_certfile: Path | None = None
+    ssl_keyfile: Path | None = None
+    ssl_check_hostname: bool = True
+    partitions: int = Field(default=4, ge=1, description="Of the loan topics, when they are created")
+    replication: int = Field(default=1, ge=-1, description="-1: the broker's default")
+    max_message_bytes: int = Field(
+        default=1_048_588, ge=100_000, description="The broker's message.max.bytes; a larger message is refused here"
+    )
+    session_timeout_ms: int = Field(default=10_000, ge=1000)
+    max_poll_interval_ms: int = Field(default=300_000, ge=1000)
+    publish_within_s: float = Field(default=60, gt=0, description="Give up waiting for acknowledgements")
+    finish_batch_within_s: float = Field(default=15, gt=0, description="At shutdown, for the batch in hand")
+
+    @model_validator(mode="after")
+    def _sasl_is_complete(self) -> Self:
+        if not self.security_protocol.startswith("SASL"):
+            return self
+        missing = [name for name in ("sasl_mechanism", "sasl_username", "sasl_password") if getattr(self, name) is None]
+        if missing:
+            raise ValueError(f"{self.security_protocol} also needs {', '.join(missing)}")
+        return self
+
+
+class PostgresSettings(BaseModel):
+    dsn: str = Field(default="postgresql://loanloop@127.0.0.1:5432/loanloop", repr=False)
+    read_only_dsn: str | None = Field(default=None, repr=False, description="A replica for reports and training reads")
+    pool_size: int = Field(default=8, ge=1)
+
+
+def _instance_id() -> str:
+    return f"{socket.gethostname()}-{uuid4().hex[:8]}"
+
+
+class ServiceSettings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="LOANLOOP_", env_nested_delimiter="__", extra="ignore", frozen=True)
+
+    portfolio: str = Field(default="sba", description="A shipped preset's name, or a portfolio file")
+    kafka: KafkaSettings = KafkaSettings()
+    postgres: PostgresSettings = PostgresSettings()
+    log_format: Literal["console", "json"] = "console"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    instance_id: str = Field(default_factory=_instance_id)
+    stop_within_s: float = Field(default=30, gt=0, description="For a graceful shutdown, all parts together")
+
+
+Settings = TypeVar("Settings", bound=ServiceSettings)
+
+
+def load_settings(kind: type[Settings]) -> Settings:
+    """The settings from the environment. Raises SettingsInvalid, one sentence that names the variable."""
+    try:
+        return kind()
+    except ValidationError as invalid:
+        first = invalid.errors()[0]
+        variable = "LOANLOOP_" + "__".join(str(part).upper() for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise SettingsInvalid(f"{variable} is not usable: {message}.") from invalid

@@ -1,0 +1,121 @@
+"""Logs and metrics. Every metric of the product is in the lists below; a misspelt name fails in mypy."""
+
+import logging
+import sys
+import time
+from typing import Any, Literal, TextIO
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+CounterName = Literal[
+    "loanloop_common_records_consumed_total",
+    "loanloop_common_batches_failed_total",
+    "loanloop_common_commits_failed_total",
+    "loanloop_common_consumer_restarts_total",
+    "loanloop_common_messages_published_total",
+    "loanloop_common_messages_refused_total",
+    "loanloop_common_outbox_published_total",
+]
+GaugeName = Literal["loanloop_common_outbox_waiting_count"]
+HistogramName = Literal["loanloop_common_batch_seconds"]
+
+_ABOUT_COUNTERS: dict[CounterName, tuple[str, tuple[str, ...]]] = {
+    "loanloop_common_records_consumed_total": ("Records whose batch was handled", ("service", "consumer")),
+    "loanloop_common_batches_failed_total": ("Attempts at a batch that raised", ("service", "consumer")),
+    "loanloop_common_commits_failed_total": ("Batches handled, not committed: redelivered", ("service", "consumer")),
+    "loanloop_common_consumer_restarts_total": ("Consumers that left and came back", ("service", "consumer")),
+    "loanloop_common_messages_published_total": ("Messages acknowledged by Kafka", ("service", "topic")),
+    "loanloop_common_messages_refused_total": ("Messages that can never succeed", ("service", "reason")),
+    "loanloop_common_outbox_published_total": ("Outbox rows published", ("service",)),
+}
+_ABOUT_GAUGES: dict[GaugeName, tuple[str, tuple[str, ...]]] = {
+    "loanloop_common_outbox_waiting_count": ("Outbox rows found at the last look", ("service",)),
+}
+_ABOUT_HISTOGRAMS: dict[HistogramName, tuple[str, tuple[str, ...], tuple[float, ...]]] = {
+    "loanloop_common_batch_seconds": (
+        "From a batch's arrival to its commit",
+        ("service", "consumer"),
+        (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60),
+    ),
+}
+
+REGISTRY = CollectorRegistry()
+_COUNTERS = {name: Counter(name, *about, registry=REGISTRY) for name, about in _ABOUT_COUNTERS.items()}
+_GAUGES = {name: Gauge(name, *about, registry=REGISTRY) for name, about in _ABOUT_GAUGES.items()}
+_HISTOGRAMS = {
+    name: Histogram(name, meaning, labels, buckets=buckets, registry=REGISTRY)
+    for name, (meaning, labels, buckets) in _ABOUT_HISTOGRAMS.items()
+}
+
+
+def count(name: CounterName, amount: float = 1, **labels: str) -> None:
+    metric = _COUNTERS[name]
+    (metric.labels(**labels) if labels else metric).inc(amount)
+
+
+def set_gauge(name: GaugeName, value: float, **labels: str) -> None:
+    metric = _GAUGES[name]
+    (metric.labels(**labels) if labels else metric).set(value)
+
+
+def observe(name: HistogramName, value: float, **labels: str) -> None:
+    metric = _HISTOGRAMS[name]
+    (metric.labels(**labels) if labels else metric).observe(value)
+
+
+def metrics_page() -> bytes:
+    """All metrics of this process in the Prometheus text format."""
+    return generate_latest(REGISTRY)
+
+
+class _AwayBroker(logging.Filter):
+    """Lets each line of aiokafka through once in 30 s; while a broker is away it would fill the log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith("aiokafka"):
+            return True
+        now, line = time.monotonic(), str(record.msg)
+        if now - self._last.get(line, -30.0) < 30:
+            return False
+        self._last[line] = now
+        return True
+
+
+def set_up_logging(
+    service: str, *, log_format: Literal["console", "json"], level: str = "INFO", stream: TextIO = sys.stderr
+) -> None:
+    """Route structlog and the standard library's loggers to one stream in one format."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    structlog.contextvars.bind_contextvars(service=service)
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_rendering(log_format, stream))
+    )
+    handler.addFilter(_AwayBroker())
+    logging.basicConfig(handlers=[handler], level=level, force=True)
+    for library in ("aiokafka", "faststream", "uvicorn.access", "asyncio"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+
+
+def _rendering(log_format: str, stream: TextIO) -> list[Any]:
+    # Plain tracebacks: structlog's own would print every local variable, a loan's fields among them.
+    strip = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    if log_format == "json":
+        return [strip, structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+    plain = structlog.dev.plain_traceback
+    return [strip, structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain)]
