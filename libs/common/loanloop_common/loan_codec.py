@@ -1,0 +1,209 @@
+"""The wire form of `loan.received`: decoding validates, by structs that the portfolio file defines.
+
+The hot path decodes bytes straight into a struct; only a refused message is looked at a second time, to name the
+field, its value and the rule.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal, cast
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta, Struct
+
+from loanloop_common.errors import InvalidField, InvalidMessage
+from loanloop_common.portfolio import Feature, Portfolio
+
+FUTURE_TOLERANCE = timedelta(minutes=5)
+Timestamp = Annotated[datetime, Meta(tz=True)]
+_TIMESTAMP_RULE = "must be a date and time with its zone, of the years 1900 to 9998, such as 2005-05-20T00:00:00Z"
+_FIRST_YEAR, _LAST_YEAR = 1900, 9998  # within both datetime and timestamptz, whatever the zone
+_NUL_RULE = "must not contain a NUL character"
+_PATH = re.compile(r" - at `\$\.?([^`]*)`$")
+_ABSENT = re.compile(r"missing required field `([^`]*)`")
+_ENVELOPE_RULES = {
+    "event_id": "must be a UUID",
+    "occurred_at": _TIMESTAMP_RULE,
+    "schema_version": "must be 1",
+    "loan_id": "must be text of 1 to 64 characters",
+    "features": "must be an object with the loan's features",
+    "outcome": "must be an object with defaulted and known_at, or be left out",
+    "outcome.defaulted": "must be true or false",
+    "outcome.known_at": _TIMESTAMP_RULE,
+}
+
+
+class LoanOutcomePart(Struct, frozen=True, gc=False):
+    defaulted: bool
+    known_at: Timestamp
+
+
+class Loan(Struct, frozen=True, kw_only=True):
+    """One `loan.received`. `features` is a struct with one attribute for each feature, None where missing."""
+
+    event_id: UUID
+    occurred_at: Timestamp
+    schema_version: Literal[1]
+    loan_id: Annotated[str, Meta(min_length=1, max_length=64)]
+    features: Any
+    outcome: LoanOutcomePart | None = None
+
+
+class LoanCodec:
+    """Decodes and validates loans of one portfolio. Thread-safe."""
+
+    def __init__(self, portfolio: Portfolio) -> None:
+        self._portfolio = portfolio
+        fields = [_struct_field(feature) for feature in portfolio.features.values()]
+        self.features_type = msgspec.defstruct("Features", fields, frozen=True, kw_only=True, gc=False)
+        loan_type = msgspec.defstruct(
+            "PortfolioLoan", [("features", self.features_type)], bases=(Loan,), frozen=True, kw_only=True
+        )
+        self._loans = msgspec.json.Decoder(cast("type[Loan]", loan_type))
+        self._features = msgspec.json.Decoder(self.features_type)
+        self._canonical = msgspec.json.Encoder(order="sorted")
+        self._rules = _ENVELOPE_RULES | {f"features.{f.name}": f.rule() for f in portfolio.features.values()}
+
+    def decode(self, data: bytes) -> Loan:
+        """Raises InvalidField where one field breaks its rule, InvalidMessage where there is no JSON object."""
+        try:
+            loan = self._loans.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as refused:
+            raise self._refusal(data, refused) from refused
+        # JSON can hold a NUL only escaped, and the backslash may itself be escaped: look closer only if it may be one.
+        if b"\\u0000" in data:
+            _refuse_nul(_parsed(data), "")
+        _refuse_year("occurred_at", loan.occurred_at)
+        if loan.outcome is not None:
+            _refuse_year("outcome.known_at", loan.outcome.known_at)
+        return loan
+
+    def convert(self, payload: Mapping[str, Any]) -> Loan:
+        """As `decode`, for a payload that is parsed already."""
+        return self.decode(msgspec.json.encode(payload))
+
+    def decode_features(self, data: bytes | str) -> Any:
+        """Features alone, as `encode_features` gave them or a database stored them."""
+        return self._features.decode(data)
+
+    def encode_features(self, loan: Loan) -> bytes:
+        """JSON of the validated features, each one present, null where missing."""
+        return self._canonical.encode(loan.features)
+
+    def encode(self, loan: Loan) -> bytes:
+        """The wire form; `decode` of it gives an equal loan."""
+        return self._canonical.encode(loan)
+
+    def payload_hash(self, loan: Loan) -> bytes:
+        """SHA-256 over what the loan says: independent of key order, unknown fields, channel and time zone."""
+        outcome = loan.outcome and (loan.outcome.defaulted, loan.outcome.known_at.astimezone(UTC))
+        said = (loan.loan_id, loan.occurred_at.astimezone(UTC), loan.features, outcome)
+        return hashlib.sha256(self._canonical.encode(said)).digest()
+
+    def example(self) -> dict[str, Any]:
+        """A valid event, from the examples in the portfolio file."""
+        return {
+            "event_id": "00000000-0000-4000-8000-000000000001",
+            "occurred_at": "2005-05-20T00:00:00Z",
+            "schema_version": 1,
+            "loan_id": "1000014003",
+            "features": {feature.name: feature.example for feature in self._portfolio.features.values()},
+        }
+
+    def json_schema(self) -> dict[str, Any]:
+        """JSON Schema (2020-12) of the object `features`."""
+        features = self._portfolio.features.values()
+        return {
+            "type": "object",
+            "title": self._portfolio.title or self._portfolio.name,
+            "properties": {feature.name: _property(feature) for feature in features},
+            "required": [feature.name for feature in features if feature.required],
+        }
+
+    def _refusal(self, data: bytes, refused: Exception) -> InvalidMessage:
+        payload = _parsed(data)
+        absent = _ABSENT.findall(str(refused))
+        path = ".".join(name for name in (*_PATH.findall(str(refused)), *absent) if name)
+        if path not in self._rules:
+            return InvalidMessage("the message must be a JSON object")
+        rule = ("is missing; it " if absent else "") + self._rules[path]
+        return InvalidField(path, _value_at(payload, path), rule)
+
+
+def check_dates(loan: Loan, now: datetime) -> None:
+    """Raises InvalidField where a date lies more than five minutes after `now`."""
+    rule = "must not lie in the future"
+    if loan.occurred_at > now + FUTURE_TOLERANCE:
+        raise InvalidField("occurred_at", loan.occurred_at.isoformat(), rule)
+    if loan.outcome is not None and loan.outcome.known_at > now + FUTURE_TOLERANCE:
+        raise InvalidField("outcome.known_at", loan.outcome.known_at.isoformat(), rule)
+
+
+def _struct_field(feature: Feature) -> tuple[str, Any] | tuple[str, Any, None]:
+    wire_type = _wire_type(feature)
+    if feature.nullable:
+        wire_type = wire_type | None
+    return (feature.name, wire_type) if feature.required else (feature.name, wire_type, None)
+
+
+def _wire_type(feature: Feature) -> Any:
+    if feature.kind == "flag":
+        return bool
+    if feature.kind == "number":
+        if feature.integer:
+            return Annotated[int, Meta(ge=int(feature.minimum), le=int(feature.maximum))]
+        return Annotated[float, Meta(ge=feature.minimum, le=feature.maximum)]
+    if feature.closed:
+        return Literal[feature.categories]
+    return Annotated[str, Meta(min_length=1, max_length=feature.max_length)]
+
+
+def _property(feature: Feature) -> dict[str, Any]:
+    facts: dict[str, Any] = {"description": feature.description + (f" ({feature.unit})" if feature.unit else "")}
+    if feature.example is not None:
+        facts["examples"] = [feature.example]
+    json_type = {"flag": "boolean", "number": "integer" if feature.integer else "number", "category": "string"}
+    facts["type"] = [json_type[feature.kind], "null"] if feature.nullable else json_type[feature.kind]
+    if feature.kind == "number":
+        bound = int if feature.integer else float
+        facts |= {"minimum": bound(feature.minimum), "maximum": bound(feature.maximum)}
+    elif feature.closed:
+        facts["enum"] = [*feature.categories, *([None] if feature.nullable else [])]
+    elif feature.kind == "category":
+        facts |= {"minLength": 1, "maxLength": feature.max_length}
+    return facts
+
+
+def _parsed(data: bytes) -> Any:
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as broken:
+        raise InvalidMessage(f"the message is not JSON: {broken}") from broken
+    except RecursionError as nested:
+        raise InvalidMessage("the message is nested too deeply") from nested
+
+
+def _value_at(payload: Any, path: str) -> Any:
+    for name in path.split("."):
+        payload = payload.get(name) if isinstance(payload, Mapping) else None
+    return payload
+
+
+def _refuse_nul(value: Any, path: str) -> None:
+    if isinstance(value, str) and "\0" in value:
+        raise InvalidField(path or "message", value, _NUL_RULE)
+    if isinstance(value, Mapping):
+        for name, part in value.items():
+            _refuse_nul(name, path)
+            _refuse_nul(part, f"{path}.{name}" if path else name)
+    elif isinstance(value, list):
+        for part in value:
+            _refuse_nul(part, path)
+
+
+def _refuse_year(field: str, moment: datetime) -> None:
+    if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+        raise InvalidField(field, moment.isoformat(), _TIMESTAMP_RULE)
