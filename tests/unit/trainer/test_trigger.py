@@ -91,6 +91,13 @@ def test_rejected_first_training_never_waits_longer_than_a_champion_would() -> N
     assert decision(with_model(1200, live_version=None), policy) == Train("labels")
 
 
+def test_training_by_hand_on_too_few_loans_does_not_put_off_the_first_one() -> None:
+    by_hand = {"live_version": None, "last_run": last_run(labels_total=600, succeeded=False)}
+
+    assert isinstance(decision(with_model(999, **by_hand)), Wait)
+    assert decision(with_model(1000, **by_hand)) == Train("labels")
+
+
 def test_run_that_failed_is_tried_again_on_the_smaller_count() -> None:
     failed = last_run(labels_total=6000, succeeded=False)
 

@@ -103,11 +103,11 @@ def _for_breach(situation: Situation, breach: OpenBreach | None, policy: Policy)
 
 
 def _by_labels(situation: Situation, policy: Policy) -> Train | Wait:
-    last = situation.last_run
-    if last is None:
-        have, wanted, purpose = situation.labels, policy.first_labels, "labelled loans for the first training"
+    labels, last = situation.labels, situation.last_run
+    if last is None or (situation.live_version is None and last.labels_total < policy.first_labels):
+        have, wanted, purpose = labels, policy.first_labels, "labelled loans for the first training"
     else:
-        have, wanted, purpose = situation.labels - last.labels_total, _step(situation, last, policy), "new labels"
+        have, wanted, purpose = labels - last.labels_total, _step(situation, last, policy), "new labels"
     return Train("labels") if have >= wanted else Wait(f"{have:,} of {wanted:,} {purpose}")
 
 

@@ -4,8 +4,22 @@ import math
 
 from loanloop_common.portfolio import Policy
 
+MIN_OF_EACH_CLASS = 50
+
 
 def gate_size(n_eligible: int, policy: Policy) -> int:
     """The newest loans to leave out: the policy's share, but enough for a verdict if half of the window allows it."""
     share = math.ceil(n_eligible * policy.gate_share)
     return max(share, min(policy.gate_min_loans, n_eligible // 2))
+
+
+def shortage(n_rows: int, n_defaulted: int) -> str | None:
+    """Why these loans are too few to learn from, as a sentence for the operator; None if they are enough."""
+    n_repaid = n_rows - n_defaulted
+    if min(n_defaulted, n_repaid) >= MIN_OF_EACH_CLASS:
+        return None
+    return (
+        f"{n_rows:,} loans with {n_defaulted:,} defaulted and {n_repaid:,} repaid are left to learn from, without the "
+        f"newest ones, which the gate needs; there must be {MIN_OF_EACH_CLASS} of each: send more outcomes, or loans "
+        "whose occurred_at differ."
+    )

@@ -1,0 +1,1 @@
+"""All SQL of the trainer, one module for each kind of fact."""

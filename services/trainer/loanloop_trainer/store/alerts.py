@@ -1,0 +1,77 @@
+"""Alerts of the trainer: a row and its event, once for each fact."""
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from loanloop_common.events import AlertRaised, Topic
+from loanloop_common.outbox import enqueue
+from loanloop_common.postgres import Connection
+
+SERVICE = "trainer"
+
+
+async def raise_alert(
+    connection: Connection,
+    kind: Literal["training_failed", "retraining_given_up"],
+    fact: object,
+    message: str,
+    details: dict[str, Any],
+) -> bool:
+    """In the caller's transaction; False when the alert for this fact has been raised before."""
+    alert_id = await connection.fetchval(
+        """
+        INSERT INTO loan_data.alerts (service, kind, dedup_key, severity, message, details)
+        VALUES ($1, $2, $3, 'critical', $4, $5)
+        ON CONFLICT (dedup_key) DO NOTHING
+        RETURNING alert_id
+        """,
+        SERVICE,
+        kind,
+        f"{kind}:{fact}",
+        message,
+        details,
+    )
+    if alert_id is None:
+        return False
+    alert = AlertRaised(
+        event_id=alert_id,
+        occurred_at=datetime.now(UTC),
+        kind=kind,
+        service=SERVICE,
+        severity="critical",
+        message=message,
+        details=details,
+    )
+    await enqueue(connection, service=SERVICE, topic=Topic.ALERT_RAISED, key=kind, event=alert)
+    return True
+
+
+async def give_up(connection: Connection, breach_id: int) -> bool:
+    """One alert for the breach, with both models' figures from the last verdict."""
+    row = await connection.fetchrow(
+        """
+        SELECT r.version AS challenger, b.version AS champion, b.value AS breach_value, b.upper AS breach_upper,
+            b.opened_on, c.value AS challenger_value, c.metrics AS challenger_metrics, c.n_loans, c.reason,
+            o.value AS champion_value, o.metrics AS champion_metrics,
+            (SELECT count(*) FROM loan_data.training_runs WHERE breach_id = $1 AND state = 'succeeded') AS attempts
+        FROM loan_data.breaches b
+        JOIN loan_data.training_runs r ON r.breach_id = b.breach_id AND r.state = 'succeeded'
+        JOIN loan_data.model_performance c
+            ON c.kind = 'gate' AND c.role = 'challenger' AND c.version = r.version
+        LEFT JOIN loan_data.model_performance o
+            ON o.kind = 'gate' AND o.role = 'champion' AND o.version = c.opponent AND o.opponent = c.version
+        WHERE b.breach_id = $1
+        ORDER BY r.finished_at DESC, c.evaluated_at DESC
+        LIMIT 1
+        """,
+        breach_id,
+    )
+    facts = dict(row)
+    opened_on = facts.pop("opened_on")
+    message = (
+        f"Retraining given up after {facts['attempts']} attempts at the breach of {facts['champion']} "
+        f"(since {opened_on}): {facts['challenger']} was rejected, {facts['reason']}. {facts['champion']} stays live; "
+        f"`loanloop promote {facts['challenger']}` overrules."
+    )
+    details = {"breach_id": breach_id, "opened_on": opened_on.isoformat(), **facts}
+    return await raise_alert(connection, "retraining_given_up", breach_id, message, details)

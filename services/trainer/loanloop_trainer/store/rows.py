@@ -1,0 +1,46 @@
+"""The frozen rows of a run, read as a stream."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+from loanloop_common.postgres import Connection, Pool
+
+ROWS_AT_ONCE = 5000
+
+
+async def stream_rows(pool: Pool, run_id: UUID) -> AsyncIterator[list[Any]]:
+    """Batches of (occurred_at, defaulted, features as JSON text), in order of occurrence."""
+    async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        cursor = await connection.cursor(
+            """
+            SELECT p.occurred_at, r.defaulted, p.features::text AS features
+            FROM loan_data.training_rows r
+            JOIN loan_data.processed_data p USING (loan_id)
+            WHERE r.run_id = $1
+            ORDER BY p.occurred_at, p.loan_id
+            """,
+            run_id,
+        )
+        while batch := await cursor.fetch(ROWS_AT_ONCE):
+            yield batch
+
+
+async def has_rows(pool: Pool, run_id: UUID, n_rows: int, *, within_s: float) -> bool:
+    """Whether a replica has caught up with the run's frozen rows, or does so in time."""
+    for attempts_left in reversed(range(max(int(within_s), 1))):
+        async with pool.acquire() as connection:
+            if await _count_rows(connection, run_id) == n_rows:
+                return True
+        if attempts_left:
+            await asyncio.sleep(1)
+    return False
+
+
+async def _count_rows(connection: Connection, run_id: UUID) -> int:
+    n: int = await connection.fetchval(
+        "SELECT count(*) FROM loan_data.training_rows JOIN loan_data.processed_data USING (loan_id) WHERE run_id = $1",
+        run_id,
+    )
+    return n
