@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
 import msgspec
-
 from loanloop_common.errors import InvalidField, InvalidMessage
 from loanloop_common.events import Topic
 from loanloop_common.loan_codec import LoanCodec
@@ -38,6 +37,9 @@ class RefusedRow(NamedTuple):
     field: str | None
     value: str
     rule: str
+
+
+Refuse = Callable[[RefusedRow], None]
 
 
 class FileMappingMissing(InvalidMessage):
@@ -148,36 +150,30 @@ def loan_events(
     reader: RowReader,
     *,
     now: datetime,
-    refuse: Callable[[RefusedRow], None],
+    refuse: Refuse,
     history: bool = False,
     first: int = 1,
 ) -> Iterator[FileEvent]:
     """The loan.received of each row; `refuse` hears of the rows that make none. `first` numbers the first row."""
-    for number, row in enumerate(rows, start=first):
-        if isinstance(row, RefusedRow):
-            refuse(row)
-            continue
-        try:
-            yield reader.loan(row, history=history, now=now)
-        except InvalidMessage as refused:
-            refuse(refused_row(number, refused))
+    return _events_of(rows, lambda row: reader.loan(row, history=history, now=now), refuse, first)
 
 
 def outcome_events(
-    rows: Iterable[Row | RefusedRow],
-    reader: RowReader,
-    *,
-    now: datetime,
-    refuse: Callable[[RefusedRow], None],
-    first: int = 1,
+    rows: Iterable[Row | RefusedRow], reader: RowReader, *, now: datetime, refuse: Refuse, first: int = 1
 ) -> Iterator[FileEvent]:
     """The loan.outcome of each row whose outcome is known by `now`."""
+    return _events_of(rows, lambda row: reader.outcome(row, now=now), refuse, first)
+
+
+def _events_of(
+    rows: Iterable[Row | RefusedRow], make: Callable[[Row], FileEvent | None], refuse: Refuse, first: int
+) -> Iterator[FileEvent]:
     for number, row in enumerate(rows, start=first):
         if isinstance(row, RefusedRow):
             refuse(row)
             continue
         try:
-            event = reader.outcome(row, now=now)
+            event = make(row)
         except InvalidMessage as refused:
             refuse(refused_row(number, refused))
             continue

@@ -4,10 +4,9 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from msgspec.structs import astuple
-
 from loanloop_common.errors import InvalidField
 from loanloop_common.loan_codec import LoanCodec
+from msgspec.structs import astuple
 
 from loanloop_ingest.domain.outcome_codec import LoanOutcomeMessage, OutcomeCodec
 

@@ -7,9 +7,8 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
-from msgspec import Meta, Struct
-
 from loanloop_common.errors import InvalidField, InvalidMessage
+from msgspec import Meta, Struct
 
 _FIRST_YEAR = 1900
 _LAST_YEAR = 9998  # one year of room for the zone and the maturity

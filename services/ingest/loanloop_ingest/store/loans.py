@@ -1,11 +1,12 @@
-"""All SQL of ingest. Locks are taken in one order by every replica: event keys by id, loans by id, counts by field."""
+"""Stores batches of loans and outcomes. Locks are taken in one order by every replica: event keys by id, loans by id, counts by field."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID
 
-from loanloop_common.events import Topic
+from aiokafka import ConsumerRecord
+from loanloop_common.dead_letters import Refusal, record_refusals, refusal_of
+from loanloop_common.errors import EventConflict
 from loanloop_common.postgres import Connection, Pool
 
 from loanloop_ingest.domain.loan_changes import LoanChange, MissingCount, loan_changes, missing_counts
@@ -28,8 +29,8 @@ SELECT_KNOWN = """
     WHERE keys.event_id = ANY ($1::uuid[])
 """
 
-SELECT_REJECTED_PLACES = """
-    SELECT topic, kafka_partition, kafka_offset
+SELECT_REFUSED_BEFORE = """
+    SELECT topic, kafka_partition, kafka_offset, reason, message, field, rule
     FROM loan_data.rejected
     JOIN unnest($1::text[], $2::integer[], $3::bigint[]) AS arrived (topic, kafka_partition, kafka_offset)
         USING (topic, kafka_partition, kafka_offset)
@@ -94,37 +95,79 @@ COUNT_MISSING = """
 """
 
 
-class LoanStore:
-    """Writes one batch inside the caller's transaction; `fields` are the portfolio's features in order."""
+@dataclass(frozen=True)
+class Arrived:
+    """A message and what it turned out to be: an event, or the refusal of it."""
 
-    def __init__(self, fields: Sequence[str]) -> None:
+    record: ConsumerRecord
+    read: Incoming | Refusal
+
+
+class LoanStore:
+    """Where the messages of both loan topics end. `fields` are the portfolio's features, in order."""
+
+    def __init__(self, pool: Pool, fields: Sequence[str]) -> None:
+        self._pool = pool
         self._fields = fields
 
-    async def store(self, connection: Connection, incoming: Sequence[Incoming]) -> Verdicts:
-        """Store what is new and say what became of the rest. Idempotent on place and event_id."""
-        first_by_id = firsts(incoming)
-        claimed = await _claim(connection, first_by_id)
-        known = await _fetch_known(connection, [event_id for event_id in first_by_id if event_id not in claimed])
-        verdicts = sort_out(incoming, claimed, known)
-        if verdicts.fresh:
-            await _store_raw(connection, verdicts.fresh)
-            await _store_loans(connection, loan_changes(verdicts.fresh))
-        if verdicts.duplicates:
-            await _store_duplicates(connection, verdicts.duplicates)
-        counts = missing_counts(self._fields, verdicts.fresh)
-        if counts:
-            await _count_missing(connection, counts)
-        return verdicts
+    async def ensure_partitions(self) -> None:
+        await self._pool.execute("SELECT loan_data.ensure_partitions()")
+
+    async def store(self, arrived: Sequence[Arrived]) -> list[Refusal]:
+        """Store what is new and count what is not, in one transaction; returns every refusal, to be published.
+
+        Idempotent on place and event_id: a message delivered again changes nothing and meets the same fate. Raises
+        one of REFUSED_BY_DATABASE, and stores nothing, when the database refuses any part.
+        """
+        records = {_place_of(each.record): each.record for each in arrived}
+        events = [each.read for each in arrived if isinstance(each.read, Incoming)]
+        async with self._pool.acquire() as connection, connection.transaction():
+            refused_before = await _fetch_refused_before(connection, events)
+            acceptable = [event for event in events if event.place not in refused_before]
+            verdicts = await _store_events(connection, acceptable)
+            refusals = [each.read for each in arrived if isinstance(each.read, Refusal)]
+            refusals += [Refusal(records[place], *why) for place, why in refused_before.items()]
+            refusals += [_conflict(records[event.place], event) for event in verdicts.conflicts]
+            if refusals:
+                await record_refusals(connection, service="ingest", refusals=refusals)
+            if counts := missing_counts(self._fields, verdicts.fresh):
+                await _count_missing(connection, counts)
+        return refusals
 
 
-async def fetch_rejected_places(connection: Connection, places: Sequence[Place]) -> set[Place]:
-    """Which of the places ingest has refused before: a refused message stays refused when it is delivered again."""
-    topics, partitions, offsets = zip(*places, strict=True)
-    rows = await connection.fetch(SELECT_REJECTED_PLACES, topics, partitions, offsets)
-    return {Place(*row) for row in rows}
+def _place_of(record: ConsumerRecord) -> Place:
+    return Place(record.topic, record.partition, record.offset)
+
+
+def _conflict(record: ConsumerRecord, event: Incoming) -> Refusal:
+    return refusal_of(record, EventConflict(str(event.event_id)))
+
+
+async def _fetch_refused_before(connection: Connection, events: Sequence[Incoming]) -> dict[Place, list[str | None]]:
+    """Reason, message, field and rule of places refused before: a date in the future then may be past by now."""
+    if not events:
+        return {}
+    places = zip(*(event.place for event in events), strict=True)
+    rows = await connection.fetch(SELECT_REFUSED_BEFORE, *places)
+    return {Place(topic, partition, offset): why for topic, partition, offset, *why in rows}
+
+
+async def _store_events(connection: Connection, events: Sequence[Incoming]) -> Verdicts:
+    first_by_id = firsts(events)
+    claimed = await _claim(connection, first_by_id)
+    known = await _fetch_known(connection, [event_id for event_id in first_by_id if event_id not in claimed])
+    verdicts = sort_out(events, claimed, known)
+    if verdicts.fresh:
+        await _store_raw(connection, verdicts.fresh)
+        await _store_loans(connection, loan_changes(verdicts.fresh))
+    if verdicts.duplicates:
+        await _store_duplicates(connection, verdicts.duplicates)
+    return verdicts
 
 
 async def _claim(connection: Connection, arrived: dict[UUID, Incoming]) -> dict[UUID, Incoming]:
+    if not arrived:
+        return {}
     hashes = [event.payload_sha256 for event in arrived.values()]
     rows = await connection.fetch(CLAIM_KEYS, list(arrived), hashes)
     return {row["event_id"]: arrived[row["event_id"]] for row in rows}

@@ -1,0 +1,113 @@
+"""Reads a folder of loan files onto Kafka, so that collected loans take the same path as any others."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import structlog
+from loanloop_common.errors import InvalidMessage
+
+from loanloop_ingest.domain.file_events import FileEvent, RefusedRow, Row, RowReader, loan_events
+from loanloop_ingest.loan_files import SUFFIXES, Chunk, LoanFile, UnreadableFile, file_sha256, open_loan_file
+from loanloop_ingest.store.collected_files import CollectedFileStore, RefusedFileRow
+
+log = structlog.get_logger()
+
+Publish = Callable[[Sequence[FileEvent]], Awaitable[None]]
+Clock = Callable[[], datetime]
+
+
+@dataclass
+class _Slice:
+    """What one chunk of a file became."""
+
+    events: list[FileEvent] = field(default_factory=list)
+    refused: list[RefusedFileRow] = field(default_factory=list)
+
+
+class Collector:
+    """Each file's content is read once, in chunks; after a crash it goes on behind the last acknowledged chunk.
+
+    A row with an outcome becomes a loan of history. A chunk read twice repeats the same event ids.
+    """
+
+    def __init__(self, *, folder: Path, reader: RowReader, store: CollectedFileStore, publish: Publish, clock: Clock):
+        self._folder = folder
+        self._reader = reader
+        self._store = store
+        self._publish = publish
+        self._clock = clock
+
+    async def run(self, every_s: float) -> None:
+        """Collect now and then every `every_s` seconds, until cancelled."""
+        while True:
+            await self.collect()
+            await asyncio.sleep(every_s)
+
+    async def collect(self) -> None:
+        """Read what is new in the folder. A file that can't be read is said and doesn't hold up the others."""
+        for path in await asyncio.to_thread(self._files):
+            try:
+                await self._collect_file(path)
+            except (UnreadableFile, InvalidMessage) as unusable:
+                log.error("file_not_collected", file=str(path), reason=str(unusable))
+
+    def _files(self) -> list[Path]:
+        if not self._folder.is_dir():
+            log.warning("collect_folder_missing", folder=str(self._folder))
+            return []
+        return sorted(path for path in self._folder.iterdir() if path.suffix in SUFFIXES and path.is_file())
+
+    async def _collect_file(self, path: Path) -> None:
+        file = await asyncio.to_thread(open_loan_file, path)
+        self._reader.check_columns(file.columns)
+        sha256 = await asyncio.to_thread(file_sha256, path)
+        progress = await self._store.claim(sha256, str(path), file.n_rows)
+        if progress.finished:
+            return
+        log.info("file_collecting", file=str(path), rows=file.n_rows, rows_done=progress.rows_done)
+        n_produced, n_refused = await self._read_from(file, sha256, progress.rows_done)
+        await self._store.finish(sha256)
+        log.info("file_collected", file=str(path), produced=n_produced, refused=n_refused)
+
+    async def _read_from(self, file: LoanFile, sha256: bytes, rows_done: int) -> tuple[int, int]:
+        source = f"file:{file.path.name}@{sha256.hex()[:12]}"
+        chunks = file.chunks()
+        n_produced = n_refused = 0
+        while chunk := await asyncio.to_thread(next, chunks, None):
+            last = chunk.first + len(chunk.rows) - 1
+            if last <= rows_done:
+                continue
+            part = await asyncio.to_thread(self._events, chunk, source, self._clock())
+            await self._publish(part.events)
+            await self._store.advance(sha256, last, len(part.events), part.refused)
+            n_produced, n_refused = n_produced + len(part.events), n_refused + len(part.refused)
+        return n_produced, n_refused
+
+    def _events(self, chunk: Chunk, source: str, now: datetime) -> _Slice:
+        part = _Slice()
+
+        def refuse(row: RefusedRow) -> None:
+            log.warning("row_refused", file=source, row=row.number, field=row.field, value=row.value, rule=row.rule)
+            part.refused.append(_refused_row(row, chunk.rows[row.number - chunk.first], source))
+
+        part.events.extend(
+            loan_events(chunk.rows, self._reader, now=now, history=True, refuse=refuse, first=chunk.first)
+        )
+        return part
+
+
+def _refused_row(refused: RefusedRow, row: Row | RefusedRow, source: str) -> RefusedFileRow:
+    named = f"{refused.field} = {refused.value}: {refused.rule}" if refused.field else refused.rule
+    content = b"" if isinstance(row, RefusedRow) else json.dumps(row, default=str).encode()
+    return RefusedFileRow(
+        source=source,
+        number=refused.number,
+        field=refused.field,
+        rule=refused.rule,
+        message=f"{source.removeprefix('file:')}, row {refused.number}: {named}",
+        content=content,
+    )

@@ -1,0 +1,20 @@
+"""The settings of ingest; only app.py reads them."""
+
+from pathlib import Path
+
+from loanloop_common.settings import ServiceSettings
+from pydantic import BaseModel, Field
+
+
+class IngestOptions(BaseModel):
+    batch_records: int = Field(default=2000, ge=1, description="Most messages stored in one transaction")
+    collect_folder: Path | None = Field(
+        default=None, description="Loan files in it (.csv, .parquet) are read once each"
+    )
+    collect_every_s: float = Field(default=86_400, gt=0, description="Daily by default")
+    reconcile_every_s: float = Field(default=60, gt=0)
+    partitions_every_s: float = Field(default=86_400, gt=0)
+
+
+class IngestSettings(ServiceSettings):
+    ingest: IngestOptions = IngestOptions()

@@ -1,0 +1,74 @@
+"""What ingest does with a batch of messages: read, store, publish what was refused."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+from aiokafka import ConsumerRecord
+from loanloop_common.dead_letters import Refusal, refusal_of
+from loanloop_common.errors import InvalidMessage
+from loanloop_common.events import Topic
+from loanloop_common.postgres import REFUSED_BY_DATABASE
+
+from loanloop_ingest.domain.messages import Incoming, MessageReader, Place
+from loanloop_ingest.store.loans import Arrived
+
+log = structlog.get_logger()
+
+
+class ArrivalStore(Protocol):
+    async def store(self, arrived: Sequence[Arrived]) -> list[Refusal]: ...
+
+
+class BatchHandler:
+    """Returns when everything in a batch is stored, or refused and published; then its offsets may be committed."""
+
+    def __init__(
+        self,
+        *,
+        reader: MessageReader,
+        store: ArrivalStore,
+        publish_refusals: Callable[[Sequence[Refusal]], Awaitable[None]],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._reader = reader
+        self._store = store
+        self._publish_refusals = publish_refusals
+        self._clock = clock
+
+    async def store_batch(self, records: Sequence[ConsumerRecord]) -> None:
+        arrived = await asyncio.to_thread(self._read, records)
+        refusals = await self._store_by_halves(arrived)
+        for refusal in refusals:
+            log.warning("message_refused", reason=refusal.reason, message=refusal.message, **_place_of(refusal.record))
+        await self._publish_refusals(refusals)
+
+    def _read(self, records: Sequence[ConsumerRecord]) -> list[Arrived]:
+        now = self._clock()
+        return [Arrived(record, self._read_one(record, now)) for record in records]
+
+    def _read_one(self, record: ConsumerRecord, now: datetime) -> Incoming | Refusal:
+        place = Place(record.topic, record.partition, record.offset)
+        read = self._reader.read_loan if record.topic == Topic.LOAN_RECEIVED else self._reader.read_outcome
+        try:
+            return read(place, record.value or b"", now=now)
+        except InvalidMessage as refused:
+            return refusal_of(record, refused)
+
+    async def _store_by_halves(self, arrived: Sequence[Arrived]) -> list[Refusal]:
+        """What only the database refuses is found by halving, so that it takes nothing else with it."""
+        try:
+            return await self._store.store(arrived)
+        except REFUSED_BY_DATABASE as refused:
+            if len(arrived) == 1:
+                record = arrived[0].record
+                return await self._store.store([Arrived(record, refusal_of(record, refused))])
+        middle = len(arrived) // 2
+        first = await self._store_by_halves(arrived[:middle])
+        return first + await self._store_by_halves(arrived[middle:])
+
+
+def _place_of(record: ConsumerRecord) -> dict[str, object]:
+    return {"topic": record.topic, "partition": record.partition, "offset": record.offset}

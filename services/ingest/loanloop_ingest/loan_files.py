@@ -1,0 +1,119 @@
+"""Reads loan files, CSV and Parquet, in chunks of rows. A broken line is a refused row, not the end of the file."""
+
+import csv
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from loanloop_common.errors import LoanloopError
+
+from loanloop_ingest.domain.file_events import RefusedRow, Row
+
+SUFFIXES = (".csv", ".parquet")
+_READ_BYTES = 1 << 20
+
+
+class UnreadableFile(LoanloopError):
+    """The file can't be opened as CSV or Parquet."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path = path
+        super().__init__(f"{path}: {reason}")
+
+
+class Chunk(NamedTuple):
+    """Some rows of a file, in order; `first` is the number of the first line, counted from 1."""
+
+    first: int
+    rows: list[Row | RefusedRow]
+
+
+@dataclass(frozen=True)
+class LoanFile:
+    """An opened loan file. `n_rows` is exact for Parquet; for CSV a line break in quotes counts as a row."""
+
+    path: Path
+    columns: tuple[str, ...]
+    n_rows: int
+
+    def chunks(self, size: int = 2000) -> Iterator[Chunk]:
+        read = _parquet_rows if self.path.suffix == ".parquet" else _csv_rows
+        first, rows = 1, []
+        for row in read(self.path):
+            rows.append(row)
+            if len(rows) == size:
+                yield Chunk(first, rows)
+                first, rows = first + size, []
+        if rows:
+            yield Chunk(first, rows)
+
+
+def open_loan_file(path: Path) -> LoanFile:
+    """Raises UnreadableFile, in one sentence."""
+    try:
+        if path.suffix == ".parquet":
+            metadata = pq.read_metadata(path)
+            return LoanFile(path, tuple(metadata.schema.to_arrow_schema().names), metadata.num_rows)
+        if path.suffix == ".csv":
+            return LoanFile(path, tuple(_csv_header(path)), max(_count_lines(path) - 1, 0))
+    except (OSError, pa.ArrowException, csv.Error, UnicodeError) as broken:
+        raise UnreadableFile(path, f"can't be read: {broken}") from broken
+    raise UnreadableFile(path, "is neither .csv nor .parquet")
+
+
+def file_sha256(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def _count_lines(path: Path) -> int:
+    n_lines, last = 0, b"\n"
+    with path.open("rb") as file:
+        while block := file.read(_READ_BYTES):
+            n_lines += block.count(b"\n")
+            last = block[-1:]
+    return n_lines + (last != b"\n")
+
+
+def _csv_header(path: Path) -> list[str]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        line = file.readline()
+    return next(csv.reader([line], delimiter=_delimiter(line)), [])
+
+
+def _delimiter(header: str) -> str:
+    return max(",;\t", key=header.count)
+
+
+def _csv_rows(path: Path) -> Iterator[Row | RefusedRow]:
+    columns = _csv_header(path)
+    # Text that isn't UTF-8 survives as surrogates, so that only its own row is refused.
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        lines = csv.reader(file, delimiter=_delimiter(file.readline()))
+        number = 0
+        while True:
+            number += 1
+            try:
+                cells = next(lines)
+            except StopIteration:
+                return
+            except csv.Error as broken:
+                yield RefusedRow(number, None, "", f"is no CSV line: {broken}")
+                continue
+            yield _csv_row(number, columns, cells)
+
+
+def _csv_row(number: int, columns: list[str], cells: list[str]) -> Row | RefusedRow:
+    if len(cells) != len(columns):
+        return RefusedRow(number, None, "", f"has {len(cells)} cells, the header {len(columns)}")
+    return {column: cell or None for column, cell in zip(columns, cells, strict=True)}
+
+
+def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=4096):
+            yield from batch.to_pylist()

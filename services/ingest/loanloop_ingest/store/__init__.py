@@ -1,0 +1,1 @@
+"""All SQL of ingest, one module for each thing it keeps."""

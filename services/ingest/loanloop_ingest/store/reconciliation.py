@@ -1,0 +1,52 @@
+"""Finds events that ingest and the predictor hold with different payloads under one id."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from loanloop_common.events import AlertRaised, Topic
+from loanloop_common.outbox import enqueue
+from loanloop_common.postgres import Pool
+
+SELECT_DIFFERING = """
+    SELECT event_id
+    FROM loan_data.event_keys AS stored
+    JOIN loan_data.decision_keys AS decided USING (event_id)
+    WHERE stored.payload_sha256 <> decided.payload_sha256
+      AND (stored.received_at > now() - $1::interval OR decided.decided_at > now() - $1::interval)
+      AND NOT EXISTS (SELECT FROM loan_data.alerts WHERE dedup_key = 'reconciliation:' || event_id)
+    ORDER BY event_id
+    LIMIT 100
+"""
+
+RAISE_ALERT = """
+    INSERT INTO loan_data.alerts (service, kind, dedup_key, severity, message, details)
+    VALUES ('ingest', 'reconciliation', $1, 'critical', $2, $3)
+    ON CONFLICT (dedup_key) DO NOTHING
+    RETURNING raised_at
+"""
+
+
+async def raise_differing_events(pool: Pool, *, within: timedelta) -> list[UUID]:
+    """Alert, once for each, of ids stored or decided `within` that time whose payloads differ; the ids found."""
+    found = [row["event_id"] for row in await pool.fetch(SELECT_DIFFERING, within)]
+    for event_id in found:
+        await _raise(pool, event_id)
+    return found
+
+
+async def _raise(pool: Pool, event_id: UUID) -> None:
+    message = f"event {event_id} was stored by ingest and decided by the predictor with different payloads"
+    details = {"event_id": str(event_id)}
+    async with pool.acquire() as connection, connection.transaction():
+        raised_at = await connection.fetchval(RAISE_ALERT, f"reconciliation:{event_id}", message, details)
+        if raised_at is None:
+            return
+        alert = AlertRaised(
+            occurred_at=raised_at,
+            kind="reconciliation",
+            service="ingest",
+            severity="critical",
+            message=message,
+            details=details,
+        )
+        await enqueue(connection, service="ingest", topic=Topic.ALERT_RAISED, key=alert.kind, event=alert)
