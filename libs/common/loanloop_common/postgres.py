@@ -11,7 +11,7 @@ from loanloop_common.errors import Unavailable
 from loanloop_common.resources import resource_folder
 
 Pool = asyncpg.Pool
-Connection = asyncpg.Connection
+Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 
 # What only the database refuses: data exceptions (22) and integrity violations (23).
 REFUSED_BY_DATABASE = (asyncpg.exceptions.DataError, asyncpg.exceptions.IntegrityConstraintViolationError)

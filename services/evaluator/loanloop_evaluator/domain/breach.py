@@ -8,21 +8,14 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Literal
 
+from loanloop_evaluator.domain.metrics import METRIC_NAMES
+from loanloop_evaluator.domain.rolling import RollingRule, WindowValue
+
 
 @dataclass(frozen=True, slots=True)
 class BreachRule:
     below: float
     days: int
-
-
-@dataclass(frozen=True, slots=True)
-class WindowValue:
-    """The pooled window that ends on `day`. `value` and `upper` are None: too few outcomes, unknown."""
-
-    day: date
-    n_loans: int
-    value: float | None
-    upper: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +53,12 @@ def _row_ending_on(by_day: Mapping[date, WindowValue], day: date, n_days: int) -
     row = [by_day.get(day - timedelta(days=back)) for back in reversed(range(n_days))]
     known = [window for window in row if window is not None]
     return known if len(known) == n_days else None
+
+
+def reason_of(turn: Turn, rolling: RollingRule, rule: BreachRule) -> str:
+    """In words, for the event and the log."""
+    figure = f"{rolling.window_days}-day {METRIC_NAMES[rolling.metric]} {turn.at.value:.3f} on {turn.at.n_loans} loans"
+    row = f"on {rule.days} days in a row, to {turn.at.day}"
+    if turn.kind == "recovered":
+        return f"{figure}, at or above {rule.below:g} {row}"
+    return f"{figure}, at most {turn.at.upper:.3f} with {rolling.confidence:.0%} confidence: below {rule.below:g} {row}"

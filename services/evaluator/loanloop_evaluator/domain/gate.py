@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from loanloop_evaluator.domain.interval import Bounds, bootstrap_bounds
-from loanloop_evaluator.domain.metrics import Confusion, Scored, figures_of, metric_of
+from loanloop_evaluator.domain.metrics import METRIC_NAMES, Confusion, Scored, figures_of, metric_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def verdict_on(challenger: Judged, champion: Judged | None, rule: GateRule) -> V
     F1 moves with the share of defaults, so that the threshold alone asks much; ROC-AUC doesn't, and a challenger
     that ranks the same loans no better is not worth a deployment.
     """
-    name = _name_of(rule.metric)
+    name = METRIC_NAMES[rule.metric]
     if challenger.value is None:
         return Verdict(False, f"{name} is undefined: the window's {challenger.counts.n} loans are all of one class")
     shown = f"{name} {challenger.value:.3f} on {challenger.counts.n} loans"
@@ -66,7 +66,3 @@ def verdict_on(challenger: Judged, champion: Judged | None, rule: GateRule) -> V
     if challenger.value < champion.value or (rule.metric == "roc_auc" and challenger.value == champion.value):
         return Verdict(False, f"{shown}, not {'better' if rule.metric == 'roc_auc' else 'as good'}: {against}")
     return Verdict(True, f"{shown}, at least {rule.at_least:g}; {against}")
-
-
-def _name_of(metric: str) -> str:
-    return {"f1": "F1", "roc_auc": "ROC-AUC"}[metric]

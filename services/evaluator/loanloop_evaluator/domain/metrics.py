@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 HISTOGRAM_BINS = 20
+METRIC_NAMES = {"f1": "F1", "roc_auc": "ROC-AUC"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loanloop_evaluator.domain.breach import WindowValue
 from loanloop_evaluator.domain.interval import metric_bounds
 from loanloop_evaluator.domain.metrics import Confusion, Scored, figures_of, metric_of
 
@@ -32,6 +31,16 @@ class DecidedOutcomes:
         """Both days included."""
         begin, end = np.searchsorted(self.day, [first.toordinal(), last.toordinal() + 1])
         return self.scored.part(slice(int(begin), int(end)))
+
+
+@dataclass(frozen=True, slots=True)
+class WindowValue:
+    """The pooled window that ends on `day`. `value` and `upper` are None: too few outcomes, unknown."""
+
+    day: date
+    n_loans: int
+    value: float | None
+    upper: float | None
 
 
 @dataclass(frozen=True, slots=True)

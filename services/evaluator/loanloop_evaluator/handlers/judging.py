@@ -1,0 +1,190 @@
+"""Judges challengers, and deploys those that pass."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import structlog
+from loanloop_common.errors import BundleCorrupt
+from numpy.typing import NDArray
+
+from loanloop_evaluator.domain.deployment import Candidate, Live, seq_of, to_judge
+from loanloop_evaluator.domain.gate import GateRule, Judged, Verdict, judged, verdict_on, window_begins_after
+from loanloop_evaluator.domain.metrics import Confusion, Scored
+from loanloop_evaluator.domain.ports import LoanScorer
+from loanloop_evaluator.store.deployments import StoredBundle
+from loanloop_evaluator.store.gate import GateStore, GateWindow, Judgement
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Contender:
+    """A loaded bundle and its scores of the loans seen so far."""
+
+    bundle: StoredBundle
+    scorer: LoanScorer
+    batches: list[NDArray[np.float64]] = field(default_factory=list)
+
+    def score(self, features: Sequence[dict[str, Any]]) -> None:
+        """Raises BundleCorrupt when the model gives what is no probability."""
+        probability = np.asarray(self.scorer.probabilities(features), dtype=np.float64)
+        if not ((probability >= 0) & (probability <= 1)).all():
+            raise BundleCorrupt(self.bundle.version, "its scores are no probabilities")
+        self.batches.append(probability)
+
+    def scored(self, defaulted: NDArray[np.bool_]) -> Scored:
+        probability = np.concatenate(self.batches)
+        return Scored(probability, probability >= self.scorer.threshold, defaulted)
+
+
+@dataclass(slots=True)
+class SeenLoans:
+    defaulted: list[bool] = field(default_factory=list)
+    first: datetime | None = None
+    last: datetime | None = None
+
+    def add(self, loans: Sequence[Any]) -> None:
+        self.defaulted += [loan["defaulted"] for loan in loans]
+        self.first = self.first or loans[0]["occurred_at"]
+        self.last = loans[-1]["occurred_at"]
+
+
+class Judge:
+    """`waiting` says what each version without a verdict waits for."""
+
+    def __init__(
+        self, store: GateStore, rule: GateRule, *, schema_hash: str, load: Callable[[StoredBundle], LoanScorer]
+    ) -> None:
+        self._store = store
+        self._rule = rule
+        self._schema_hash = schema_hash
+        self._load = load
+        self._loaded: dict[str, Contender] = {}
+        self.waiting: dict[str, str] = {}
+
+    async def look(self) -> bool:
+        """Judges one version, if one can be judged; True: look again at once."""
+        candidates, live = await self._store.fetch_candidates()
+        due = to_judge(candidates, live)
+        self._forget_all_but({candidate.version for candidate in due})
+        for candidate in due:
+            if await self._judge(candidate, live):
+                self._forget_all_but(set(self._loaded) - {candidate.version})
+                return True
+        return False
+
+    async def _judge(self, candidate: Candidate, live: Live | None) -> bool:
+        """False: the window has too few loans yet."""
+        try:
+            challenger = await self._contender(candidate.version)
+            judgement = await self._judgement(challenger, live)
+        except BundleCorrupt as corrupt:
+            if corrupt.version != candidate.version:
+                raise
+            judgement = await self._refusal(candidate.version, live, str(corrupt))
+        if judgement is None:
+            return False
+        recorded = await self._store.record(judgement)
+        log.info(
+            "challenger_judged",
+            version=candidate.version,
+            opponent=judgement.opponent,
+            passed=judgement.verdict.passed,
+            reason=judgement.verdict.reason,
+            outcome=recorded.outcome,
+            deployment_seq=recorded.deployed.deployment_seq if recorded.deployed else None,
+        )
+        return True
+
+    async def _contender(self, version: str) -> Contender:
+        """Loaded once while it waits. Raises BundleCorrupt."""
+        if version not in self._loaded:
+            bundle = await self._store.fetch_bundle(version)
+            if bundle.schema_hash != self._schema_hash:
+                raise BundleCorrupt(version, "was trained for another feature schema than the portfolio's")
+            self._loaded[version] = Contender(bundle, await asyncio.to_thread(self._load, bundle))
+        return self._loaded[version]
+
+    async def _champion(self, live: Live | None) -> Contender | None:
+        if live is None:
+            return None
+        bundle = await self._store.fetch_bundle(live.version)
+        try:
+            return Contender(bundle, await asyncio.to_thread(self._load, bundle))
+        except BundleCorrupt as corrupt:
+            # What can't be loaded can't be served again either: the challenger needs the threshold alone.
+            log.error("champion_unreadable", version=live.version, reason=str(corrupt))
+            return None
+
+    async def _judgement(self, challenger: Contender, live: Live | None) -> Judgement | None:
+        as_of = await self._store.fetch_as_of()
+        champion = await self._champion(live)
+        after = window_begins_after(challenger.bundle.train_to, champion.bundle.train_to if champion else None)
+        n_loans = 0 if as_of is None else await self._store.count_loans(as_of, after)
+        if as_of is None or n_loans < self._rule.min_loans:
+            self._wait(challenger.bundle.version, n_loans, after)
+            return None
+        async with self._store.frozen_window(as_of, after) as window:
+            seen = await self._score(window, [c for c in (challenger, champion) if c])
+        return await asyncio.to_thread(self._concluded, challenger, champion, live, seen, as_of)
+
+    async def _score(self, window: GateWindow, contenders: list[Contender]) -> SeenLoans:
+        seen = SeenLoans()
+        for contender in contenders:
+            contender.batches.clear()
+        async for loans in window.loans():
+            seen.add(loans)
+            features = [loan["features"] for loan in loans]
+            for contender in contenders:
+                await asyncio.to_thread(contender.score, features)
+        return seen
+
+    def _concluded(
+        self, challenger: Contender, champion: Contender | None, live: Live | None, seen: SeenLoans, as_of: datetime
+    ) -> Judgement:
+        defaulted = np.array(seen.defaulted, dtype=np.bool_)
+        seed = int.from_bytes(challenger.bundle.sha256[:8])
+        ours, theirs = (
+            judged(c.bundle.version, c.scored(defaulted), self._rule, seed) if c else None
+            for c in (challenger, champion)
+        )
+        if ours is None or seen.first is None or seen.last is None:
+            raise ValueError("a window without loans was judged")
+        return Judgement(
+            challenger=ours,
+            champion=theirs,
+            opponent=live.version if live else None,
+            judged_seq=seq_of(live),
+            verdict=verdict_on(ours, theirs, self._rule),
+            window_from=seen.first,
+            window_to=seen.last,
+            as_of=as_of,
+        )
+
+    async def _refusal(self, version: str, live: Live | None, reason: str) -> Judgement:
+        """A verdict as well, so that a file that can't be read is looked at once, and said once."""
+        bundle = await self._store.fetch_bundle(version)
+        return Judgement(
+            challenger=Judged(version, Confusion(), {"metric": self._rule.metric}, value=None, bounds=None),
+            champion=None,
+            opponent=live.version if live else None,
+            judged_seq=seq_of(live),
+            verdict=Verdict(False, reason),
+            window_from=bundle.train_to,
+            window_to=bundle.train_to,
+            as_of=await self._store.fetch_as_of(),
+            refused=True,
+        )
+
+    def _wait(self, version: str, n_loans: int, after: datetime) -> None:
+        if version not in self.waiting:
+            log.info("challenger_waits", version=version, n_loans=n_loans, needed=self._rule.min_loans, after=after)
+        self.waiting[version] = f"{n_loans} of {self._rule.min_loans} labelled loans after {after:%Y-%m-%d}"
+
+    def _forget_all_but(self, versions: set[str]) -> None:
+        self._loaded = {v: contender for v, contender in self._loaded.items() if v in versions}
+        self.waiting = {v: why for v, why in self.waiting.items() if v in versions}

@@ -1,0 +1,1 @@
+"""All SQL of the evaluator, one module for each kind of fact."""
