@@ -1,6 +1,5 @@
 """The heartbeat row by which a running service is seen, with what it has applied."""
 
-import asyncio
 import os
 import socket
 from collections.abc import Callable, Mapping
@@ -9,6 +8,7 @@ from typing import Any
 import asyncpg
 import structlog
 
+from loanloop_common.polling import Poller
 from loanloop_common.postgres import UNREACHABLE, Pool
 
 log = structlog.get_logger()
@@ -31,13 +31,11 @@ class Heartbeat:
         self._service = service
         self._instance_id = instance_id
         self._url = url
-        self._every_s = every_s
-        self._report = report
+        self.report = report
         self._version: str | None = None
         self._deployment_seq: int | None = None
         self._detail: dict[str, Any] = {}
-        self._changed = asyncio.Event()
-        self._running: asyncio.Task[None] | None = None
+        self._poller = Poller(self._beat, every_s=every_s, name=f"heartbeat-{service}")
 
     def update(
         self,
@@ -52,33 +50,19 @@ class Heartbeat:
         self._deployment_seq = deployment_seq or self._deployment_seq
         self._url = url or self._url
         self._detail |= detail or {}
-        self._changed.set()
+        self._poller.wake()
 
     async def start(self) -> None:
-        self._running = asyncio.create_task(self._run(), name=f"heartbeat-{self._service}")
+        await self._poller.start()
 
     async def stop(self) -> None:
-        if self._running:
-            self._running.cancel()
-            await asyncio.wait({self._running})
+        await self._poller.stop()
         try:
             await self._pool.execute(
                 "DELETE FROM loan_data.service_instances WHERE instance_id = $1", self._instance_id, timeout=2
             )
         except (*UNREACHABLE, asyncpg.PostgresError) as error:
             log.warning("heartbeat_row_left", error=repr(error))
-
-    async def _run(self) -> None:
-        while True:
-            self._changed.clear()
-            try:
-                await self._beat()
-            except (*UNREACHABLE, asyncpg.PostgresError) as error:
-                log.warning("heartbeat_not_written", error=repr(error))
-            try:
-                await asyncio.wait_for(self._changed.wait(), timeout=self._every_s)
-            except TimeoutError:
-                continue
 
     async def _beat(self) -> None:
         await self._pool.execute(
@@ -97,6 +81,6 @@ class Heartbeat:
             self._url,
             self._version,
             self._deployment_seq,
-            {**self._detail, **self._report()},
+            {**self._detail, **self.report()},
             timeout=5,
         )

@@ -1,16 +1,16 @@
 """The outbox: an event leaves in the transaction that changes the state, and a relay publishes it."""
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 
 import asyncpg
 import structlog
 
-from loanloop_common.errors import MessageTooLarge, Unavailable
+from loanloop_common.errors import MessageTooLarge
 from loanloop_common.events import Event, Topic
 from loanloop_common.kafka import Broker, publish_batch
-from loanloop_common.postgres import UNREACHABLE, Connection, Pool
+from loanloop_common.polling import Poller
+from loanloop_common.postgres import Connection, Pool
 from loanloop_common.telemetry import count, set_gauge
 
 log = structlog.get_logger()
@@ -38,43 +38,22 @@ class OutboxRelay:
         self._pool = pool
         self._broker = broker
         self._service = service
-        self._poll_s = poll_s
-        self._wake = asyncio.Event()
-        self._stopping = False
-        self._running: asyncio.Task[None] | None = None
+        self._poller = Poller(self._relay_all, every_s=poll_s, name=f"outbox-{service}")
 
     async def start(self) -> None:
-        self._stopping = False
-        self._running = asyncio.create_task(self._run(), name=f"outbox-{self._service}")
+        await self._poller.start()
 
     async def stop(self) -> None:
         """Publish what is there, then end."""
-        self._stopping = True
-        self._wake.set()
-        if self._running:
-            await self._running
+        await self._poller.stop()
 
     def wake(self) -> None:
         """Look now instead of at the next poll."""
-        self._wake.set()
+        self._poller.wake()
 
-    async def _run(self) -> None:
-        while True:
-            self._wake.clear()
-            last_look = self._stopping
-            delay_s = self._poll_s
-            try:
-                while await self._relay_some():
-                    pass
-            except (*UNREACHABLE, asyncpg.PostgresError, Unavailable) as error:
-                log.warning("outbox_waits", service=self._service, error=repr(error))
-                delay_s = max(self._poll_s, 2.0)
-            if last_look:
-                return
-            try:
-                await asyncio.wait_for(self._wake.wait(), timeout=delay_s)
-            except TimeoutError:
-                continue
+    async def _relay_all(self) -> None:
+        while await self._relay_some():
+            pass
 
     async def _relay_some(self) -> bool:
         """Whether there may be more."""

@@ -108,7 +108,7 @@ def set_up_logging(
     )
     handler.addFilter(_AwayBroker())
     logging.basicConfig(handlers=[handler], level=level, force=True)
-    for library in ("aiokafka", "faststream", "uvicorn.access", "asyncio"):
+    for library in ("aiokafka", "loanloop.faststream", "uvicorn.access", "asyncio"):
         logging.getLogger(library).setLevel(logging.WARNING)
 
 

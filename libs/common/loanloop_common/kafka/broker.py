@@ -92,12 +92,11 @@ def make_broker(settings: KafkaSettings, *, service: str) -> Broker:
         compression_type="lz4",
         max_batch_size=min(MAX_BATCH_BYTES, settings.max_message_bytes),
         max_request_size=settings.max_message_bytes,
-        allow_auto_create_topics=False,
         ack_policy=AckPolicy.MANUAL,
         graceful_timeout=settings.finish_batch_within_s,
         apply_types=False,
         security=make_security(settings),
-        logger=logging.getLogger("faststream"),
+        logger=logging.getLogger("loanloop.faststream"),
         log_level=logging.DEBUG,
     )
 

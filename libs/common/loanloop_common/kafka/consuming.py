@@ -8,12 +8,12 @@ from typing import Any, Literal
 import structlog
 from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
-from faststream.kafka import KafkaMessage
 from faststream.kafka import Topic as Subscribed
-from faststream.kafka.message import FAKE_CONSUMER
 from faststream.middlewares import AckPolicy
 
+from loanloop_common.background import in_background
 from loanloop_common.kafka.broker import Broker, bounded
+from loanloop_common.kafka.records import first_offsets, next_offsets, raw_message, raw_records
 from loanloop_common.kafka.retries import RetryPolicy
 from loanloop_common.telemetry import count, observe
 
@@ -67,7 +67,7 @@ class BatchConsumer:
     async def start(self) -> None:
         """Begin to consume in the background; a broker that is away is waited for."""
         self._stopping.clear()
-        self._running = asyncio.create_task(self._run(), name=f"consumer-{self.name}")
+        self._running = in_background(self._run(), name=f"consumer-{self.name}")
 
     async def stop(self) -> None:
         """Let the batch in hand finish, bounded by `finish_batch_within_s`, and leave the group."""
@@ -108,8 +108,8 @@ class BatchConsumer:
             heartbeat_interval_ms=settings.session_timeout_ms // 4,
             max_poll_interval_ms=settings.max_poll_interval_ms,
             listener=_AssignmentListener(self._lose_assignment, self._pause_assigned),
-            parser=_raw_message,
-            decoder=_raw_records,
+            parser=raw_message,
+            decoder=raw_records,
             no_reply=True,
             title=self.name,
         )
@@ -154,7 +154,7 @@ class BatchConsumer:
         """FastStream calls this for each batch. Nothing is raised: it would go on to the next batch."""
         consumer = self._subscriber.consumer
         if not self._open.is_set():
-            for partition, offset in _first_offsets(records).items():
+            for partition, offset in first_offsets(records).items():
                 consumer.seek(partition, offset)
             return
         assignment_number = self._assignment_number
@@ -205,7 +205,7 @@ class BatchConsumer:
         if assignment_number == self._assignment_number:
             try:
                 async with asyncio.timeout(_COMMIT_WITHIN_S):
-                    await consumer.commit(_next_offsets(records))
+                    await consumer.commit(next_offsets(records))
                     return
             except (KafkaError, TimeoutError) as error:
                 reason = repr(error)
@@ -231,26 +231,6 @@ class _AssignmentListener(ConsumerRebalanceListener):  # type: ignore[misc]  # a
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:  # noqa: ARG002
         self._gain()
-
-
-def _raw_message(records: tuple[ConsumerRecord, ...]) -> KafkaMessage:
-    # FastStream's own parser decodes every header as UTF-8; one producer's odd header would lose the batch.
-    return KafkaMessage(body=b"", raw_message=records, consumer=FAKE_CONSUMER)
-
-
-def _raw_records(message: KafkaMessage) -> Any:
-    return message.raw_message
-
-
-def _first_offsets(records: Iterable[ConsumerRecord]) -> dict[TopicPartition, int]:
-    offsets: dict[TopicPartition, int] = {}
-    for record in records:
-        offsets.setdefault(TopicPartition(record.topic, record.partition), record.offset)
-    return offsets
-
-
-def _next_offsets(records: Iterable[ConsumerRecord]) -> dict[TopicPartition, int]:
-    return {TopicPartition(record.topic, record.partition): record.offset + 1 for record in records}
 
 
 async def _first_of(*events: asyncio.Event, within_s: float | None = None) -> bool:

@@ -1,0 +1,36 @@
+"""What a database serves: one portfolio, with the features it was begun with."""
+
+import asyncpg
+
+from loanloop_common.errors import LoanloopError, Unavailable
+from loanloop_common.portfolio import Portfolio
+from loanloop_common.postgres import Pool
+
+
+class InstallationMismatch(LoanloopError):
+    """The database serves another portfolio, or the same one with other features."""
+
+
+async def check_installation(pool: Pool, portfolio: Portfolio) -> None:
+    """Record what this database serves, once. Raises InstallationMismatch, or Unavailable before the migrations."""
+    try:
+        await pool.execute(
+            "INSERT INTO loan_data.installation (portfolio, schema_hash) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            portfolio.name,
+            portfolio.schema_hash,
+        )
+        found = await pool.fetchrow("SELECT portfolio, schema_hash FROM loan_data.installation")
+    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as missing:
+        raise Unavailable("the schema loan_data is missing: run `loanloop migrate`") from missing
+    if found is None:
+        raise Unavailable("the row of loan_data.installation was removed meanwhile")
+    if found["portfolio"] != portfolio.name:
+        raise InstallationMismatch(
+            f"this database serves portfolio {found['portfolio']!r}, the settings say {portfolio.name!r}; "
+            f"set LOANLOOP_PORTFOLIO={found['portfolio']} or use another database."
+        )
+    if found["schema_hash"] != portfolio.schema_hash:
+        raise InstallationMismatch(
+            f"the features of portfolio {portfolio.name!r} are not those this database was begun with; "
+            "restore the portfolio file or use another database."
+        )

@@ -1,0 +1,74 @@
+"""Looking again and again: at a wake-up, and every few seconds anyway, because a wake-up can be lost or early."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+import structlog
+
+from loanloop_common.background import in_background
+
+log = structlog.get_logger()
+
+_LONGEST_PAUSE_S = 30.0
+
+
+class Poller:
+    """Calls `look` at once, then after each wake() and every `every_s`; never twice at a time.
+
+    A look that raises is logged and repeated after a growing pause; the others' work goes on meanwhile.
+    """
+
+    def __init__(self, look: Callable[[], Awaitable[object]], *, every_s: float, name: str) -> None:
+        self.state: Literal["stopped", "looking", "failing"] = "stopped"
+        self.name = name
+        self._look = look
+        self._every_s = every_s
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._running: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._stopping = False
+        self.state = "looking"
+        self._running = in_background(self._run(), name=self.name)
+
+    async def stop(self) -> None:
+        """One last look, then end."""
+        self._stopping = True
+        self._wake.set()
+        if self._running:
+            await self._running
+        self.state = "stopped"
+
+    def wake(self) -> None:
+        """Look now instead of at the next turn."""
+        self._wake.set()
+
+    async def _run(self) -> None:
+        failures = 0
+        while True:
+            self._wake.clear()
+            is_last = self._stopping
+            failures = 0 if await self._looked(failures + 1) else failures + 1
+            if is_last:
+                return
+            pause_s = self._every_s if not failures else min(max(self._every_s, 0.5) * 2**failures, _LONGEST_PAUSE_S)
+            await self._pause(pause_s)
+
+    async def _looked(self, attempt: int) -> bool:
+        try:
+            await self._look()
+        except Exception as error:  # whatever it is, the next look may find it mended
+            self.state = "failing"
+            traceback = error if attempt == 1 else None
+            log.warning("look_failed", name=self.name, attempt=attempt, error=repr(error), exc_info=traceback)
+            return False
+        self.state = "looking"
+        return True
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._wake.wait(), timeout=seconds)
+        except TimeoutError:
+            return
