@@ -16,9 +16,17 @@ CounterName = Literal[
     "loanloop_common_messages_published_total",
     "loanloop_common_messages_refused_total",
     "loanloop_common_outbox_published_total",
+    "loanloop_predictor_decisions_total",
+    "loanloop_predictor_skipped_total",
+    "loanloop_predictor_requests_total",
 ]
-GaugeName = Literal["loanloop_common_outbox_waiting_count"]
-HistogramName = Literal["loanloop_common_batch_seconds"]
+GaugeName = Literal["loanloop_common_outbox_waiting_count", "loanloop_predictor_deployment_seq"]
+HistogramName = Literal[
+    "loanloop_common_batch_seconds",
+    "loanloop_predictor_score_seconds",
+    "loanloop_predictor_request_seconds",
+    "loanloop_predictor_model_load_seconds",
+]
 
 _ABOUT_COUNTERS: dict[CounterName, tuple[str, tuple[str, ...]]] = {
     "loanloop_common_records_consumed_total": ("Records whose batch was handled", ("service", "consumer")),
@@ -28,15 +36,34 @@ _ABOUT_COUNTERS: dict[CounterName, tuple[str, tuple[str, ...]]] = {
     "loanloop_common_messages_published_total": ("Messages acknowledged by Kafka", ("service", "topic")),
     "loanloop_common_messages_refused_total": ("Messages that can never succeed", ("service", "reason")),
     "loanloop_common_outbox_published_total": ("Outbox rows published", ("service",)),
+    "loanloop_predictor_decisions_total": ("Loans decided and stored for the first time", ("channel",)),
+    "loanloop_predictor_skipped_total": ("Loans of the stream that are not decided", ("reason",)),
+    "loanloop_predictor_requests_total": ("Answers by REST", ("path", "status")),
 }
 _ABOUT_GAUGES: dict[GaugeName, tuple[str, tuple[str, ...]]] = {
     "loanloop_common_outbox_waiting_count": ("Outbox rows found at the last look", ("service",)),
+    "loanloop_predictor_deployment_seq": ("Sequence of the deployment that this replica serves", ()),
 }
 _ABOUT_HISTOGRAMS: dict[HistogramName, tuple[str, tuple[str, ...], tuple[float, ...]]] = {
     "loanloop_common_batch_seconds": (
         "From a batch's arrival to its commit",
         ("service", "consumer"),
         (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60),
+    ),
+    "loanloop_predictor_score_seconds": (
+        "Encoding and forward passes of a batch",
+        ("channel",),
+        (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1),
+    ),
+    "loanloop_predictor_request_seconds": (
+        "From a request's arrival to its answer",
+        ("path",),
+        (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
+    ),
+    "loanloop_predictor_model_load_seconds": (
+        "From a bundle's bytes to a version ready to serve; requests go on meanwhile",
+        (),
+        (0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
     ),
 }
 
