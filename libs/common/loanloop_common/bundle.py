@@ -1,0 +1,191 @@
+"""A model version as one file: `model.onnx`, `encoder.json`, `manifest.json` in a stored zip. Nothing is unpickled."""
+
+import hashlib
+import io
+import json
+import os
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from loanloop_common.errors import BundleCorrupt
+from loanloop_common.features import EncodedBatch, Encoder, Floats
+
+MAX_BUNDLE_BYTES = 256 * 2**20
+MODEL, ENCODER, MANIFEST = "model.onnx", "encoder.json", "manifest.json"
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Calibration(_Part):
+    """Platt's: the probability is the logistic function of slope · logit + intercept."""
+
+    kind: Literal["platt"] = "platt"
+    slope: float = Field(gt=0)
+    intercept: float
+
+    def probabilities(self, logits: Floats) -> Floats:
+        """Strictly in float64 and element by element, so equal logits give equal bits in any batch."""
+        return np.asarray(1.0 / (1.0 + np.exp(-(self.slope * logits + self.intercept))), np.float64)
+
+
+class AllowedField(_Part):
+    """A field known only after the decision that the portfolio allows all the same."""
+
+    field: str
+    reason: str
+
+
+class AuditFinding(_Part):
+    """How well one feature alone, out of time, tells the outcome."""
+
+    feature: str
+    roc_auc: float | None
+    used: bool
+    warning: str | None = None
+
+
+class ReferenceRows(_Part):
+    """Encoded rows with the probability that the trainer's export gave them."""
+
+    x_cat: list[list[int]]
+    x_num: list[list[float]]
+    x_exact: list[list[int]]
+    probabilities: list[float]
+
+    @classmethod
+    def of(cls, batch: EncodedBatch, probabilities: Floats) -> "ReferenceRows":
+        return cls(
+            x_cat=batch.x_cat.tolist(),
+            x_num=batch.x_num.tolist(),
+            x_exact=batch.x_exact.tolist(),
+            probabilities=probabilities.tolist(),
+        )
+
+    def batch(self) -> EncodedBatch:
+        x_num = np.array(self.x_num, np.float32)
+        return EncodedBatch(np.array(self.x_cat, np.int64), x_num, np.array(self.x_exact, np.int64))
+
+
+class Manifest(_Part):
+    """What a version is, where it comes from and what it may be trusted with."""
+
+    format: Literal[1] = 1
+    version: str
+    portfolio: str
+    schema_hash: str
+    features: tuple[str, ...]
+    train_from: AwareDatetime
+    train_to: AwareDatetime = Field(description="The last loan trained, validated or calibrated on")
+    n_rows: int
+    n_train: int
+    n_validation: int
+    threshold: float = Field(ge=0, le=1)
+    calibration: Calibration
+    metric: str
+    metrics: dict[str, float | None] = Field(description="On the validation rows")
+    seed: int
+    hyperparameters: dict[str, Any]
+    allowed: tuple[AllowedField, ...]
+    audit: tuple[AuditFinding, ...]
+    code_version: str
+    runtime: dict[str, str] = Field(description="Versions of onnxruntime and torch, and the instruction set")
+    parity: float = Field(description="Largest difference of a logit between torch and the export")
+    reference: ReferenceRows
+    sha256: dict[str, str] = Field(default_factory=dict, description="Of the other files in the bundle")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    manifest: Manifest
+    encoder: Encoder
+    model: bytes
+    sha256: str
+
+    @property
+    def version(self) -> str:
+        return self.manifest.version
+
+
+def pack(manifest: Manifest, encoder: Encoder, model: bytes) -> bytes:
+    """The same content gives the same bytes."""
+    encoder_json = _json(encoder.to_dict())
+    hashes = {MODEL: _sha256(model), ENCODER: _sha256(encoder_json)}
+    manifest_json = _json(manifest.model_copy(update={"sha256": hashes}).model_dump(mode="json"))
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in ((MANIFEST, manifest_json), (ENCODER, encoder_json), (MODEL, model)):
+            entry = zipfile.ZipInfo(name, _EPOCH)
+            entry.create_system = 3
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, content)
+    return buffer.getvalue()
+
+
+def unpack(data: bytes, expected_sha256: str | None = None, *, version: str = "(unnamed)") -> Bundle:
+    """Raises BundleCorrupt on any doubt; `version` only names the bundle in that error."""
+    if len(data) > MAX_BUNDLE_BYTES:
+        raise BundleCorrupt(version, f"{len(data)} bytes, at most {MAX_BUNDLE_BYTES} are read")
+    actual = _sha256(data)
+    if expected_sha256 is not None and actual != expected_sha256:
+        raise BundleCorrupt(version, f"SHA-256 is {actual}, {expected_sha256} was expected")
+    files = _files(data, version)
+    try:
+        manifest = Manifest.model_validate_json(files[MANIFEST])
+        for name in (MODEL, ENCODER):
+            if manifest.sha256.get(name) != _sha256(files[name]):
+                raise BundleCorrupt(version, f"{name} does not match the manifest")
+        encoder = Encoder.from_dict(json.loads(files[ENCODER]))
+    except (ValidationError, ValueError, KeyError, TypeError, AttributeError) as broken:
+        raise BundleCorrupt(version, f"unreadable content: {str(broken).splitlines()[0]}") from broken
+    return Bundle(manifest, encoder, files[MODEL], actual)
+
+
+def unpack_to(models_dir: Path, data: bytes) -> Path:
+    """A folder with the bundle's files, named by version and hash; made once, complete or not at all."""
+    bundle = unpack(data)
+    folder = models_dir / f"{bundle.version}-{bundle.sha256[:12]}"
+    if folder.is_dir():
+        return folder
+    models_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=models_dir, prefix=".unpacking-") as scratch:
+        made = Path(scratch) / "bundle"
+        made.mkdir()
+        for name, content in _files(data, bundle.version).items():
+            (made / name).write_bytes(content)
+        try:
+            os.rename(made, folder)  # noqa: PTH104 - fails if another process was first, which Path.replace need not
+        except OSError:
+            if not folder.is_dir():
+                raise
+    return folder
+
+
+def _files(data: bytes, version: str) -> dict[str, bytes]:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = {entry.filename: entry for entry in archive.infolist()}
+            if set(entries) != {MODEL, ENCODER, MANIFEST} or len(archive.infolist()) != len(entries):
+                raise BundleCorrupt(version, f"holds {sorted(entries)}")
+            # Stored, not deflated: nothing in it can be larger than the bundle itself.
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries.values()):
+                raise BundleCorrupt(version, "is compressed; bundles are stored")
+            return {name: archive.read(entry) for name, entry in entries.items()}
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError, ValueError) as broken:
+        raise BundleCorrupt(version, f"is cut short or no bundle: {broken}") from broken
+
+
+def _json(content: Any) -> bytes:
+    return json.dumps(content, sort_keys=True, indent=1, allow_nan=False).encode()
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,115 @@
+"""TabTransformer: each feature of a loan is a token, the encoder lets them attend to each other.
+
+Read from top to bottom, parts before the whole. It knows nothing of files, loans or training.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+N_CLASSES = 2
+
+
+class Tokens(nn.Module):
+    """A category is its embedding; a number is Linear(1, d_model) of it plus the embedding of its exact value.
+
+    The latter is added to the token, so that the sequence stays as short as the loan has features.
+    """
+
+    offsets: Tensor
+
+    def __init__(self, *, category_ids: Sequence[int], exact_ids: Sequence[int], d_model: int, embedding_std: float):
+        super().__init__()
+        # One table for all features: a single lookup, each feature with its own offset.
+        sizes = torch.tensor([0, *category_ids, *exact_ids])
+        self.register_buffer("offsets", torch.cumsum(sizes, 0)[:-1], persistent=False)
+        self.embedding = nn.Embedding(int(sizes.sum()), d_model)
+        self.weight = nn.Parameter(torch.empty(len(exact_ids), d_model))
+        self.bias = nn.Parameter(torch.zeros(len(category_ids) + len(exact_ids), d_model))
+        self.n_categories = len(category_ids)
+        nn.init.normal_(self.embedding.weight, std=embedding_std)
+        nn.init.normal_(self.weight, std=embedding_std)
+
+    def forward(self, x_cat: Tensor, x_num: Tensor, x_exact: Tensor) -> Tensor:
+        """(B, C), (B, K), (B, K) -> (B, C + K, d_model)"""
+        ids = torch.cat([x_cat, x_exact], dim=1) + self.offsets
+        embedded: Tensor = self.embedding(ids) + self.bias  # (B, C + K, d_model)
+        linear = x_num[:, :, None] * self.weight  # (B, K, d_model)
+        return torch.cat([embedded[:, : self.n_categories], embedded[:, self.n_categories :] + linear], dim=1)
+
+
+class Block(nn.Module):
+    """Pre-norm encoder block. Written out, with one projection for q, k and v, it trains 1.6 times as fast as
+    nn.TransformerEncoderLayer."""
+
+    def __init__(self, *, d_model: int, n_heads: int, d_feedforward: int, dropout: float):
+        super().__init__()
+        self.n_heads = n_heads
+        self.norm_attention = nn.LayerNorm(d_model)
+        self.qkv = nn.Linear(d_model, 3 * d_model)
+        self.out = nn.Linear(d_model, d_model)
+        self.norm_feedforward = nn.LayerNorm(d_model)
+        self.widen = nn.Linear(d_model, d_feedforward)
+        self.narrow = nn.Linear(d_feedforward, d_model)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, S, d_model) -> (B, S, d_model)"""
+        x = x + self.dropout(self.attend(self.norm_attention(x)))
+        hidden = functional.relu(self.widen(self.norm_feedforward(x)))
+        fed: Tensor = x + self.dropout(self.narrow(hidden))
+        return fed
+
+    def attend(self, x: Tensor) -> Tensor:
+        n_tokens, d_model = x.shape[1], x.shape[2]
+        split = self.qkv(x).view(-1, n_tokens, 3, self.n_heads, d_model // self.n_heads)
+        q, k, v = split.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, H, S, d_model / H)
+        mixed = functional.scaled_dot_product_attention(q, k, v)
+        attended: Tensor = self.out(mixed.transpose(1, 2).reshape(-1, n_tokens, d_model))
+        return attended
+
+
+class TabTransformer(nn.Module):
+    def __init__(
+        self,
+        *,
+        category_ids: Sequence[int],
+        exact_ids: Sequence[int],
+        d_model: int,
+        n_layers: int,
+        n_heads: int,
+        d_feedforward: int,
+        dropout: float,
+        embedding_std: float,
+    ):
+        """`category_ids` and `exact_ids`: how many indices each category and each number has."""
+        if d_model % n_heads:
+            raise ValueError(f"d_model must be a multiple of n_heads, however: {d_model=}, {n_heads=}")
+        super().__init__()
+        self.tokens = Tokens(
+            category_ids=category_ids, exact_ids=exact_ids, d_model=d_model, embedding_std=embedding_std
+        )
+        self.blocks = nn.ModuleList(
+            Block(d_model=d_model, n_heads=n_heads, d_feedforward=d_feedforward, dropout=dropout)
+            for _ in range(n_layers)
+        )
+        self.norm = nn.LayerNorm(d_model)
+        self.hidden = nn.Linear(d_model, d_feedforward)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(d_feedforward, N_CLASSES)
+
+    def forward(self, x_cat: Tensor, x_num: Tensor, x_exact: Tensor) -> Tensor:
+        """Logits (B, 2) from x_cat (B, C) int64, x_num (B, K) float32 and x_exact (B, K) int64."""
+        pooled = self.pooled(x_cat, x_num, x_exact)
+        logits: Tensor = self.head(self.dropout(functional.relu(self.hidden(pooled))))
+        return logits
+
+    def pooled(self, x_cat: Tensor, x_num: Tensor, x_exact: Tensor) -> Tensor:
+        """What the encoder makes of a loan, (B, d_model): all that pretraining teaches."""
+        x = self.tokens(x_cat, x_num, x_exact)
+        for block in self.blocks:
+            x = block(x)
+        mean: Tensor = self.norm(x).mean(dim=1)
+        return mean
