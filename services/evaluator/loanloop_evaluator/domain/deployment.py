@@ -102,3 +102,16 @@ def _version_before(version: str, past: Sequence[PastDeployment]) -> str | None:
     # A second rollback goes further back, instead of forward to what the first one left.
     came = [p for p in past if p.version == version and p.kind in ("deploy", "promote")]
     return max(came, key=lambda p: p.deployment_seq).previous if came else None
+
+
+VersionState = Literal["live", "pinned", "candidate", "rejected", "superseded"]
+
+
+def state_of(number: int, *, passed: bool | None, periods: Sequence[bool | None], newest_deployed: int) -> VersionState:
+    """`periods`: of each time it was live, None if that is over, else whether it is pinned."""
+    now = [pinned for pinned in periods if pinned is not None]
+    if now:
+        return "pinned" if now[-1] else "live"
+    if not periods and passed is False:
+        return "rejected"
+    return "superseded" if periods or number < newest_deployed else "candidate"

@@ -1,7 +1,7 @@
 """What the evaluator needs of a model: it judges the file that will be served, whatever is in it."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,8 @@ class LoanScorer(Protocol):
     @property
     def threshold(self) -> float: ...
 
-    def probabilities(self, features: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
-        """Of default, one for each loan. Blocks: call it in a thread."""
+    def probabilities(self, features: Sequence[str]) -> NDArray[np.float64]:
+        """Of default, for the features of each loan as JSON text. Blocks: call it in a thread."""
         ...
+
+    def close(self) -> None: ...

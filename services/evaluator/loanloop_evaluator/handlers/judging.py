@@ -9,36 +9,16 @@ from typing import Any
 import numpy as np
 import structlog
 from loanloop_common.errors import BundleCorrupt
-from numpy.typing import NDArray
 
 from loanloop_evaluator.domain.deployment import Candidate, Live, seq_of, to_judge
 from loanloop_evaluator.domain.gate import GateRule, Judged, Verdict, judged, verdict_on, window_begins_after
-from loanloop_evaluator.domain.metrics import Confusion, Scored
+from loanloop_evaluator.domain.metrics import Confusion
 from loanloop_evaluator.domain.ports import LoanScorer
+from loanloop_evaluator.handlers.contender import Contender
 from loanloop_evaluator.store.deployments import StoredBundle
 from loanloop_evaluator.store.gate import GateStore, GateWindow, Judgement
 
 log = structlog.get_logger()
-
-
-@dataclass(slots=True)
-class Contender:
-    """A loaded bundle and its scores of the loans seen so far."""
-
-    bundle: StoredBundle
-    scorer: LoanScorer
-    batches: list[NDArray[np.float64]] = field(default_factory=list)
-
-    def score(self, features: Sequence[dict[str, Any]]) -> None:
-        """Raises BundleCorrupt when the model gives what is no probability."""
-        probability = np.asarray(self.scorer.probabilities(features), dtype=np.float64)
-        if not ((probability >= 0) & (probability <= 1)).all():
-            raise BundleCorrupt(self.bundle.version, "its scores are no probabilities")
-        self.batches.append(probability)
-
-    def scored(self, defaulted: NDArray[np.bool_]) -> Scored:
-        probability = np.concatenate(self.batches)
-        return Scored(probability, probability >= self.scorer.threshold, defaulted)
 
 
 @dataclass(slots=True)
@@ -56,12 +36,9 @@ class SeenLoans:
 class Judge:
     """`waiting` says what each version without a verdict waits for."""
 
-    def __init__(
-        self, store: GateStore, rule: GateRule, *, schema_hash: str, load: Callable[[StoredBundle], LoanScorer]
-    ) -> None:
+    def __init__(self, store: GateStore, rule: GateRule, load: Callable[[StoredBundle], LoanScorer]) -> None:
         self._store = store
         self._rule = rule
-        self._schema_hash = schema_hash
         self._load = load
         self._loaded: dict[str, Contender] = {}
         self.waiting: dict[str, str] = {}
@@ -104,8 +81,6 @@ class Judge:
         """Loaded once while it waits. Raises BundleCorrupt."""
         if version not in self._loaded:
             bundle = await self._store.fetch_bundle(version)
-            if bundle.schema_hash != self._schema_hash:
-                raise BundleCorrupt(version, "was trained for another feature schema than the portfolio's")
             self._loaded[version] = Contender(bundle, await asyncio.to_thread(self._load, bundle))
         return self._loaded[version]
 
@@ -121,8 +96,15 @@ class Judge:
             return None
 
     async def _judgement(self, challenger: Contender, live: Live | None) -> Judgement | None:
-        as_of = await self._store.fetch_as_of()
         champion = await self._champion(live)
+        try:
+            return await self._compared(challenger, champion, live)
+        finally:
+            if champion is not None:
+                champion.scorer.close()
+
+    async def _compared(self, challenger: Contender, champion: Contender | None, live: Live | None) -> Judgement | None:
+        as_of = await self._store.fetch_as_of()
         after = window_begins_after(challenger.bundle.train_to, champion.bundle.train_to if champion else None)
         n_loans = 0 if as_of is None else await self._store.count_loans(as_of, after)
         if as_of is None or n_loans < self._rule.min_loans:
@@ -186,5 +168,6 @@ class Judge:
         self.waiting[version] = f"{n_loans} of {self._rule.min_loans} labelled loans after {after:%Y-%m-%d}"
 
     def _forget_all_but(self, versions: set[str]) -> None:
-        self._loaded = {v: contender for v, contender in self._loaded.items() if v in versions}
+        for version in set(self._loaded) - versions:
+            self._loaded.pop(version).scorer.close()
         self.waiting = {v: why for v, why in self.waiting.items() if v in versions}

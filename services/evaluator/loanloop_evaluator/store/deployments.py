@@ -64,6 +64,11 @@ async def fetch_bundle(connection: Connection, version: str) -> StoredBundle | N
     return StoredBundle(*row) if row else None
 
 
+async def fetch_versions(connection: Connection) -> list[str]:
+    rows = await connection.fetch("SELECT version FROM loan_data.model_metadata ORDER BY number")
+    return [row["version"] for row in rows]
+
+
 async def record_deployment(
     connection: Connection, slot: str, deployment: Deployment, *, actor: str, reason: str, as_of: datetime | None
 ) -> ModelDeployed:

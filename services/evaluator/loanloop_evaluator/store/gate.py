@@ -57,10 +57,10 @@ class GateWindow:
     after: datetime
 
     async def loans(self) -> AsyncIterator[Sequence[Any]]:
-        """Batches of (features, defaulted, occurred_at), in order of occurrence."""
+        """Batches of (features as JSON text, defaulted, occurred_at), in order of occurrence."""
         cursor = await self.connection.cursor(
             """
-            SELECT features, defaulted, occurred_at FROM loan_data.processed_data
+            SELECT features::text AS features, defaulted, occurred_at FROM loan_data.processed_data
             WHERE counts_at <= $1 AND occurred_at > $2
             ORDER BY occurred_at, loan_id
             """,

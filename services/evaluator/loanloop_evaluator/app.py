@@ -1,0 +1,72 @@
+"""Composition root of the evaluator: `python -m loanloop_evaluator.app`."""
+
+import sys
+from collections.abc import Sequence
+
+from loanloop_common.events import Topic
+from loanloop_common.kafka import BatchConsumer
+from loanloop_common.lifecycle import Foundation, Part, run_service
+from loanloop_common.loan_codec import LoanCodec
+from loanloop_common.outbox import OutboxRelay
+from loanloop_common.polling import Poller
+
+from loanloop_evaluator.config import EvaluatorSettings
+from loanloop_evaluator.domain.breach import BreachRule
+from loanloop_evaluator.domain.gate import GateRule
+from loanloop_evaluator.domain.rolling import RollingRule
+from loanloop_evaluator.handlers.contender import BundleLoader
+from loanloop_evaluator.handlers.judging import Judge
+from loanloop_evaluator.handlers.rolling import RollingEvaluation
+from loanloop_evaluator.handlers.wakeups import WakeUps
+from loanloop_evaluator.store.gate import GateStore
+from loanloop_evaluator.store.rolling import RollingStore
+
+SERVICE = "evaluator"
+
+
+def make_judge(base: Foundation[EvaluatorSettings]) -> Judge:
+    portfolio, policy = base.portfolio, base.portfolio.policy
+    rule = GateRule(policy.metric, policy.gate_at_least, policy.gate_min_loans, policy.confidence)
+    store = GateStore(base.pool, slot=portfolio.name, rule=rule, min_outcomes=policy.min_outcomes)
+    threads = base.settings.evaluator.threads
+    loader = BundleLoader(LoanCodec(portfolio), schema_hash=portfolio.schema_hash, threads=threads)
+    return Judge(store, rule, loader.load)
+
+
+def make_rolling(base: Foundation[EvaluatorSettings]) -> RollingEvaluation:
+    slot, policy = base.portfolio.name, base.portfolio.policy
+    return RollingEvaluation(
+        RollingStore(base.pool, slot=slot, min_outcomes=policy.min_outcomes),
+        slot,
+        RollingRule(policy.metric, policy.window_days, policy.min_outcomes, policy.confidence),
+        BreachRule(policy.breach_below, policy.breach_days),
+    )
+
+
+async def build(base: Foundation[EvaluatorSettings]) -> Sequence[Part]:
+    judge, rolling = make_judge(base), make_rolling(base)
+    relay = OutboxRelay(base.pool, base.broker, service=SERVICE)
+
+    async def look_at_challengers() -> None:
+        while await judge.look():
+            relay.wake()
+        base.heartbeat.update(detail={"waiting": judge.waiting})
+
+    async def look_at_days() -> None:
+        while await rolling.look():
+            relay.wake()
+        relay.wake()
+
+    poll_s = base.settings.evaluator.poll_s
+    judging = Poller(look_at_challengers, every_s=poll_s, name="judging")
+    closing = Poller(look_at_days, every_s=poll_s, name="rolling")
+
+    wake_ups = WakeUps(judge=judging.wake, close_days=closing.wake)
+    consumer = BatchConsumer(
+        base.broker, Topic.MODEL_TRAINED, Topic.LOAN_OUTCOME, group=SERVICE, handle=wake_ups.wake, name=SERVICE
+    )
+    return [relay, judging, closing, consumer]
+
+
+if __name__ == "__main__":
+    sys.exit(run_service(SERVICE, EvaluatorSettings, build))

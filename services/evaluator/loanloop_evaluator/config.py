@@ -1,0 +1,13 @@
+"""The settings of the evaluator; only app.py reads them."""
+
+from loanloop_common.settings import ServiceSettings
+from pydantic import BaseModel, Field
+
+
+class EvaluatorOptions(BaseModel):
+    poll_s: float = Field(default=2.0, gt=0, description="How often to look without a wake-up")
+    threads: int = Field(default=1, ge=1, description="For the scores of a gate's window")
+
+
+class EvaluatorSettings(ServiceSettings):
+    evaluator: EvaluatorOptions = EvaluatorOptions()
