@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from loanloop_common.kafka import create_topics
 
 from tests.support import infrastructure as support
 from tests.support.infrastructure import Backend
@@ -53,8 +54,6 @@ async def database(infrastructure: Backend) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def topics(infrastructure: Backend) -> str:
-    from loanloop_common.kafka import create_topics
-
     await support.delete_topics(infrastructure.kafka_bootstrap)
     await create_topics(infrastructure.kafka_bootstrap)
     return infrastructure.kafka_bootstrap

@@ -3,6 +3,7 @@
 import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
 from tests.support.infrastructure import Backend
 
 

@@ -65,7 +65,7 @@ class Children:
         """Starts the supervisor; the descriptors in `keep_open` (the lock) stay open until it ends."""
         ours, theirs = socket.socketpair()
         with theirs:
-            process = subprocess.Popen(
+            process = subprocess.Popen(  # noqa: ASYNC220 - takes a millisecond
                 [sys.executable, "-I", "-S", str(SUPERVISOR), str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno(), *keep_open],

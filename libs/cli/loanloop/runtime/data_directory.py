@@ -1,4 +1,4 @@
-"""The folder of an installation (.loanloop): whose it is, the lock on it, and run.json, by which others find what runs."""
+"""The folder of an installation (.loanloop): whose it is, its lock, and run.json, by which others find what runs."""
 
 import asyncio
 import contextlib
@@ -33,8 +33,8 @@ class RunState:
     postgres_dsn_file: str
     rest_url: str
     logs: str
-    kafka_jars: str
-    java: str
+    kafka_jars: str = ""  # empty where Kafka is not our own
+    java: str = ""
     pids: dict[str, int] = field(default_factory=dict)
     portfolio: str | None = None
 
@@ -71,8 +71,9 @@ class DataDirectory:
             if MARKER not in entries:
                 write_private(self.path / MARKER, json.dumps({"format": FORMAT, "created_at": now()}))
         except OSError as error:
+            reason = error.strerror or error
             raise CannotRun(
-                f"The data folder {self.path} cannot be used ({error.strerror}): name another with --data-dir."
+                f"The folder {self.path} cannot be used ({reason}): name another with --data-dir."
             ) from error
 
     def _check_owner(self, entries: set[str]) -> None:
@@ -80,7 +81,8 @@ class DataDirectory:
             written = json.loads((self.path / MARKER).read_text())
             if written.get("format") != FORMAT:
                 raise CannotRun(
-                    f"{self.path} was made by another version of loanloop: use that one, or name another folder with --data-dir."
+                    f"{self.path} was made by another version of loanloop: "
+                    "use that one, or name another folder with --data-dir."
                 )
         elif entries - NOT_OURS_BUT_WELCOME:
             raise CannotRun(

@@ -1,4 +1,4 @@
-"""A single-node Apache Kafka (KRaft) as a child process: configuration, format, start, ready check, the ways to end it."""
+"""A single-node Apache Kafka (KRaft) as a child process: configuration, format, start, ready check, its ends."""
 
 import asyncio
 import base64
@@ -67,7 +67,7 @@ class EmbeddedKafka:
     def bootstrap(self) -> str:
         return f"{HOST}:{self.port}"
 
-    async def start(self) -> None:
+    async def start(self) -> Child:
         """Returns when the broker answers with itself as a member of the cluster. Raises CannotRun."""
         self._folder.mkdir(exist_ok=True)
         new_log(self._log)
@@ -76,6 +76,12 @@ class EmbeddedKafka:
         properties = self._write_properties(self._folder / "server.properties", data=self._folder / "data")
         self.child = await self._children.start(self._command("kafka.Kafka", str(properties)))
         await self._ready(self.child)
+        return self.child
+
+    def running(self) -> Child:
+        if self.child is None:
+            raise CannotRun("It was not started.")
+        return self.child
 
     async def kill(self) -> None:
         """kill -9; what was acknowledged is on disk."""

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -130,7 +131,7 @@ def _sha512(url: str) -> str:
     return digits.lower()[:128]
 
 
-def _fetch(url: str, file: "tempfile._TemporaryFileWrapper[bytes]", progress: Progress) -> str:
+def _fetch(url: str, file: IO[bytes], progress: Progress) -> str:
     digest = hashlib.sha512()
     n_bytes = 0
     with urlopen(url, timeout=20) as response:  # noqa: S310 - as above

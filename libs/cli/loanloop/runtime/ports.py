@@ -52,8 +52,9 @@ def assign_ports(asked: Ports, earlier: AssignedPorts | None) -> AssignedPorts:
 
 def _asked_for(name: str, port: int) -> int:
     if not is_free(port):
+        option = "--port" if name == "rest" else f"--{name}-port"
         raise CannotRun(
-            f"Port {port}, asked for with --{'' if name == 'rest' else name + '-'}port, is taken by another program: free it or ask for another port."
+            f"Port {port}, asked for with {option}, is not free: stop what listens there or ask for another."
         )
     return port
 

@@ -52,11 +52,15 @@ class EmbeddedPostgres:
     def dsn_file(self) -> Path:
         return self._folder / "dsn"
 
+    @property
+    def password_file(self) -> Path:
+        return self._folder / "password"
+
     def dsn(self, database: str = DATABASE) -> str:
-        password = (self._folder / "password").read_text().strip()
+        password = self.password_file.read_text().strip()
         return f"postgresql://{USER}:{quote(password)}@{HOST}:{self.port}/{database}"
 
-    async def start(self) -> None:
+    async def start(self) -> Child:
         """Returns when the server takes connections and the database is there. Raises CannotRun."""
         home = await asyncio.to_thread(lambda: postgres_home(server_account(), self._folder))
         if not (home.data / "PG_VERSION").exists():
@@ -70,6 +74,12 @@ class EmbeddedPostgres:
         await self._ready(self.child, home.data / "postmaster.pid")
         await self._create_database()
         write_private(self.dsn_file, self.dsn())
+        return self.child
+
+    def running(self) -> Child:
+        if self.child is None:
+            raise CannotRun("It was not started.")
+        return self.child
 
     async def kill(self) -> None:
         """kill -9 of the server and its backends."""
@@ -102,7 +112,7 @@ class EmbeddedPostgres:
         draft = home.data.parent / f"new-{secrets.token_hex(4)}"
         password = secrets.token_urlsafe(24)
         self._folder.mkdir(exist_ok=True, mode=0o700)
-        write_private(self._folder / "password", password)
+        write_private(self.password_file, password)
         locale = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
         with _password_for(home, password) as password_file:
             child = await self._children.start(

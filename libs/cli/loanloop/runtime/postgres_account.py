@@ -34,7 +34,8 @@ def server_account() -> Account:
     if os.geteuid() == 0:
         return Account(ids=(somebody.pw_uid, somebody.pw_gid))
     raise CannotRun(
-        f"PostgreSQL needs a user with an entry in /etc/passwd and {os.geteuid()} has none: add one, or run loanloop as another user."
+        f"PostgreSQL needs a user with an entry in /etc/passwd and {os.geteuid()} has none: "
+        "add one, or run loanloop as another user."
     )
 
 

@@ -13,5 +13,5 @@ class RuntimeSettings(BaseSettings):
     kafka_download_url: str = Field(
         default="https://archive.apache.org/dist/kafka/{version}/kafka_2.13-{version}.tgz",
         validation_alias="LOANLOOP_KAFKA_DOWNLOAD_URL",
-        description="Apache's own tarball, taken where there is no Maven; its SHA-512 is read from the same address + .sha512",
+        description="Apache's own tarball, where there is no Maven; its SHA-512 is at the same address + .sha512",
     )

@@ -1,0 +1,50 @@
+"""What `loanloop up` shows: what it does, line by line, and at last the addresses and lines to paste."""
+
+import time
+
+from loanloop_common.portfolio import Portfolio
+from rich.console import Console
+from rich.markup import escape
+
+from loanloop.runtime.first_steps import first_steps
+from loanloop.runtime.infrastructure import EmbeddedInfrastructure
+from loanloop.runtime.installation import Installation
+from loanloop.runtime.tools import write_tools
+
+
+class Screen:
+    def __init__(self) -> None:
+        self._console = Console(highlight=False)
+        self._started_at = time.monotonic()
+
+    def tell(self, line: str) -> None:
+        elapsed = time.monotonic() - self._started_at
+        self._console.print(f"[dim]{elapsed:6.1f} s[/dim]  {escape(line)}", soft_wrap=True)
+
+    def show_addresses(self, installation: Installation, portfolio: Portfolio) -> None:
+        self.tell("ready")
+        self._console.print(f"""
+  REST        [bold]{installation.rest_url}[/bold]  (its documentation: {installation.rest_url}/docs)
+  Kafka       [bold]{installation.kafka_bootstrap}[/bold]
+  PostgreSQL  DSN in {installation.postgres_dsn_file}
+  portfolio   {portfolio.name}: {escape(portfolio.title)}
+  logs        {installation.directory.logs}
+""")
+        for field, reason in portfolio.warnings:
+            self._console.print(
+                f"  [yellow]{field} is not known at the application but allowed:[/yellow] {escape(reason)}\n"
+            )
+        if isinstance(installation, EmbeddedInfrastructure):
+            self._show_first_steps(installation, portfolio)
+        self._console.print("Ctrl-C stops everything.")
+
+    def _show_first_steps(self, infrastructure: EmbeddedInfrastructure, portfolio: Portfolio) -> None:
+        steps = first_steps(portfolio, tools=write_tools(infrastructure), rest_url=infrastructure.rest_url)
+        for title, line in (
+            ("Send a loan to Kafka", steps.produce),
+            ("Ask for a decision by REST", steps.predict),
+            ("See the decisions", steps.consume),
+        ):
+            self._console.print(f"[bold]{title}[/bold]")
+            self._console.print(line, markup=False, soft_wrap=True)
+            self._console.print()

@@ -1,0 +1,58 @@
+"""The `loanloop` command: one line for each module of commands/.
+
+A command module imports only typer and the standard library at its top, and the rest inside its function:
+`loanloop --help` has to answer at once. A group of commands (`dlq list`) exposes `app`, a single one a function.
+"""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from loanloop.commands import migrate, up
+
+app = typer.Typer(
+    name="loanloop",
+    help="Predicts loan default over Kafka and keeps its own model good.",
+    epilog="Start with: loanloop up. Each command shows examples: loanloop COMMAND --help.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+# fmt: off
+app.command()(up.up)
+app.command()(migrate.migrate)
+# fmt: on
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"loanloop {version('loanloop')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Exit codes: 0 done, 1 an error said in one sentence, 2 a wrong option, 130 stopped by Ctrl-C."""
+    from loanloop_common.errors import LoanloopError
+
+    try:
+        app()
+    except LoanloopError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""The lines that `loanloop up` prints to paste: send a loan to Kafka, ask for a decision by REST, see decisions."""
+
+import json
+import secrets
+import shlex
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+from loanloop_common.events import Topic
+from loanloop_common.portfolio import Portfolio
+
+
+@dataclass(frozen=True)
+class FirstSteps:
+    produce: str
+    predict: str
+    consume: str
+
+
+def first_steps(portfolio: Portfolio, *, tools: Path, rest_url: str) -> FirstSteps:
+    producer = f"{tools}/kafka-console-producer --topic {Topic.LOAN_RECEIVED}"
+    return FirstSteps(
+        produce=f"echo {shlex.quote(example_loan(portfolio))} | {producer}",
+        predict=(
+            f"curl -s {rest_url}/predict -H 'content-type: application/json' -d {shlex.quote(example_loan(portfolio))}"
+        ),
+        consume=f"{tools}/kafka-console-consumer --topic {Topic.LOAN_SCORED} --from-beginning",
+    )
+
+
+def example_loan(portfolio: Portfolio) -> str:
+    """A `loan.received` from the portfolio's own examples, new at each call."""
+    return json.dumps(
+        {
+            "event_id": str(uuid4()),
+            "occurred_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "schema_version": 1,
+            "loan_id": f"example-{secrets.token_hex(3)}",
+            "features": {feature.name: feature.example for feature in portfolio.features.values()},
+        }
+    )

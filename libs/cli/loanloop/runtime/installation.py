@@ -1,0 +1,173 @@
+"""What every installation has, wherever its Kafka and PostgreSQL are: folder, lock, supervisor, services, run.json."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from loanloop.runtime.children import Child, Children, Command
+from loanloop.runtime.data_directory import DataDirectory, RunState, now
+from loanloop.runtime.logs import new_log
+from loanloop.runtime.ports import HOST, AssignedPorts, Ports, assign_ports
+
+STOP_SERVICE_WITHIN_S = 40
+DEFAULT_PORTFOLIO = "sba"
+
+Progress = Callable[[str], None]
+
+
+def quiet(_: str) -> None: ...
+
+
+class Installation:
+    """`async with` starts it and, at the end, stops all it started. Raises CannotRun.
+
+    Subclasses say where Kafka and PostgreSQL are, and start them if they are their own.
+    """
+
+    ports: AssignedPorts
+    children: Children
+    portfolio: str
+
+    def __init__(self, data_dir: Path, *, ports: Ports | None = None, progress: Progress = quiet) -> None:
+        self.directory = DataDirectory(data_dir)
+        self.progress = progress
+        self._asked_ports = ports or Ports()
+        self._services: dict[str, Child] = {}
+        self._state: RunState | None = None
+        self._exit = contextlib.AsyncExitStack()
+
+    @property
+    def kafka_bootstrap(self) -> str:
+        raise NotImplementedError
+
+    @property
+    def postgres_dsn(self) -> str:
+        raise NotImplementedError
+
+    @property
+    def postgres_dsn_file(self) -> Path:
+        raise NotImplementedError
+
+    @property
+    def rest_url(self) -> str:
+        return f"http://{HOST}:{self.ports.rest}"
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self._exit.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._exit.aclose()
+
+    async def _start(self) -> None:
+        await self._prepare()
+        lock = await self._exit.enter_async_context(self.directory.locked())
+        earlier = self.directory.read_run()
+        self.ports = assign_ports(self._asked_ports, earlier.ports if earlier else None)
+        self.children = await Children.supervised(keep_open=[lock])
+        self._exit.push_async_callback(self.children.close)
+        self._exit.push_async_callback(self._stop_servers)
+        await self._start_servers()
+        self._exit.push_async_callback(self.stop_services)
+        self.portfolio = (earlier and earlier.portfolio) or DEFAULT_PORTFOLIO
+        self._state = self._run_state()
+        self.write_state()
+
+    async def _prepare(self) -> None:
+        """What can be looked for and downloaded before the folder is touched."""
+
+    async def _start_servers(self) -> None:
+        """Starts what is the installation's own."""
+
+    async def _stop_servers(self) -> None:
+        """Stops what `_start_servers` started, or began to."""
+
+    async def start_service(self, name: str, *, instance: str | None = None, **env: str) -> Child:
+        """Starts `python -m loanloop_NAME.app` on this Kafka and PostgreSQL; `env` adds to or replaces its settings.
+
+        `instance` tells replicas apart. It is not restarted when it ends; `services.keep_running` does that.
+        """
+        instance = instance or name
+        log = self.log_of(instance)
+        new_log(log)
+        command = Command(
+            argv=[sys.executable, "-m", f"loanloop_{name}.app"],
+            log=log,
+            cwd=self.directory.path,
+            env=self.service_settings(instance) | env,
+        )
+        child = await self.children.start(command)
+        self._services[instance] = child
+        self.write_state()
+        return child
+
+    def service_settings(self, instance: str) -> dict[str, str]:
+        return {
+            "LOANLOOP_KAFKA__BOOTSTRAP_SERVERS": self.kafka_bootstrap,
+            "LOANLOOP_POSTGRES__DSN": self.postgres_dsn,
+            "LOANLOOP_PREDICTOR__HOST": HOST,
+            "LOANLOOP_PREDICTOR__PORT": str(self.ports.rest),
+            "LOANLOOP_INSTANCE_ID": instance,
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def choose_portfolio(self, asked: str | None) -> str:
+        """As asked for, else the earlier run's, else `sba`; a file by its absolute path. Kept for the next run."""
+        chosen = asked or self.portfolio
+        self.portfolio = str(Path(chosen).absolute()) if Path(chosen).is_file() else chosen
+        self.write_state()
+        return self.portfolio
+
+    def service(self, instance: str) -> Child:
+        return self._services[instance]
+
+    def log_of(self, instance: str) -> Path:
+        return self.directory.logs / f"{instance}.log"
+
+    async def kill_service(self, instance: str, number: signal.Signals = signal.SIGKILL) -> int:
+        """Sends the signal and waits for the end; returns the exit code, negative for a signal."""
+        child = self._services.pop(instance)
+        self.children.send_signal(child, number)
+        return await child.wait()
+
+    async def stop_services(self) -> None:
+        """Politely, all at once; kill -9 for those that take longer than STOP_SERVICE_WITHIN_S."""
+        services, self._services = self._services, {}
+        await asyncio.gather(
+            *(self.children.stop(child, within_s=STOP_SERVICE_WITHIN_S) for child in services.values())
+        )
+
+    def _run_state(self) -> RunState:
+        return RunState(
+            pid=os.getpid(),
+            started_at=now(),
+            ports=self.ports,
+            kafka_bootstrap=self.kafka_bootstrap,
+            postgres_dsn_file=str(self.postgres_dsn_file),
+            rest_url=self.rest_url,
+            logs=str(self.directory.logs),
+        )
+
+    def _running_children(self) -> dict[str, Child | None]:
+        return dict(self._services)
+
+    def write_state(self) -> None:
+        if self._state is None:
+            return
+        pids = {name: child.pid for name, child in self._running_children().items() if child and child.is_running}
+        self.directory.write_run(
+            replace(self._state, pids=pids | {"supervisor": self.children.supervisor_pid}, portfolio=self.portfolio)
+        )

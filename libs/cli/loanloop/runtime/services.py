@@ -1,0 +1,54 @@
+"""Keeps processes running: a crashed one is started again, ever more slowly while it keeps crashing."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+from loanloop.runtime.children import Child
+from loanloop.runtime.infrastructure import EmbeddedInfrastructure
+from loanloop.runtime.installation import Installation, Progress
+from loanloop.runtime.tasks import together
+
+SERVICES = ("ingest", "predictor", "evaluator", "trainer")
+FIRST_DELAY_S = 1.0
+MAX_DELAY_S = 30.0
+# What ran this long starts afresh at the first delay.
+STABLE_AFTER_S = 60.0
+
+
+async def keep_services_running(installation: Installation, env: Mapping[str, str], tell: Progress) -> None:
+    """Starts the four services and restarts what ends, until cancelled; stopping them is the installation's."""
+
+    async def keep(name: str) -> None:
+        child = await installation.start_service(name, **env)
+        await keep_running(name, child, lambda: installation.start_service(name, **env), tell)
+
+    await together(*(keep(name) for name in SERVICES))
+
+
+async def keep_servers_running(infrastructure: EmbeddedInfrastructure, tell: Progress) -> None:
+    """Restarts Kafka and PostgreSQL when they end, until cancelled."""
+    await together(
+        keep_running("Kafka", infrastructure.kafka.running(), infrastructure.start_kafka, tell),
+        keep_running("PostgreSQL", infrastructure.postgres.running(), infrastructure.start_postgres, tell),
+    )
+
+
+async def keep_running(
+    name: str, child: Child, start_again: Callable[[], Awaitable[Child]], tell: Callable[[str], None]
+) -> None:
+    clock = asyncio.get_running_loop().time
+    delay_s, started_at = 0.0, clock()
+    while True:
+        code = await child.wait()
+        delay_s = next_delay(delay_s, ran_for_s=clock() - started_at)
+        tell(f"{name} ended with {code} (log: {child.command.log}); starting it again in {delay_s:.0f} s")
+        await asyncio.sleep(delay_s)
+        started_at = clock()
+        child = await start_again()
+
+
+def next_delay(delay_s: float, *, ran_for_s: float) -> float:
+    """Twice the last one within bounds; the first one again after a stable run."""
+    if ran_for_s >= STABLE_AFTER_S:
+        return FIRST_DELAY_S
+    return min(max(delay_s * 2, FIRST_DELAY_S), MAX_DELAY_S)
