@@ -37,7 +37,7 @@ async def fetch_instances(connection: Connection) -> tuple[Instance, ...]:
 
 
 async def fetch_loan_counts(connection: Connection, *, received: int | None) -> LoanCounts:
-    row = await connection.fetchrow(
+    (row,) = await connection.fetch(
         """
         SELECT
             (SELECT count(*) FROM loan_data.raw_data WHERE topic = 'loan.received') AS stored,
@@ -63,7 +63,7 @@ async def fetch_rejected_by_reason(connection: Connection) -> dict[str, int]:
 
 async def fetch_clocks(connection: Connection, min_outcomes: int) -> dict[str, Any]:
     """`as_of`, the event-time clock of the labels, and `stream_day`, when the newest decided loan was applied for."""
-    row = await connection.fetchrow(
+    (row,) = await connection.fetch(
         """
         SELECT
             (SELECT known_at FROM loan_data.processed_data WHERE counts_at IS NOT NULL

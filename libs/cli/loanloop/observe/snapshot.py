@@ -123,7 +123,7 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class Day:
-    """The policy's metric over the window that ends on `day`, with its bounds; None where too few outcomes are known."""
+    """The policy's metric over the window that ends on `day`, with its bounds; None: too few outcomes are known."""
 
     day: date
     version: str

@@ -1,0 +1,160 @@
+"""A Snapshot as tables, wide enough for a terminal of 80 columns: what `loanloop status` prints."""
+
+from collections.abc import Iterator
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from loanloop.observe.chart import chart
+from loanloop.observe.snapshot import Instance, LoanCounts, Snapshot
+from loanloop.observe.words import clock, day_of, duration, figure, live_words, month_of, training_words
+
+SEVERITY_STYLES = {"info": "cyan", "warning": "yellow", "critical": "bold red"}
+
+
+def status_view(snapshot: Snapshot, *, width: int) -> RenderableType:
+    return Group(
+        headline(snapshot),
+        Text(),
+        services_table(snapshot),
+        Text(),
+        loans_line(snapshot.loans),
+        *_rejected_lines(snapshot),
+        lag_table(snapshot),
+        Text(),
+        versions_table(snapshot),
+        training_line(snapshot),
+        Text(),
+        metric_title(snapshot),
+        chart(snapshot.rule, snapshot.days, snapshot.deployments, snapshot.breaches, width=width, height=9),
+        breach_line(snapshot),
+        *alert_lines(snapshot, at_most=5),
+        Text(),
+        *_where_lines(snapshot),
+    )
+
+
+def headline(snapshot: Snapshot) -> Text:
+    live = snapshot.live
+    line = Text.assemble((f"loanloop · {snapshot.rule.portfolio}", "bold"), " · ")
+    line.append(live_words(live) if live else "no model is live yet", "cyan" if live else "yellow")
+    day = snapshot.stream_day or snapshot.as_of
+    if day is not None:
+        line.append(f" · loans of {day_of(day)}", "dim")
+    return line
+
+
+def services_table(snapshot: Snapshot) -> Table:
+    table = _table("service", "state", "version", "applied", "where")
+    for instance in snapshot.instances:
+        applied = "" if instance.deployment_seq is None else f"deployment {instance.deployment_seq}"
+        table.add_row(instance.service, state_of(instance), instance.version or "", applied, instance.url or "")
+    if not snapshot.instances:
+        table.add_row("none seen", "", "", "", "")
+    return table
+
+
+def state_of(instance: Instance) -> Text:
+    if not instance.is_alive:
+        return Text(f"away for {duration(instance.age_s)}", "red")
+    consumers = instance.detail.get("consumers")
+    troubled = [state for state in consumers.values() if state != "consuming"] if isinstance(consumers, dict) else []
+    return Text(str(troubled[0]), "yellow") if troubled else Text("up", "green")
+
+
+def loans_line(loans: LoanCounts) -> Text:
+    received = "? (Kafka is away)" if loans.received is None else f"{loans.received:,}"
+    return Text(
+        f"loans received {received} · stored {loans.stored:,} · rejected {loans.rejected:,} · "
+        f"duplicates {loans.duplicates:,}\n"
+        f"history {loans.history:,} · scored {loans.scored:,} · decided {loans.decided:,} · "
+        f"labelled {loans.labelled:,} · outcomes waiting for their loan {loans.waiting_outcomes:,}"
+    )
+
+
+def _rejected_lines(snapshot: Snapshot) -> Iterator[Text]:
+    if snapshot.rejected_by_reason:
+        reasons = ", ".join(f"{reason} {n:,}" for reason, n in snapshot.rejected_by_reason.items())
+        yield Text(f"rejected: {reasons} (loanloop dlq list)", "yellow")
+
+
+def lag_table(snapshot: Snapshot) -> RenderableType:
+    if snapshot.kafka_problem:
+        return Text(snapshot.kafka_problem, "red")
+    table = _table("topic", "group", ">messages", ">waiting")
+    for lag in snapshot.lags:
+        table.add_row(lag.topic, lag.group, f"{lag.end:,}", Text(f"{lag.waiting:,}", "yellow" if lag.waiting else ""))
+    return table
+
+
+def versions_table(snapshot: Snapshot) -> Table:
+    table = _table("version", "loans from – to", ">loans", ">F1", ">AUC", "gate", "live from (loans of)")
+    for version in snapshot.versions:
+        gate = version.gate
+        lives = [d for d in snapshot.deployments if d.version == version.version]
+        table.add_row(
+            Text(version.version, "bold cyan" if snapshot.live and snapshot.live.version == version.version else ""),
+            f"{month_of(version.train_from)} – {month_of(version.train_to)}",
+            f"{version.n_rows:,}",
+            figure(gate.f1 if gate else None),
+            figure(gate.roc_auc if gate else None),
+            _verdict(gate.passed) if gate else Text("not judged yet", "dim"),
+            f"{clock(lives[-1].live_from)} ({day_of(lives[-1].live_from_event_time)})" if lives else "",
+        )
+    return table
+
+
+def _verdict(passed: bool) -> Text:
+    return Text("passed", "green") if passed else Text("rejected", "red")
+
+
+def training_line(snapshot: Snapshot) -> Text:
+    if snapshot.training is None:
+        n, wanted = snapshot.loans.labelled, snapshot.rule.first_labels
+        return Text(f"training: none yet ({n:,} of {wanted:,} labelled loans)")
+    words = training_words(snapshot.training)
+    return Text(f"training: {words}", "yellow" if snapshot.training.is_open else "")
+
+
+def metric_title(snapshot: Snapshot) -> Text:
+    """Names the preset and, where the preset allows a leaking field, that field: every figure rests on them."""
+    rule = snapshot.rule
+    title = Text(f"{rule.metric_name} of {rule.window_days} days, by day of event time; threshold {rule.threshold:g}; ")
+    title.append(f"preset {rule.portfolio}", "bold")
+    if rule.warnings:
+        title.append(f" (with {', '.join(field for field, _ in rule.warnings)}, a leak)", "yellow")
+    return title
+
+
+def breach_line(snapshot: Snapshot) -> Text:
+    breach = snapshot.open_breach
+    if breach is None:
+        return Text("no open breach", "green" if snapshot.live else "dim")
+    return Text(
+        f"breach of {breach.version} since {breach.opened_on}: {snapshot.rule.metric_name} {breach.value:.3f}, "
+        f"upper bound {breach.upper:.3f}",
+        "bold red",
+    )
+
+
+def alert_lines(snapshot: Snapshot, *, at_most: int) -> list[Text]:
+    return [
+        Text(f"alert {clock(alert.raised_at)} {alert.kind}: {alert.message}", SEVERITY_STYLES[alert.severity])
+        for alert in snapshot.alerts[:at_most]
+    ]
+
+
+def _where_lines(snapshot: Snapshot) -> Iterator[Text]:
+    where = snapshot.where
+    named = {"REST": where.rest and f"{where.rest}/docs", "Kafka": where.kafka, "PostgreSQL": where.postgres}
+    for name, address in (named | {"logs": where.logs}).items():
+        if address:
+            yield Text(f"{name:<11}{address}", "dim")
+
+
+def _table(*headers: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for header in headers:
+        table.add_column(header.removeprefix(">"), justify="right" if header.startswith(">") else "left")
+    return table

@@ -1,0 +1,77 @@
+"""Facts in few words, for every view: status, watch, the demo's end."""
+
+from datetime import UTC, datetime
+
+from loanloop.observe.snapshot import Deployment, Gate, Rule, Training
+
+
+def figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def day_of(when: datetime | None) -> str:
+    return "–" if when is None else f"{when.astimezone(UTC):%Y-%m-%d}"
+
+
+def month_of(when: datetime) -> str:
+    return f"{when.astimezone(UTC):%Y-%m}"
+
+
+def clock(when: datetime | None) -> str:
+    return "–" if when is None else f"{when.astimezone(UTC):%H:%M:%S}"
+
+
+def duration(seconds: float) -> str:
+    whole = max(round(seconds), 0)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes}:{rest:02d} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d} h"
+
+
+def gate_words(gate: Gate | None, rule: Rule) -> str:
+    """The verdict on a version, in one line."""
+    if gate is None:
+        return "not judged yet"
+    return f"{'passed' if gate.passed else 'rejected'} on {rule.portfolio}: {gate.reason}"
+
+
+def live_words(deployment: Deployment) -> str:
+    pinned = ", pinned" if deployment.pinned else ""
+    return f"{deployment.version} ({deployment.kind}{pinned}) since {clock(deployment.live_from)} UTC"
+
+
+def training_words(training: Training) -> str:
+    """What the newest run does or did, with loss and time to go where it says so."""
+    why = f"{training.trigger}, attempt {training.attempt}" if training.trigger == "breach" else training.trigger
+    if training.state == "queued":
+        return f"queued ({why})"
+    rows = f"{training.n_rows:,} loans " if training.n_rows else ""
+    window = _window(training)
+    if training.state == "running":
+        return f"{progress_words(training)} · {why} · {rows}{window}"
+    took = duration((training.finished_at - training.created_at).total_seconds()) if training.finished_at else "–"
+    if training.state == "failed":
+        return f"failed ({why}) after {took}: {training.error or 'no reason given'}"
+    return f"{training.version} trained ({why}) on {rows}{window} in {took}"
+
+
+def _window(training: Training) -> str:
+    if training.window_from is None or training.window_to is None:
+        return ""
+    return f"{month_of(training.window_from)} – {month_of(training.window_to)}"
+
+
+def progress_words(training: Training) -> str:
+    """From the keys that the trainer writes; a phase without figures is named alone."""
+    progress = training.progress
+    words = [training.phase or "starting"]
+    if (epoch := progress.get("epoch")) is not None and (epochs := progress.get("epochs")):
+        words.append(f"epoch {epoch}/{epochs}")
+    if (step := progress.get("step")) is not None and (steps := progress.get("steps")):
+        words.append(f"step {step:,}/{steps:,}")
+    if (loss := progress.get("loss")) is not None:
+        words.append(f"loss {loss:.3f}")
+    if (eta := progress.get("eta_s")) is not None:
+        words.append(f"about {duration(eta)} to go")
+    return " · ".join(words)
