@@ -4,11 +4,10 @@ The event waits in the outbox for an evaluator to publish it; predictors also re
 """
 
 import asyncio
+from collections.abc import Callable
 
-from loanloop_common.bundle import unpack
 from loanloop_common.errors import BundleCorrupt
 from loanloop_common.events import ModelDeployed
-from loanloop_common.portfolio import Portfolio
 from loanloop_common.postgres import Connection, Pool
 
 from loanloop_evaluator.domain.deployment import (
@@ -18,8 +17,10 @@ from loanloop_evaluator.domain.deployment import (
     rollback,
     unpinning,
 )
+from loanloop_evaluator.domain.ports import LoanScorer
 from loanloop_evaluator.store.clock import fetch_as_of
 from loanloop_evaluator.store.deployments import (
+    StoredBundle,
     fetch_bundle,
     fetch_live,
     fetch_past,
@@ -32,35 +33,39 @@ from loanloop_evaluator.store.deployments import (
 class Operator:
     """`actor` is who asks; it is stored with the deployment. Each method raises DeploymentRefused."""
 
-    def __init__(self, pool: Pool, portfolio: Portfolio, actor: str) -> None:
+    def __init__(
+        self, pool: Pool, *, slot: str, min_outcomes: int, load: Callable[[StoredBundle], LoanScorer], actor: str
+    ) -> None:
         self._pool = pool
-        self._portfolio = portfolio
+        self._slot = slot
+        self._min_outcomes = min_outcomes
+        self._load = load
         self._actor = actor
 
     async def promote(self, version: str, reason: str) -> ModelDeployed:
         async with self._pool.acquire() as connection, connection.transaction():
-            await lock_slot(connection, self._portfolio.name)
-            live = await fetch_live(connection, self._portfolio.name)
+            await lock_slot(connection, self._slot)
+            live = await fetch_live(connection, self._slot)
             return await self._deploy(connection, promotion(version, live), reason)
 
     async def roll_back(self, version: str | None, reason: str) -> ModelDeployed:
         async with self._pool.acquire() as connection, connection.transaction():
-            await lock_slot(connection, self._portfolio.name)
-            live = await fetch_live(connection, self._portfolio.name)
-            past = await fetch_past(connection, self._portfolio.name)
+            await lock_slot(connection, self._slot)
+            live = await fetch_live(connection, self._slot)
+            past = await fetch_past(connection, self._slot)
             return await self._deploy(connection, rollback(version, live, past), reason)
 
     async def unpin(self, reason: str) -> ModelDeployed:
         async with self._pool.acquire() as connection, connection.transaction():
-            await lock_slot(connection, self._portfolio.name)
-            live = await fetch_live(connection, self._portfolio.name)
+            await lock_slot(connection, self._slot)
+            live = await fetch_live(connection, self._slot)
             return await self._deploy(connection, unpinning(live), reason)
 
     async def _deploy(self, connection: Connection, deployment: Deployment, reason: str) -> ModelDeployed:
         await self._check_bundle(connection, deployment.version)
-        as_of = await fetch_as_of(connection, self._portfolio.policy.min_outcomes)
+        as_of = await fetch_as_of(connection, self._min_outcomes)
         return await record_deployment(
-            connection, self._portfolio.name, deployment, actor=self._actor, reason=reason, as_of=as_of
+            connection, self._slot, deployment, actor=self._actor, reason=reason, as_of=as_of
         )
 
     async def _check_bundle(self, connection: Connection, version: str) -> None:
@@ -69,9 +74,8 @@ class Operator:
         if stored is None:
             known = ", ".join(await fetch_versions(connection)) or "none yet"
             raise DeploymentRefused(f"there is no version {version} (known: {known})")
-        if stored.schema_hash != self._portfolio.schema_hash:
-            raise DeploymentRefused(f"{version} was trained for other features than the portfolio's")
         try:
-            await asyncio.to_thread(unpack, stored.data, stored.sha256.hex(), version=version)
+            scorer = await asyncio.to_thread(self._load, stored)
         except BundleCorrupt as corrupt:
             raise DeploymentRefused(str(corrupt)) from corrupt
+        scorer.close()
