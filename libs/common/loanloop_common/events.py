@@ -3,7 +3,7 @@
 Readers ignore unknown fields. The features inside `LoanReceived` are the portfolio's; `loan_codec` checks them.
 """
 
-from datetime import date, datetime
+from datetime import date
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
@@ -121,7 +121,7 @@ class ModelDeployed(Event):
     bundle_sha256: str
     actor: str
     reason: str
-    deployed_at: datetime
+    deployed_at: AwareDatetime
 
 
 class AlertRaised(Event):

@@ -13,8 +13,14 @@ from loanloop_common.resources import resource_folder
 Pool = asyncpg.Pool
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 
-# What only the database refuses: data exceptions (22) and integrity violations (23).
-REFUSED_BY_DATABASE = (asyncpg.exceptions.DataError, asyncpg.exceptions.IntegrityConstraintViolationError)
+# What only the database refuses: data exceptions (22) and integrity violations (23); the driver raises the last two
+# itself when it encodes a row for COPY.
+REFUSED_BY_DATABASE = (
+    asyncpg.exceptions.DataError,
+    asyncpg.exceptions.IntegrityConstraintViolationError,
+    UnicodeEncodeError,
+    OverflowError,
+)
 
 # The database is away, restarting or out of connections: a retry can help.
 UNREACHABLE = (

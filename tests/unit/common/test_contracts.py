@@ -1,0 +1,123 @@
+"""What is committed in contracts/ is what the code says, and every hand-written example is a real event."""
+
+import json
+import re
+from pathlib import Path
+
+import jsonschema
+import pytest
+from loanloop_common.asyncapi import CHANNELS, asyncapi_document, yaml_text
+from loanloop_common.contracts import PORTFOLIOS, differing, event_schema, loan_schema, main, write
+from loanloop_common.errors import InvalidField, InvalidMessage
+from loanloop_common.event_codec import decode_event
+from loanloop_common.events import EVENT_OF_TOPIC, Topic
+from loanloop_common.loan_codec import LoanCodec
+from loanloop_common.portfolio import load_portfolio
+from loanloop_common.resources import resource_folder
+
+CONTRACTS = resource_folder("contracts")
+EXAMPLES = {topic: CONTRACTS / "examples" / f"{topic}.json" for topic in Topic}
+
+
+def test_committed_contracts_are_what_the_code_generates() -> None:
+    assert differing(CONTRACTS) == []
+
+
+def test_check_names_a_file_that_drifted(tmp_path: Path) -> None:
+    write(tmp_path)
+    assert differing(tmp_path) == []
+
+    drifted = tmp_path / "loan.outcome.schema.json"
+    drifted.write_text(drifted.read_text().replace("defaulted", "lost"))
+    (tmp_path / "asyncapi.yaml").unlink()
+
+    assert differing(tmp_path) == ["loan.outcome.schema.json", "asyncapi.yaml"]
+
+
+def test_check_of_the_committed_contracts_passes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--check"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("topic", Topic)
+def test_example_decodes_and_says_again_what_it_said(topic: Topic) -> None:
+    data = EXAMPLES[topic].read_bytes()
+
+    event = decode_event(EVENT_OF_TOPIC[topic], data)
+
+    assert json.loads(event.model_dump_json(exclude_unset=True)) == json.loads(data)
+
+
+@pytest.mark.parametrize("topic", Topic)
+def test_example_passes_its_schema(topic: Topic) -> None:
+    example = json.loads(EXAMPLES[topic].read_bytes())
+
+    jsonschema.validate(example, event_schema(topic), format_checker=jsonschema.FormatChecker())
+
+
+@pytest.mark.parametrize("topic", Topic)
+def test_schema_refuses_an_event_without_its_id(topic: Topic) -> None:
+    example = json.loads(EXAMPLES[topic].read_bytes())
+    del example["event_id"]
+
+    with pytest.raises(jsonschema.ValidationError, match="event_id"):
+        jsonschema.validate(example, event_schema(topic))
+
+
+@pytest.mark.parametrize("portfolio", PORTFOLIOS)
+def test_portfolios_own_example_passes_codec_and_schema(portfolio: str) -> None:
+    codec = LoanCodec(load_portfolio(portfolio))
+    example = codec.example()
+
+    jsonschema.validate(example, loan_schema(portfolio))
+
+    assert codec.decode(json.dumps(example).encode()).loan_id == example["loan_id"]
+
+
+def test_example_loan_is_one_of_the_default_portfolio() -> None:
+    loan = LoanCodec(load_portfolio("sba")).decode(EXAMPLES[Topic.LOAN_RECEIVED].read_bytes())
+
+    assert loan.features.approved_amount == 150_000
+
+
+def test_unknown_fields_are_ignored() -> None:
+    example = json.loads(EXAMPLES[Topic.LOAN_OUTCOME].read_bytes()) | {"officer": "somebody", "tags": [1, 2]}
+
+    event = decode_event(EVENT_OF_TOPIC[Topic.LOAN_OUTCOME], json.dumps(example).encode())
+
+    assert not hasattr(event, "officer")
+
+
+@pytest.mark.parametrize("missing", ["event_id", "schema_version", "occurred_at"])
+def test_event_without_its_envelope_is_refused_by_the_fields_name(missing: str) -> None:
+    example = json.loads(EXAMPLES[Topic.MODEL_DEPLOYED].read_bytes())
+    del example[missing]
+
+    with pytest.raises(InvalidField) as refused:
+        decode_event(EVENT_OF_TOPIC[Topic.MODEL_DEPLOYED], json.dumps(example).encode())
+    assert refused.value.field == missing
+
+
+@pytest.mark.parametrize("data", [b"", None, b"\xff\xfe", b"not json", b"[]", b"1"])
+def test_what_is_no_json_object_is_an_invalid_message(data: bytes | None) -> None:
+    with pytest.raises(InvalidMessage):
+        decode_event(EVENT_OF_TOPIC[Topic.LOAN_OUTCOME], data)
+
+
+def test_asyncapi_describes_each_topic_and_its_references_lead_somewhere() -> None:
+    document = asyncapi_document()
+    text = yaml_text(document)
+
+    assert set(CHANNELS) == set(Topic)
+    assert {topic.value for topic in Topic} <= set(document["channels"])
+    for reference in re.findall(r'"\$ref": "([^"]*)"', text):
+        if reference.startswith("./"):
+            assert (CONTRACTS / reference).is_file()
+        else:
+            assert reference.removeprefix("#/channels/") in document["channels"]
+
+
+def test_yaml_quotes_what_yaml_would_read_otherwise() -> None:
+    text = yaml_text({"yes": "no", "a": ["3.0", 3, True, None, {"b": []}], "c d": "x: y"})
+
+    assert text == '"yes": "no"\na:\n  - "3.0"\n  - 3\n  - true\n  - null\n  -\n    b: []\n"c d": "x: y"\n'
