@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from loanloop.commands import migrate, up
+from loanloop.commands import migrate, status, up, watch
 
 app = typer.Typer(
     name="loanloop",
@@ -22,6 +22,8 @@ app = typer.Typer(
 
 # fmt: off
 app.command()(up.up)
+app.command()(status.status)
+app.command()(watch.watch)
 app.command()(migrate.migrate)
 # fmt: on
 

@@ -1,0 +1,42 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.complete
+
+.PHONY: help setup demo up test unit lint types arch fmt
+
+help: ## These lines
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{ printf "  make %-6s %s\n", $$1, $$2 }'
+
+setup: $(STAMP) ## Make .venv and fetch Kafka; quick when nothing has changed
+	@$(BIN)/python -m loanloop.runtime
+
+$(STAMP): pyproject.toml requirements.lock .ci/setup
+	@PYTHON=$(PYTHON) .ci/setup
+	@touch $@
+
+demo: setup ## Watch the loop turn on real loans: train, serve, notice the crisis, retrain, swap
+	@$(BIN)/loanloop demo
+
+up: setup ## Start Kafka, PostgreSQL and the services, and stay
+	@$(BIN)/loanloop up
+
+test: setup ## All tests
+	$(BIN)/python -m pytest tests
+
+unit: setup ## The pure tests alone, in seconds
+	$(BIN)/python -m pytest tests/unit
+
+lint: setup ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup ## mypy, strict
+	$(BIN)/mypy
+
+arch: setup ## Directions of imports
+	$(BIN)/lint-imports
+
+fmt: setup ## Format, and mend what ruff can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
