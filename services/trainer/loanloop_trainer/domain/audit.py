@@ -1,11 +1,11 @@
 """The leak audit: how well each feature alone, out of time, tells the outcome."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from loanloop_common.features import Column, Columns
 from sklearn.metrics import roc_auc_score
 
 from loanloop_trainer.domain.split import Mask, Times, split_by_day
@@ -23,9 +23,7 @@ class Finding:
     warning: str | None
 
 
-def audit_features(
-    columns: Mapping[str, Sequence[Any]], labels: Mask, occurred_at: Times, *, numbers: frozenset[str]
-) -> list[Finding]:
+def audit_features(columns: Columns, labels: Mask, occurred_at: Times, *, numbers: frozenset[str]) -> list[Finding]:
     """One finding a column, the most telling first. Rates learnt on older loans rank the newest 30 %."""
     split = split_by_day(occurred_at, validation_share=NEWEST_SHARE)
     findings = []
@@ -49,13 +47,13 @@ def _finding(name: str, scores: npt.NDArray[np.float64], labels: Mask) -> Findin
     )
 
 
-def _category_rates(column: Sequence[Any], labels: Mask, known: Mask) -> npt.NDArray[np.float64]:
+def _category_rates(column: Column, labels: Mask, known: Mask) -> npt.NDArray[np.float64]:
     keys = np.array(["\0missing" if value is None else str(value) for value in column])
     prior = np.full(len(keys), labels[known].mean())
     return _rates(keys, labels, known, prior)
 
 
-def _number_rates(column: Sequence[Any], labels: Mask, known: Mask) -> npt.NDArray[np.float64]:
+def _number_rates(column: Column, labels: Mask, known: Mask) -> npt.NDArray[np.float64]:
     """By exact value where it is frequent, by its twentieth of the range where it is not."""
     values = np.nan_to_num(np.asarray(column, np.float64), nan=-np.inf)
     finite = values[known & np.isfinite(values)]

@@ -4,6 +4,7 @@ Read from top to bottom, parts before the whole. It knows nothing of files, loan
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -113,3 +114,11 @@ class TabTransformer(nn.Module):
             x = block(x)
         mean: Tensor = self.norm(x).mean(dim=1)
         return mean
+
+    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+        """Only the matrices of the encoder and the head decay: not embeddings, norms and biases."""
+        spared = {id(parameter) for parameter in self.tokens.parameters()}
+        parameters = [*self.parameters()]
+        decayed = [p for p in parameters if p.ndim > 1 and id(p) not in spared]
+        others = [p for p in parameters if p.ndim <= 1 or id(p) in spared]
+        return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]

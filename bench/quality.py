@@ -1,0 +1,99 @@
+"""Model quality on a file of loans, out of time.
+
+    bench/quality.py portfolios/sba/loans.parquet --train 2002:2004
+    bench/quality.py FULL.parquet --train 2001:2002 --test 2003 --set epochs=4 --set dropout=0.2
+
+Without --test the newest tenth of the training years is left out and judged, as the evaluator's gate does.
+Prints progress, then one line of JSON.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+from loanloop_common.bundle import unpack
+from loanloop_common.portfolio import ModelConfig, Portfolio, load_portfolio
+from loanloop_common.scoring import Scorer
+from loanloop_trainer.domain.calibration import validation_metrics
+from loanloop_trainer.domain.split import split_by_day
+from loanloop_trainer.model import Progress, TrainingData, export, train
+
+
+def read_loans(path: Path, portfolio: Portfolio) -> TrainingData:
+    table = pq.read_table(path)
+    columns = {name: table[name].to_pylist() for name in portfolio.features}
+    defaulted = table[str(portfolio.file.defaulted)].to_numpy().astype(bool)
+    return TrainingData(columns, defaulted, table[portfolio.file.occurred_at].to_numpy().astype("datetime64[us]"))
+
+
+def within(loans: TrainingData, period: str) -> npt.NDArray[np.bool_]:
+    """'2003', '2001:2002' or '2005-07:2008-06'; the last year or month counts in full."""
+    first, _, last = period.partition(":")
+    begin, end = np.datetime64(first), np.datetime64(last or first) + 1
+    mask: npt.NDArray[np.bool_] = (loans.occurred_at >= begin) & (loans.occurred_at < end)
+    return mask
+
+
+def say(progress: Progress) -> None:
+    facts = {name: value for name, value in progress.to_dict().items() if value}
+    print(*(f"{n}={v:.4g}" if isinstance(v, float) else f"{n}={v}" for n, v in facts.items()), file=sys.stderr)
+
+
+def judge(bundle_bytes: bytes, loans: TrainingData) -> dict[str, float | None]:
+    bundle = unpack(bundle_bytes)
+    scorer = Scorer(bundle, threads=2)
+    probabilities = scorer.score(bundle.encoder.encode_columns(loans.columns))
+    scorer.close()
+    return validation_metrics(probabilities, loans.defaulted, bundle.manifest.threshold)
+
+
+def overridden(portfolio: Portfolio, settings: list[str]) -> Portfolio:
+    given: dict[str, Any] = dict(setting.split("=", 1) for setting in settings)
+    return portfolio.model_copy(update={"model": ModelConfig(**{**portfolio.model.model_dump(), **given})})
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("file", type=Path)
+    arguments.add_argument("--portfolio", default="sba")
+    arguments.add_argument("--train", required=True)
+    arguments.add_argument("--test", action="append", default=[])
+    arguments.add_argument("--set", action="append", default=[], metavar="HYPERPARAMETER=VALUE")
+    arguments.add_argument("--seed", type=int, default=0)
+    arguments.add_argument("--threads", type=int, default=2)
+    given = arguments.parse_args()
+
+    portfolio = overridden(load_portfolio(given.portfolio), given.set)
+    loans = read_loans(given.file, portfolio)
+    learnt, judged = loans.rows(within(loans, given.train)), {p: loans.rows(within(loans, p)) for p in given.test}
+    if not judged:
+        split = split_by_day(learnt.occurred_at, validation_share=portfolio.policy.gate_share)
+        learnt, judged = learnt.rows(split.train), {"newest": learnt.rows(split.validation)}
+    started = time.monotonic()
+    trained = train(learnt, portfolio, seed=given.seed, threads=given.threads, on_progress=say)
+    trained_s = time.monotonic() - started
+    bundle_bytes = export(trained, version="v1", code_version="bench")
+    result = {
+        "portfolio": portfolio.name,
+        "set": given.set,
+        "seed": given.seed,
+        "train": given.train,
+        "n_rows": len(learnt),
+        "train_s": round(trained_s, 1),
+        "export_s": round(time.monotonic() - started - trained_s, 1),
+        "bundle_kb": len(bundle_bytes) // 1000,
+        "threshold": trained.threshold,
+        "validation": trained.metrics,
+        "judged": {period: judge(bundle_bytes, part) for period, part in judged.items()},
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

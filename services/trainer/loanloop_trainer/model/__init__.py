@@ -1,0 +1,8 @@
+"""All that learns, and the only place that imports torch: `train`, then `export` into a bundle."""
+
+from loanloop_trainer.model.data import TrainingData
+from loanloop_trainer.model.export import export
+from loanloop_trainer.model.progress import Progress
+from loanloop_trainer.model.training import TrainedModel, train
+
+__all__ = ["Progress", "TrainedModel", "TrainingData", "export", "train"]

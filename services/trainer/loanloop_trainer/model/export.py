@@ -1,0 +1,111 @@
+"""From a trained network to a bundle: ONNX, parity with torch on real loans, manifest."""
+
+import logging
+import warnings
+
+import numpy as np
+import torch
+from loanloop_common.bundle import AllowedField, AuditFinding, Bundle, Manifest, ReferenceRows, pack
+from loanloop_common.errors import LoanloopError
+from loanloop_common.scoring import Scorer, instruction_set, runtime_version
+from torch import Tensor
+
+from loanloop_trainer.model.learning import inputs_of
+from loanloop_trainer.model.phases import log_odds
+from loanloop_trainer.model.progress import OnProgress, Progress
+from loanloop_trainer.model.tabtransformer import TabTransformer
+from loanloop_trainer.model.training import TrainedModel
+
+PARITY = 1e-4
+PARITY_ROWS = 1000
+REFERENCE_ROWS = 16
+
+
+class ParityBroken(LoanloopError):
+    """The export does not compute what the trained network computes; it must not be served."""
+
+    def __init__(self, difference: float) -> None:
+        super().__init__(
+            f"the export's logits differ from torch's by {difference:.2g}, at most {PARITY:.0e} is allowed"
+        )
+
+
+def export(
+    trained: TrainedModel, *, version: str, code_version: str, on_progress: OnProgress = lambda _: None
+) -> bytes:
+    """The packed bundle. Raises ParityBroken."""
+    on_progress(Progress("export"))
+    real_loans = trained.validation.rows(slice(0, PARITY_ROWS))
+    model = onnx_of(trained.network, inputs_of(trained.validation.rows(slice(0, 4)), torch.device("cpu")))
+    draft = _manifest(trained, version=version, code_version=code_version)
+    scorer = Scorer(Bundle(draft, trained.encoder, model, sha256=""))
+    try:
+        difference = float(np.abs(scorer.logits(real_loans) - log_odds(trained.network, real_loans)).max())
+        if not difference <= PARITY:
+            raise ParityBroken(difference)
+        few = real_loans.rows(slice(0, REFERENCE_ROWS))
+        reference = ReferenceRows.of(few, scorer.score(few))
+    finally:
+        scorer.close()
+    manifest = draft.model_copy(update={"parity": difference, "reference": reference})
+    return pack(manifest, trained.encoder, model)
+
+
+def onnx_of(network: TabTransformer, example: tuple[Tensor, Tensor, Tensor]) -> bytes:
+    """A graph that takes any number of rows."""
+    rows = torch.export.Dim.DYNAMIC
+    exporter_log = logging.getLogger("torch.onnx")
+    level = exporter_log.level
+    exporter_log.setLevel(logging.ERROR)  # it warns of torchvision, which nothing here uses
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                network.eval(),
+                example,
+                input_names=["x_cat", "x_num", "x_exact"],
+                output_names=["logits"],
+                dynamic_shapes=({0: rows}, {0: rows}, {0: rows}),
+                dynamo=True,
+                verbose=False,
+            )
+    finally:
+        exporter_log.setLevel(level)
+    assert program is not None
+    content: bytes = program.model_proto.SerializeToString(deterministic=True)
+    return content
+
+
+def _manifest(trained: TrainedModel, *, version: str, code_version: str) -> Manifest:
+    portfolio = trained.portfolio
+    return Manifest(
+        version=version,
+        portfolio=portfolio.name,
+        schema_hash=portfolio.schema_hash,
+        features=portfolio.model_inputs,
+        train_from=trained.train_from,
+        train_to=trained.train_to,
+        n_rows=trained.n_train + trained.n_validation,
+        n_train=trained.n_train,
+        n_validation=trained.n_validation,
+        threshold=trained.threshold,
+        calibration=trained.calibration,
+        metric=portfolio.policy.metric,
+        metrics=trained.metrics,
+        seed=trained.seed,
+        hyperparameters=portfolio.model.model_dump(mode="json"),
+        allowed=tuple(AllowedField(field=field, reason=reason) for field, reason in portfolio.warnings),
+        audit=tuple(
+            AuditFinding(
+                feature=finding.feature,
+                roc_auc=finding.roc_auc,
+                used=finding.feature in portfolio.model_inputs,
+                warning=finding.warning,
+            )
+            for finding in trained.audit
+        ),
+        code_version=code_version,
+        runtime={"onnxruntime": runtime_version(), "torch": torch.__version__, "instruction_set": instruction_set()},
+        parity=0.0,
+        reference=ReferenceRows(x_cat=[], x_num=[], x_exact=[], probabilities=[]),
+    )

@@ -1,0 +1,96 @@
+"""The two phases of learning: pretraining without labels, then the classifier with early stopping."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from loanloop_common.features import EncodedBatch, Floats
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+from torch.nn import functional
+
+from loanloop_trainer.domain.split import Mask
+from loanloop_trainer.model.checkpoint import copied
+from loanloop_trainer.model.learning import Learner, inputs_of, one_cycle, rows_of, steps_per_epoch
+from loanloop_trainer.model.pretraining import pretraining_loss
+from loanloop_trainer.model.progress import Meter, OnProgress
+from loanloop_trainer.model.tabtransformer import TabTransformer
+
+EVALUATION_ROWS = 2048
+NO_DISCRIMINATION = 0.5
+
+
+def pretrain(learner: Learner, loans: EncodedBatch, on_progress: OnProgress) -> None:
+    config, inputs = learner.config, inputs_of(loans, learner.device)
+    n_steps = steps_per_epoch(len(inputs[0]), config.pretrain_batch_size) * config.pretrain_epochs
+    meter = Meter("pretrain", on_progress, epochs=config.pretrain_epochs, steps=n_steps, first=learner.position.step)
+    learner.network.train()
+    for step, rows in learner.steps(len(inputs[0]), config.pretrain_batch_size, config.pretrain_epochs):
+        with learner.autocast():
+            loss = pretraining_loss(
+                learner.network,
+                learner.projection,
+                rows_of(inputs, rows),
+                mask_share=config.mask_share,
+                temperature=config.temperature,
+            )
+        learner.learn(loss, one_cycle(step, n_steps, config.pretrain_learning_rate))
+        meter.advance(step=step, rows=len(rows), loss=loss.item())
+        learner.advance(step)
+
+
+def fine_tune(
+    learner: Learner, loans: EncodedBatch, defaulted: Mask, held_out: tuple[EncodedBatch, Mask], on_progress: OnProgress
+) -> None:
+    """Leaves the network with the weights of the epoch that ranked the held-out loans best."""
+    config, inputs = learner.config, inputs_of(loans, learner.device)
+    labels = torch.from_numpy(defaulted.astype(np.int64)).to(learner.device)
+    weights = class_weights(labels) if config.class_weights else None
+    per_epoch = steps_per_epoch(len(labels), config.batch_size)
+    n_steps = per_epoch * config.epochs
+    meter = Meter("train", on_progress, epochs=config.epochs, steps=n_steps, first=learner.position.step)
+    for step, rows in learner.steps(len(labels), config.batch_size, config.epochs):
+        learner.network.train()
+        with learner.autocast():
+            logits = learner.network(*rows_of(inputs, rows))
+        loss = functional.cross_entropy(logits.float(), labels[rows], weight=weights)
+        learner.learn(loss, one_cycle(step, n_steps, config.learning_rate))
+        if step % per_epoch == 0:
+            _remember_best(learner, roc_auc(learner.network, *held_out))
+        meter.advance(step=step, rows=len(rows), loss=loss.item(), validation_roc_auc=learner.position.best_score)
+        learner.advance(step)
+        if learner.position.stale_epochs >= config.patience:
+            break
+    learner.network.load_state_dict(learner.best)
+
+
+def _remember_best(learner: Learner, score: float) -> None:
+    best = learner.position.best_score
+    if best is None or score >= best:
+        learner.best = copied(learner.network)
+        learner.position = replace(learner.position, best_score=score, stale_epochs=0)
+    else:
+        learner.position = replace(learner.position, stale_epochs=learner.position.stale_epochs + 1)
+
+
+def class_weights(labels: Tensor) -> Tensor:
+    """(2,) Both classes weigh alike in the sum of losses."""
+    counts = torch.bincount(labels, minlength=2).clamp(min=1)
+    return len(labels) / (2.0 * counts)
+
+
+def roc_auc(network: TabTransformer, loans: EncodedBatch, defaulted: Mask) -> float:
+    if defaulted.all() or not defaulted.any():
+        return NO_DISCRIMINATION
+    return float(roc_auc_score(defaulted, log_odds(network, loans)))
+
+
+@torch.no_grad()
+def log_odds(network: TabTransformer, loans: EncodedBatch) -> Floats:
+    """(B,) of default, before calibration."""
+    network.eval()
+    device = next(network.parameters()).device
+    parts = [loans.rows(slice(i, i + EVALUATION_ROWS)) for i in range(0, len(loans.x_cat), EVALUATION_ROWS)]
+    logits = torch.cat([network(*inputs_of(part, device)) for part in parts]).double()
+    difference: Floats = (logits[:, 1] - logits[:, 0]).cpu().numpy()
+    return difference

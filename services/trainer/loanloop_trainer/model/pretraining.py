@@ -1,0 +1,61 @@
+"""Pretraining without labels: two randomly masked views of a loan must look alike, and unlike other loans."""
+
+import torch
+from loanloop_common.features import MASK
+from torch import Tensor, nn
+from torch.nn import functional
+
+from loanloop_trainer.model.tabtransformer import TabTransformer
+
+Inputs = tuple[Tensor, Tensor, Tensor]
+
+
+class Projection(nn.Module):
+    """The head that only pretraining has."""
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(d_model, d_model), nn.ReLU(), nn.Linear(d_model, d_model))
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """(B, d_model) -> (B, d_model)"""
+        projected: Tensor = self.layers(pooled)
+        return projected
+
+
+def masked_view(inputs: Inputs, share: float) -> Inputs:
+    """A random share of each row's tokens replaced by the mask's own index; a masked number also loses its value."""
+    x_cat, x_num, x_exact = inputs
+    hidden_cat = torch.rand(x_cat.shape, device=x_cat.device) < share
+    hidden_num = torch.rand(x_num.shape, device=x_num.device) < share
+    return (
+        x_cat.masked_fill(hidden_cat, MASK),
+        x_num.masked_fill(hidden_num, 0.0),
+        x_exact.masked_fill(hidden_num, MASK),
+    )
+
+
+def nt_xent(one: Tensor, other: Tensor, temperature: float) -> Tensor:
+    """Normalised temperature-scaled cross-entropy of two views (B, d) each; row i of both is the same loan.
+
+    For each of the 2B views the positive is its twin and the negatives are the 2B - 2 others: neither the view itself
+    nor its twin is among the negatives.
+    """
+    n_rows = len(one)
+    views = functional.normalize(torch.cat([one, other]).float(), dim=1)  # (2B, d)
+    similarity = views @ views.T / temperature  # (2B, 2B)
+    similarity = similarity.masked_fill(torch.eye(2 * n_rows, dtype=torch.bool, device=views.device), -torch.inf)
+    twins = torch.arange(2 * n_rows, device=views.device).roll(n_rows)
+    positive = similarity[torch.arange(2 * n_rows), twins]
+    negatives = similarity.scatter(1, twins[:, None], -torch.inf)
+    # log(e^p + sum e^n) - p, the positive counted once.
+    return (torch.logaddexp(positive, negatives.logsumexp(dim=1)) - positive).mean()
+
+
+def pretraining_loss(
+    network: TabTransformer, projection: Projection, inputs: Inputs, *, mask_share: float, temperature: float
+) -> Tensor:
+    one, other = masked_view(inputs, mask_share), masked_view(inputs, mask_share)
+    both = network.pooled(*(torch.cat(pair) for pair in zip(one, other, strict=True)))
+    first, second = projection(both).chunk(2)
+    return nt_xent(first, second, temperature)

@@ -1,0 +1,172 @@
+"""The training, from frozen loans to a calibrated network: audit, pretrain, train, calibrate."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import structlog
+import torch
+from loanloop_common.bundle import Calibration
+from loanloop_common.features import EncodedBatch, Encoder
+from loanloop_common.portfolio import ModelConfig, Portfolio
+
+from loanloop_trainer.domain.audit import Finding, audit_features
+from loanloop_trainer.domain.calibration import best_threshold, platt, validation_metrics
+from loanloop_trainer.domain.split import Mask, split_by_day
+from loanloop_trainer.model.checkpoint import CheckpointUnusable, Position
+from loanloop_trainer.model.data import TrainingData
+from loanloop_trainer.model.encoding import fit_encoder
+from loanloop_trainer.model.learning import CHECKPOINT_EVERY_S, Learner, SaveCheckpoint
+from loanloop_trainer.model.phases import fine_tune, log_odds, pretrain
+from loanloop_trainer.model.pretraining import Projection
+from loanloop_trainer.model.progress import OnProgress, Progress
+from loanloop_trainer.model.tabtransformer import TabTransformer
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A network with all that its bundle says about it."""
+
+    network: TabTransformer
+    encoder: Encoder
+    portfolio: Portfolio
+    seed: int
+    calibration: Calibration
+    threshold: float
+    metrics: dict[str, float | None]
+    audit: list[Finding]
+    validation: EncodedBatch
+    train_from: datetime
+    train_to: datetime
+    n_train: int
+    n_validation: int
+
+
+def train(
+    data: TrainingData,
+    portfolio: Portfolio,
+    *,
+    seed: int,
+    threads: int | None = None,
+    on_progress: OnProgress = lambda _: None,
+    on_audit: Callable[[list[Finding]], None] = lambda _: None,
+    load_checkpoint: Callable[[], bytes | None] = lambda: None,
+    save_checkpoint: SaveCheckpoint = lambda _: None,
+    checkpoint_every_s: float = CHECKPOINT_EVERY_S,
+) -> TrainedModel:
+    """Deterministic by seed, also across a resumption, on the same machine and number of threads.
+
+    The newest loans of `data` are held out to stop early, calibrate and choose the threshold; the gate's loans must
+    not be in `data` at all. Raises TooFewDays.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    on_progress(Progress("audit"))
+    findings = audit(data, portfolio)
+    on_audit(findings)
+    split = split_by_day(data.occurred_at, validation_share=portfolio.model.validation_share)
+    older, newer = data.rows(split.train), data.rows(split.validation)
+    encoder = fit_encoder(portfolio, older.columns)
+    encoded, validation = encoder.encode_columns(older.columns), encoder.encode_columns(newer.columns)
+
+    learner = Learner(
+        *_fresh_modules(encoder, portfolio.model, seed),
+        config=portfolio.model,
+        seed=seed,
+        fingerprint=_fingerprint(portfolio, seed, encoded, older.defaulted),
+        save_checkpoint=save_checkpoint,
+        checkpoint_every_s=checkpoint_every_s,
+    )
+    _resume(learner, load_checkpoint())
+    if learner.position.phase == "pretrain":
+        pretrain(learner, encoded, on_progress)
+        learner.enter(Position(phase="train"))
+    fine_tune(learner, encoded, older.defaulted, (validation, newer.defaulted), on_progress)
+
+    on_progress(Progress("calibrate"))
+    calibration, threshold, metrics = calibrate(learner.network, validation, newer.defaulted)
+    return TrainedModel(
+        network=learner.network.cpu().eval(),
+        encoder=encoder,
+        portfolio=portfolio,
+        seed=seed,
+        calibration=calibration,
+        threshold=threshold,
+        metrics=metrics,
+        audit=findings,
+        validation=validation,
+        train_from=_moment(data.occurred_at.min()),
+        train_to=_moment(data.occurred_at.max()),
+        n_train=len(older),
+        n_validation=len(newer),
+    )
+
+
+def audit(data: TrainingData, portfolio: Portfolio) -> list[Finding]:
+    """Each field of the loans alone, whether the model may see it or not."""
+    numbers = frozenset(feature.name for feature in portfolio.features.values() if feature.kind == "number")
+    columns = {name: data.columns[name] for name in portfolio.features if name in data.columns}
+    findings = audit_features(columns, data.defaulted, data.occurred_at, numbers=numbers)
+    for finding in findings:
+        if finding.warning is not None:
+            used = finding.feature in portfolio.model_inputs
+            log.warning(
+                "leak_suspected", field=finding.feature, roc_auc=finding.roc_auc, used=used, why=finding.warning
+            )
+    for field, reason in portfolio.warnings:
+        log.warning("leaking_field_allowed", field=field, reason=reason)
+    return findings
+
+
+def calibrate(
+    network: TabTransformer, loans: EncodedBatch, defaulted: Mask
+) -> tuple[Calibration, float, dict[str, float | None]]:
+    logits = log_odds(network, loans)
+    slope, intercept = platt(logits, defaulted)
+    calibration = Calibration(slope=slope, intercept=intercept)
+    probabilities = calibration.probabilities(logits)
+    threshold = best_threshold(probabilities, defaulted)
+    return calibration, threshold, validation_metrics(probabilities, defaulted, threshold)
+
+
+def _fresh_modules(encoder: Encoder, config: ModelConfig, seed: int) -> tuple[TabTransformer, Projection]:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(seed)
+    network = TabTransformer(
+        category_ids=[part.n_ids for part in encoder.categories],
+        exact_ids=[part.n_ids for part in encoder.numbers],
+        d_model=config.d_model,
+        n_layers=config.n_layers,
+        n_heads=config.n_heads,
+        d_feedforward=config.d_feedforward,
+        dropout=config.dropout,
+        embedding_std=config.embedding_std,
+    )
+    return network.to(device), Projection(config.d_model).to(device)
+
+
+def _resume(learner: Learner, data: bytes | None) -> None:
+    if data is None:
+        return
+    try:
+        learner.resume(data)
+    except CheckpointUnusable as unusable:
+        log.warning("checkpoint_not_used", reason=str(unusable))
+    else:
+        log.info("training_resumed", phase=learner.position.phase, step=learner.position.step)
+
+
+def _fingerprint(portfolio: Portfolio, seed: int, loans: EncodedBatch, defaulted: Mask) -> str:
+    said = hashlib.sha256(f"{seed} {portfolio.schema_hash} {portfolio.model.model_dump_json()}".encode())
+    for part in (*loans, defaulted):
+        said.update(np.ascontiguousarray(part).tobytes())
+    return said.hexdigest()
+
+
+def _moment(time: np.datetime64) -> datetime:
+    moment: datetime = time.astype("datetime64[us]").astype(datetime)
+    return moment.replace(tzinfo=UTC)
