@@ -1,0 +1,155 @@
+"""Judging and deploying on a real database."""
+
+import asyncio
+
+from loanloop_common.events import ModelDeployed, ModelEvaluated, Topic
+
+from tests.integration.evaluator.world import World, day, settle
+
+GOOD, POOR = (0.9, 0.1), (0.4, 0.3)
+
+
+async def test_the_first_model_that_reaches_the_threshold_goes_live(world: World) -> None:
+    await world.history(first=0, last=9, feature_scores={"score": GOOD})
+    await world.add_model(1, train_to=day(3))
+
+    await settle(world.judge())
+
+    assert await world.deployed() == [(1, "v1", "deploy", False)]
+    (row,) = await world.rows("gate")
+    assert (row["version"], row["role"], row["opponent"], row["passed"]) == ("v1", "challenger", None, True)
+    assert (row["tp"], row["tn"], row["fp"], row["fn"], row["n_loans"]) == (30, 30, 0, 0, 60)
+    (evaluated,) = await world.events(Topic.MODEL_EVALUATED)
+    assert isinstance(evaluated, ModelEvaluated)
+    assert (evaluated.verdict, evaluated.value, evaluated.n_loans) == ("passed", 1.0, 60)
+    (deployed,) = await world.events(Topic.MODEL_DEPLOYED)
+    assert isinstance(deployed, ModelDeployed)
+    assert (deployed.slot, deployed.version, deployed.deployment_seq, deployed.previous) == ("sba", "v1", 1, None)
+
+
+async def test_a_model_below_the_threshold_is_rejected_with_the_reason(world: World) -> None:
+    await world.history(first=0, last=9, feature_scores={"score": POOR})
+    await world.add_model(1, train_to=day(3))
+
+    await settle(world.judge())
+
+    assert await world.deployed() == []
+    (row,) = await world.rows("gate")
+    assert row["passed"] is False
+    assert row["reason"] == "F1 0.000 on 60 loans, below 0.8"
+
+
+async def test_too_few_loans_wait_without_a_verdict_and_are_judged_once_labels_have_come(world: World) -> None:
+    await world.history(first=0, last=4, feature_scores={"score": GOOD})
+    await world.add_model(1, train_to=day(3))
+    judge = world.judge(min_loans=40)
+
+    await settle(judge)
+    assert judge.waiting == {"v1": "10 of 40 labelled loans after 2005-01-04"}
+    assert await world.rows("gate") == []
+
+    await world.history(first=5, last=9, feature_scores={"score": GOOD})
+    await settle(judge)
+    assert judge.waiting == {}
+    assert await world.deployed() == [(1, "v1", "deploy", False)]
+
+
+async def test_challenger_and_champion_are_judged_on_the_same_loans_that_neither_has_seen(world: World) -> None:
+    await world.history(first=0, last=19, feature_scores={"score": GOOD, "old": (0.9, 0.6)})
+    await world.add_model(1, train_to=day(3), feature="score")
+    await settle(world.judge())
+    await world.add_model(2, train_to=day(11), feature="score")
+
+    await settle(world.judge())
+
+    challenger, champion = (await world.rows("gate"))[1:]
+    assert (challenger["version"], challenger["opponent"]) == ("v2", "v1")
+    assert (champion["version"], champion["role"]) == ("v1", "champion")
+    for row in (challenger, champion):
+        assert (row["window_from"], row["window_to"], row["n_loans"]) == (day(12), day(19), 80)
+    assert (await world.deployed())[-1] == (2, "v2", "deploy", False)
+
+
+async def test_a_champion_trained_later_moves_the_window_behind_what_it_has_seen(world: World) -> None:
+    await world.history(first=0, last=19, feature_scores={"score": GOOD})
+    await world.add_model(1, train_to=day(12))
+    await settle(world.judge())
+    await world.add_model(2, train_to=day(5))
+
+    await settle(world.judge())
+
+    assert {row["window_from"] for row in await world.rows("gate")} == {day(13)}
+
+
+async def test_a_challenger_worse_than_the_champion_is_rejected(world: World) -> None:
+    scores = {"score": GOOD, "worse": (0.9, 0.1)}
+    await world.history(first=0, last=19, feature_scores=scores)
+    await world.history(first=20, last=21, feature_scores={"score": GOOD, "worse": (0.4, 0.1)})
+    await world.add_model(1, train_to=day(3))
+    await settle(world.judge())
+    await world.add_model(2, train_to=day(10), feature="worse")
+
+    await settle(world.judge())
+
+    assert await world.deployed() == [(1, "v1", "deploy", False)]
+    assert "not as good: v1 has 1.000 on the same loans" in (await world.rows("gate"))[1]["reason"]
+
+
+async def test_by_roc_auc_an_equal_challenger_is_not_deployed(world: World) -> None:
+    await world.history(first=0, last=19, feature_scores={"score": GOOD})
+    await world.add_model(1, train_to=day(3))
+    await world.add_model(2, train_to=day(5))
+
+    await settle(world.judge(metric="roc_auc", at_least=0.66))
+
+    assert await world.deployed() == [(1, "v1", "deploy", False)]
+    assert "not better" in (await world.rows("gate"))[1]["reason"]
+
+
+async def test_labels_that_do_not_count_yet_are_not_in_the_window(world: World) -> None:
+    await world.history(first=0, last=9, feature_scores={"score": GOOD})
+    await world.add_model(1, train_to=day(3))
+    # One date far ahead: the clock is the fifth newest and does not follow it.
+    mistyped = await world.live_through(range(9, 10), "v0", right=1, wrong=0)
+    await world.label(mistyped, known_at=day(900))
+
+    await settle(world.judge())
+
+    (row,) = await world.rows("gate")
+    assert row["n_loans"] == 60
+
+
+async def test_a_corrupt_bundle_is_rejected_once_with_an_alert(world: World) -> None:
+    await world.history(first=0, last=9, feature_scores={"score": GOOD})
+    await world.add_model(1, train_to=day(3), data=b"cut sho")
+
+    await settle(world.judge(), world.judge())
+
+    (row,) = await world.rows("gate")
+    assert (row["passed"], row["reason"]) == (False, "bundle v1: is cut short or no bundle")
+    (alert,) = await world.events(Topic.ALERT_RAISED)
+    assert (alert.model_dump()["kind"], alert.model_dump()["details"]) == ("model_refused", {"version": "v1"})
+
+
+async def test_an_unreadable_champion_does_not_keep_a_good_challenger_out(world: World) -> None:
+    await world.history(first=0, last=19, feature_scores={"score": GOOD})
+    await world.add_model(1, train_to=day(3))
+    await settle(world.judge())
+    await world.pool.execute("UPDATE loan_data.model_metadata SET bundle = 'broken' WHERE version = 'v1'")
+    await world.add_model(2, train_to=day(5))
+
+    await settle(world.judge())
+
+    assert (await world.deployed())[-1] == (2, "v2", "deploy", False)
+
+
+async def test_many_evaluators_at_once_give_one_verdict_and_one_sequence(world: World) -> None:
+    await world.history(first=0, last=19, feature_scores={"score": GOOD})
+    for number in range(1, 5):
+        await world.add_model(number, train_to=day(3 + number))
+
+    await asyncio.gather(*(settle(world.judge()) for _ in range(4)))
+
+    assert await world.deployed() == [(n, f"v{n}", "deploy", False) for n in range(1, 5)]
+    assert len(await world.events(Topic.MODEL_EVALUATED)) == 4
+    assert [e.model_dump()["deployment_seq"] for e in await world.events(Topic.MODEL_DEPLOYED)] == [1, 2, 3, 4]
