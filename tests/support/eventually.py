@@ -4,19 +4,27 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
 
+@overload
 async def eventually(
-    condition: Callable[[], T | Awaitable[T]], *, within_s: float = 20.0, every_s: float = 0.05, what: str = ""
-) -> T:
+    condition: Callable[[], Awaitable[T]], *, within_s: float = ..., every_s: float = ..., what: str = ...
+) -> T: ...
+@overload
+async def eventually(
+    condition: Callable[[], T], *, within_s: float = ..., every_s: float = ..., what: str = ...
+) -> T: ...
+async def eventually(
+    condition: Callable[[], Any], *, within_s: float = 20.0, every_s: float = 0.05, what: str = ""
+) -> Any:
     """The condition's value once it is true. An AssertionError in it counts as not yet, and is raised at the end."""
     deadline = time.monotonic() + within_s
     while True:
         failed: AssertionError | None = None
-        value: T | None = None
+        value = None
         try:
             answer = condition()
             value = await answer if inspect.isawaitable(answer) else answer

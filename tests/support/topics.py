@@ -1,0 +1,59 @@
+"""Topics as a test sees them from outside: made, read whole, and what a group has committed."""
+
+from collections.abc import Mapping
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+
+async def make_topic(
+    bootstrap: str, name: str, *, partitions: int = 4, configs: Mapping[str, str] | None = None
+) -> str:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=dict(configs or {}))])
+    finally:
+        await admin.close()
+    return name
+
+
+async def topic_configs(bootstrap: str, name: str) -> dict[str, str]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+        answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
+        return {entry[0]: entry[1] for entry in answers[0].resources[0][4]}
+    finally:
+        await admin.close()
+
+
+async def read_all(bootstrap: str, topic: str) -> list[ConsumerRecord]:
+    """Every record that the topic holds now, partition by partition."""
+    async with AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest") as consumer:
+        await consumer._client.force_metadata_update()
+        partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
+        if not partitions:
+            await consumer._client._wait_on_metadata(topic)
+            partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
+        ends = await consumer.end_offsets(partitions)
+        consumer.assign(partitions)
+        await consumer.seek_to_beginning()
+        records: list[ConsumerRecord] = []
+        while any(await consumer.position(partition) < ends[partition] for partition in partitions):
+            for some in (await consumer.getmany(timeout_ms=200)).values():
+                records.extend(some)
+        return sorted(records, key=lambda record: (record.partition, record.offset))
+
+
+async def committed(bootstrap: str, group: str, topic: str) -> int:
+    """The sum of the group's committed offsets: how many records of the topic it is done with."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        offsets = await admin.list_consumer_group_offsets(group)
+        return sum(found.offset for partition, found in offsets.items() if partition.topic == topic)
+    finally:
+        await admin.close()
