@@ -1,0 +1,6 @@
+"""REST: `make_api` builds the application, `RestServer` runs it."""
+
+from loanloop_predictor.api.routes import Api, make_api
+from loanloop_predictor.api.server import RestServer
+
+__all__ = ["Api", "RestServer", "make_api"]

@@ -1,0 +1,138 @@
+"""What REST answers."""
+
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+from loanloop_predictor.api.errors import ErrorDetail
+from loanloop_predictor.domain.decisions import StoredDecision, Verdict
+from loanloop_predictor.serving.champion import Champion
+from loanloop_predictor.serving.champions import Swap
+
+
+class DecisionAnswer(BaseModel):
+    """The stored decision. `probability` is that of default; from `threshold` on the loan is declined."""
+
+    decision_id: UUID
+    event_id: UUID
+    loan_id: str
+    probability: float
+    decision: Verdict
+    threshold: float
+    version: str
+    deployment_seq: int
+    decided_at: datetime
+
+
+class BatchItem(BaseModel):
+    """Exactly one of the two, in the place of the loan that was sent."""
+
+    decision: DecisionAnswer | None = None
+    error: ErrorDetail | None = None
+
+
+class BatchAnswer(BaseModel):
+    results: list[BatchItem]
+    n_decided: int
+    n_refused: int
+
+
+class SwapAnswer(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    version: str
+    deployment_seq: int
+    load_ms: float
+    switch_us: float
+
+
+class RefusedAnswer(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    version: str
+    deployment_seq: int
+    reason: str
+
+
+class HealthAnswer(BaseModel):
+    """200 as long as the process lives; `status` says what it can do."""
+
+    status: Literal["ok", "waiting for a model", "degraded"]
+    version: str | None
+    deployment_seq: int | None
+    stream: str
+    database: str
+    last_swap: SwapAnswer | None
+    refused: RefusedAnswer | None
+
+
+class ReloadAnswer(BaseModel):
+    version: str
+    deployment_seq: int
+    changed: bool
+    last_swap: SwapAnswer | None
+
+
+class LeakWarning(BaseModel):
+    """A feature known only after the decision, which the portfolio allows, and why; or what the audit found."""
+
+    field: str
+    warning: str
+
+
+class ModelInfo(BaseModel):
+    version: str
+    deployment_seq: int
+    deployed_at: datetime
+    portfolio: str
+    threshold: float
+    metric: str
+    metrics: dict[str, Any]
+    data_from: datetime
+    data_to: datetime
+    n_rows: int
+    features: list[str]
+    warnings: list[LeakWarning]
+    engine: str
+    bundle_sha256: str
+    last_swap: SwapAnswer | None
+
+
+def decision_answer(stored: StoredDecision) -> DecisionAnswer:
+    made = stored.decision
+    return DecisionAnswer(
+        decision_id=made.decision_id,
+        event_id=made.event_id,
+        loan_id=made.loan_id,
+        probability=made.probability,
+        decision=made.decision,
+        threshold=made.threshold,
+        version=made.version,
+        deployment_seq=made.deployment_seq,
+        decided_at=stored.decided_at,
+    )
+
+
+def model_info(champion: Champion, swap: Swap | None) -> ModelInfo:
+    manifest = champion.bundle.manifest
+    warnings = [LeakWarning(field=allowed.field, warning=allowed.reason) for allowed in manifest.allowed]
+    warnings += [LeakWarning(field=f.feature, warning=f.warning) for f in manifest.audit if f.used and f.warning]
+    return ModelInfo(
+        version=champion.by.version,
+        deployment_seq=champion.by.deployment_seq,
+        deployed_at=champion.deployed_at,
+        portfolio=manifest.portfolio,
+        threshold=champion.by.threshold,
+        metric=manifest.metric,
+        metrics=champion.model.metrics,
+        data_from=manifest.train_from,
+        data_to=manifest.train_to,
+        n_rows=manifest.n_rows,
+        features=list(manifest.features),
+        warnings=warnings,
+        engine=champion.by.engine,
+        bundle_sha256=champion.bundle.sha256,
+        last_swap=swap and SwapAnswer.model_validate(swap),
+    )

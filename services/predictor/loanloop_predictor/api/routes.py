@@ -1,0 +1,170 @@
+"""The endpoints. Each is short: reading, deciding and what an answer holds are elsewhere."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from fastapi import FastAPI, Request, Response
+from loanloop_common.errors import InvalidField, InvalidMessage, LoanloopError
+from loanloop_common.loan_codec import LoanCodec
+from loanloop_common.telemetry import metrics_page
+
+from loanloop_predictor.api.answers import (
+    BatchAnswer,
+    BatchItem,
+    DecisionAnswer,
+    HealthAnswer,
+    ModelInfo,
+    ReloadAnswer,
+    decision_answer,
+    model_info,
+)
+from loanloop_predictor.api.body import parsed, read_body
+from loanloop_predictor.api.documents import loan_body, loans_body
+from loanloop_predictor.api.errors import ErrorAnswer, detail_of, install_error_answers
+from loanloop_predictor.api.observed import Observed
+from loanloop_predictor.domain.incoming import IncomingLoan, read_requested
+from loanloop_predictor.serving.champions import Champions
+from loanloop_predictor.serving.decider import Answer
+
+Decide = Callable[[Sequence[IncomingLoan]], Awaitable[Sequence[Answer]]]
+
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    409: {"model": ErrorAnswer, "description": "The event_id is taken by another payload"},
+    413: {"model": ErrorAnswer, "description": "The body is too large"},
+    422: {"model": ErrorAnswer, "description": "A field breaks a rule"},
+    503: {"model": ErrorAnswer, "description": "No model yet, or the database is away: nothing was decided"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """What the endpoints need. `decide` may share its work between requests."""
+
+    codec: LoanCodec
+    champions: Champions
+    decide: Decide
+    stream_state: Callable[[], str]
+    database_state: Callable[[], str]
+    max_batch_loans: int
+    max_body_bytes: int
+
+    async def body_of(self, request: Request) -> bytes:
+        return await read_body(request, max_bytes=self.max_body_bytes)
+
+    def read(self, loan: Any) -> IncomingLoan:
+        return read_requested(self.codec, loan, event_id=uuid4(), now=datetime.now(UTC))
+
+
+def make_api(api: Api) -> FastAPI:
+    app = FastAPI(title="loanloop predictor", description="Probability of default, and the decision on a loan.")
+    install_error_answers(app)
+    app.add_middleware(Observed)
+    _add_predictions(app, api)
+    _add_model(app, api)
+    _add_health(app, api)
+    return app
+
+
+def _add_predictions(app: FastAPI, api: Api) -> None:
+    @app.post("/predict", response_model=DecisionAnswer, responses=_REFUSALS, openapi_extra=loan_body(api.codec))
+    async def predict(request: Request) -> Response:
+        """Decide one loan. The decision is stored before it is answered."""
+        incoming = api.read(parsed(await api.body_of(request)))
+        (answer,) = await api.decide([incoming])
+        if isinstance(answer, LoanloopError):
+            raise answer
+        return Response(decision_answer(answer).model_dump_json(), media_type="application/json")
+
+    @app.post(
+        "/predict/batch",
+        response_model=BatchAnswer,
+        responses=_REFUSALS | {207: {"model": BatchAnswer, "description": "Some loans were refused"}},
+        openapi_extra=loans_body(api.codec, max_loans=api.max_batch_loans),
+    )
+    async def predict_batch(request: Request) -> Response:
+        """Decide up to a limit of loans; one that is refused fails no other."""
+        read = await asyncio.to_thread(_read_batch, api, await api.body_of(request))
+        to_decide = [one for one in read if isinstance(one, IncomingLoan)]
+        decided = iter(await api.decide(to_decide) if to_decide else [])
+        answers = [next(decided) if isinstance(one, IncomingLoan) else one for one in read]
+        batch = _batch_answer(answers)
+        return Response(
+            batch.model_dump_json(), status_code=207 if batch.n_refused else 200, media_type="application/json"
+        )
+
+
+def _read_batch(api: Api, body: bytes) -> list[IncomingLoan | LoanloopError]:
+    content = parsed(body)
+    loans = content.get("loans") if isinstance(content, dict) else content
+    if not isinstance(loans, list) or not loans:
+        raise InvalidMessage('the body must be {"loans": [...]} with at least one loan')
+    if len(loans) > api.max_batch_loans:
+        raise InvalidField("loans", f"{len(loans)} loans", f"must be at most {api.max_batch_loans}")
+    return [_read_one(api, loan) for loan in loans]
+
+
+def _read_one(api: Api, loan: Any) -> IncomingLoan | LoanloopError:
+    try:
+        return api.read(loan)
+    except InvalidMessage as invalid:
+        return invalid
+
+
+def _batch_answer(answers: Sequence[Answer]) -> BatchAnswer:
+    results = [
+        BatchItem(error=detail_of(one)) if isinstance(one, LoanloopError) else BatchItem(decision=decision_answer(one))
+        for one in answers
+    ]
+    n_refused = sum(item.error is not None for item in results)
+    return BatchAnswer(results=results, n_decided=len(results) - n_refused, n_refused=n_refused)
+
+
+def _add_model(app: FastAPI, api: Api) -> None:
+    @app.post("/reload-model", response_model=ReloadAnswer, responses={503: _REFUSALS[503]})
+    async def reload_model() -> ReloadAnswer:
+        """Look into the database now, and try again a bundle that was refused."""
+        before = api.champions.applied_seq
+        await api.champions.reload()
+        by = api.champions.serving().by
+        changed = by.deployment_seq != before
+        return ReloadAnswer.model_validate(
+            {
+                "version": by.version,
+                "deployment_seq": by.deployment_seq,
+                "changed": changed,
+                "last_swap": api.champions.last_swap,
+            },
+            from_attributes=True,
+        )
+
+    @app.get("/model-info", response_model=ModelInfo, responses={503: _REFUSALS[503]})
+    async def get_model_info() -> ModelInfo:
+        return model_info(api.champions.serving(), api.champions.last_swap)
+
+
+def _add_health(app: FastAPI, api: Api) -> None:
+    @app.get("/health", response_model=HealthAnswer)
+    async def health() -> HealthAnswer:
+        champions, champion = api.champions, api.champions.current
+        stream, database = api.stream_state(), api.database_state()
+        well = stream in ("consuming", "starting") and database == "ok" and champions.refusal is None
+        return HealthAnswer.model_validate(
+            {
+                "status": "waiting for a model" if champion is None else "ok" if well else "degraded",
+                "version": champion and champion.by.version,
+                "deployment_seq": champions.applied_seq,
+                "stream": stream,
+                "database": database,
+                "last_swap": champions.last_swap,
+                "refused": champions.refusal,
+            },
+            from_attributes=True,
+        )
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(metrics_page(), media_type="text/plain; version=0.0.4")

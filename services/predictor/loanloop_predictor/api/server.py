@@ -1,0 +1,58 @@
+"""uvicorn as one part of the service: started and drained with the others, the signals left to the service."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from fastapi import FastAPI
+from loanloop_common.background import in_background
+from loanloop_common.errors import LoanloopError
+
+
+class PortTaken(LoanloopError):
+    """The address that was asked for can't be listened on."""
+
+
+class RestServer:
+    name = "rest"
+
+    def __init__(self, app: FastAPI, *, host: str, port: int, drain_s: int) -> None:
+        """Listens from now on, answers from `start` on. Raises PortTaken."""
+        self._socket = _listening(host, port)
+        self.url = f"http://{host}:{self._socket.getsockname()[1]}"
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=drain_s
+        )
+        self._server = _Server(config)
+        self._running: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._running = in_background(self._server.serve(sockets=[self._socket]), name=self.name)
+
+    async def stop(self) -> None:
+        """Takes no new connection and lets the requests in flight finish."""
+        self._server.should_exit = True
+        if self._running:
+            await self._running
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError as cause:
+        raise PortTaken(
+            f"can't listen on {host}:{port} ({cause.strerror}); set LOANLOOP_PREDICTOR__PORT to a free port"
+        ) from cause
+    listening.set_inheritable(False)
+    return listening

@@ -1,0 +1,115 @@
+"""Composition root of the predictor: `python -m loanloop_predictor.app`."""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+
+import uvloop
+from loanloop_common.events import Topic
+from loanloop_common.instances import Heartbeat
+from loanloop_common.kafka import BatchConsumer
+from loanloop_common.lifecycle import Foundation, Part, run_service
+from loanloop_common.loan_codec import LoanCodec
+from loanloop_common.outbox import OutboxRelay
+from loanloop_common.polling import Poller
+from loanloop_common.telemetry import observe, set_gauge
+
+from loanloop_predictor.api import Api, RestServer, make_api
+from loanloop_predictor.config import Settings
+from loanloop_predictor.domain.incoming import IncomingLoan
+from loanloop_predictor.handlers import DeploymentHandler, LoanHandler, ModelWait
+from loanloop_predictor.serving.champions import Champions, Swap
+from loanloop_predictor.serving.decider import Answer, Decider
+from loanloop_predictor.serving.shared_batches import SharedBatches
+from loanloop_predictor.store.decisions import DecisionStore
+from loanloop_predictor.store.models import ModelStore
+from loanloop_predictor.store.partitions import ensure_partitions
+
+SERVICE = "predictor"
+PARTITIONS_EVERY_S = 6 * 3600.0
+
+
+def report_swap(heartbeat: Heartbeat, swap: Swap) -> None:
+    heartbeat.update(version=swap.version, deployment_seq=swap.deployment_seq, detail={"last_swap": asdict(swap)})
+    set_gauge("loanloop_predictor_deployment_seq", swap.deployment_seq)
+    observe("loanloop_predictor_model_load_seconds", swap.load_ms / 1000)
+
+
+def make_consumers(base: Foundation[Settings], champions: Champions, decider: Decider) -> tuple[BatchConsumer, ...]:
+    deployed = BatchConsumer(
+        base.broker,
+        Topic.MODEL_DEPLOYED,
+        group=None,
+        broadcast=True,
+        handle=DeploymentHandler(champions).apply_deployments,
+        name="deployments",
+    )
+    loans = BatchConsumer(
+        base.broker,
+        Topic.LOAN_RECEIVED,
+        group=SERVICE,
+        handle=LoanHandler(decider, base.broker).decide_loans,
+        name="loans",
+        max_records=base.settings.predictor.batch_records,
+    )
+    return deployed, loans
+
+
+def make_server(
+    base: Foundation[Settings],
+    champions: Champions,
+    decider: Decider,
+    relay: OutboxRelay,
+    *,
+    loans: BatchConsumer,
+    live: Poller,
+) -> RestServer:
+    options = base.settings.predictor
+
+    async def decide(incoming: Sequence[IncomingLoan]) -> Sequence[Answer]:
+        answers = await decider.decide_requested(incoming)
+        relay.wake()
+        return answers
+
+    api = Api(
+        codec=LoanCodec(base.portfolio),
+        champions=champions,
+        decide=SharedBatches(decide, max_items=options.batch_records).submit,
+        stream_state=lambda: loans.state,
+        database_state=lambda: "away" if live.state == "failing" else "ok",
+        max_batch_loans=options.max_batch_loans,
+        max_body_bytes=options.max_body_bytes,
+    )
+    return RestServer(make_api(api), host=options.host, port=options.port, drain_s=options.drain_requests_s)
+
+
+async def build(base: Foundation[Settings]) -> Sequence[Part]:
+    options = base.settings.predictor
+    relay = OutboxRelay(base.pool, base.broker, service=SERVICE)
+    champions = Champions(
+        ModelStore(base.pool), base.portfolio, threads=options.threads, on_swap=partial(report_swap, base.heartbeat)
+    )
+    decider = Decider(LoanCodec(base.portfolio), champions, DecisionStore(base.pool))
+    partitions = partial(ensure_partitions, base.pool)
+    await partitions()
+    deployed, loans = make_consumers(base, champions, decider)
+    live = Poller(champions.reconcile, every_s=options.reconcile_every_s, name="live_version")
+    server = make_server(base, champions, decider, relay, loans=loans, live=live)
+    base.heartbeat.update(url=server.url)
+    # Subscribe first, then read what is live: a deployment in between is seen by one of the two.
+    return [
+        relay,
+        Poller(partitions, every_s=PARTITIONS_EVERY_S, name="partitions"),
+        deployed,
+        live,
+        ModelWait(loans, champions.available),
+        loans,
+        server,
+    ]
+
+
+if __name__ == "__main__":
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    sys.exit(run_service(SERVICE, Settings, build))

@@ -1,0 +1,64 @@
+"""A decision on a loan: what is stored, answered and published. Pure: ids, time and thresholds are arguments."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+Channel = Literal["stream", "rest"]
+Verdict = Literal["approve", "decline"]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One loan decided; `features` is the JSON text of what the model was given, `payload_sha256` of the event."""
+
+    decision_id: UUID
+    event_id: UUID
+    payload_sha256: bytes
+    loan_id: str
+    occurred_at: datetime
+    features: str
+    probability: float
+    threshold: float
+    decision: Verdict
+    version: str
+    deployment_seq: int
+    engine: str
+    latency_ms: float
+    channel: Channel
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDecision:
+    """The decision that holds for an event. `is_new`: this call has stored it; else an earlier one had."""
+
+    decision: Decision
+    decided_at: datetime
+    is_new: bool
+
+
+def first_of_each_event(decisions: Iterable[Decision]) -> list[Decision]:
+    """In the order of event_id, so that two replicas lock the same keys in the same order."""
+    first: dict[UUID, Decision] = {}
+    for decision in decisions:
+        first.setdefault(decision.event_id, decision)
+    return sorted(first.values(), key=lambda decision: decision.event_id)
+
+
+def time_ordered_ids(now_ms: int, random: bytes) -> list[UUID]:
+    """UUIDs of version 7, one for each 10 random bytes: neighbours in time are neighbours in the index."""
+    prefix = now_ms.to_bytes(6, "big")
+    return [_version_7(prefix + random[i : i + 10]) for i in range(0, len(random), 10)]
+
+
+def _version_7(raw: bytes) -> UUID:
+    bits = int.from_bytes(raw, "big")
+    bits = bits & ~(0xF << 76) | (0x7 << 76)
+    return UUID(int=bits & ~(0x3 << 62) | (0x2 << 62))
+
+
+def conflicts(stored: StoredDecision, payload_sha256: bytes) -> bool:
+    """Whether the event_id was decided for another payload."""
+    return stored.decision.payload_sha256 != payload_sha256

@@ -1,0 +1,69 @@
+"""Loans as they come in: by stream as whole events, by REST with the envelope left to us. Pure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from loanloop_common.errors import InvalidField, InvalidMessage
+from loanloop_common.loan_codec import Loan, LoanCodec
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingLoan:
+    """A valid loan to decide. `dated_here`: the sender left occurred_at to us, so a retry carries another one."""
+
+    loan: Loan
+    payload_sha256: bytes
+    dated_here: bool = False
+
+
+@dataclass(slots=True)
+class StreamedLoans:
+    """What a batch of records holds. History is stored by ingest, never decided; ingest alone dead-letters."""
+
+    to_decide: list[IncomingLoan] = field(default_factory=list)
+    n_history: int = 0
+    n_invalid: int = 0
+
+
+def read_streamed(codec: LoanCodec, values: Iterable[bytes | None]) -> StreamedLoans:
+    read = StreamedLoans()
+    for value in values:
+        try:
+            loan = codec.decode(value or b"")
+        except InvalidMessage:
+            read.n_invalid += 1
+            continue
+        if loan.outcome is not None:
+            read.n_history += 1
+        else:
+            read.to_decide.append(IncomingLoan(loan, codec.payload_hash(loan)))
+    return read
+
+
+def read_requested(codec: LoanCodec, body: Any, *, event_id: UUID, now: datetime) -> IncomingLoan:
+    """A request's loan, checked as the event that it becomes; `event_id` and `now` where the sender gives none.
+
+    Raises InvalidMessage as the codec does.
+    """
+    if not isinstance(body, dict):
+        raise InvalidMessage("a loan must be a JSON object with loan_id and features")
+    if body.get("outcome") is not None:
+        rule = "a loan with its outcome is history and is not decided; produce it to loan.received"
+        raise InvalidField("outcome", body["outcome"], rule)
+    payload = {"schema_version": 1} | {name: value for name, value in body.items() if value is not None}
+    dated_here = "occurred_at" not in payload
+    payload.setdefault("event_id", str(event_id))
+    payload.setdefault("occurred_at", now.isoformat())
+    loan = codec.convert(payload)
+    return IncomingLoan(loan, codec.payload_hash(loan), dated_here)
+
+
+def hash_if_dated(codec: LoanCodec, incoming: IncomingLoan, occurred_at: datetime) -> bytes:
+    """The payload's hash, had the sender's first try, dated by us at `occurred_at`, been this one."""
+    if not incoming.dated_here:
+        return incoming.payload_sha256
+    return codec.payload_hash(msgspec.structs.replace(incoming.loan, occurred_at=occurred_at))

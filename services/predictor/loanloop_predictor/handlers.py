@@ -1,0 +1,83 @@
+"""What the predictor does with a batch of records."""
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+from aiokafka import ConsumerRecord
+from loanloop_common.background import in_background
+from loanloop_common.events import ModelDeployed, Topic
+from loanloop_common.kafka import BatchConsumer, Broker, publish_batch
+from loanloop_common.telemetry import count
+from pydantic import ValidationError
+
+from loanloop_predictor.domain.deployments import is_newer
+from loanloop_predictor.domain.scored import scored_event
+from loanloop_predictor.serving.champions import Champions
+from loanloop_predictor.serving.decider import Decider, StreamedDecisions
+
+log = structlog.get_logger()
+
+
+class LoanHandler:
+    """Decides what `loan.received` brings; its return commits the offsets."""
+
+    def __init__(self, decider: Decider, broker: Broker) -> None:
+        self._decider = decider
+        self._broker = broker
+
+    async def decide_loans(self, records: Sequence[ConsumerRecord]) -> None:
+        batch = await self._decider.decide_streamed([record.value for record in records])
+        scored = [(one.decision.loan_id.encode(), scored_event(one)) for one in batch.to_publish]
+        await publish_batch(self._broker, Topic.LOAN_SCORED, scored)
+        _count(batch)
+
+
+class DeploymentHandler:
+    """Takes `model.deployed` as a hint; the database says what is live."""
+
+    def __init__(self, champions: Champions) -> None:
+        self._champions = champions
+
+    async def apply_deployments(self, records: Sequence[ConsumerRecord]) -> None:
+        announced = [event.deployment_seq for record in records if (event := self._event_of(record))]
+        if announced and is_newer(max(announced), self._champions.applied_seq):
+            await self._champions.reconcile()
+
+    def _event_of(self, record: ConsumerRecord) -> ModelDeployed | None:
+        try:
+            event = ModelDeployed.model_validate_json(record.value or b"")
+        except ValidationError as invalid:
+            log.warning("deployment_event_ignored", offset=record.offset, error=str(invalid))
+            return None
+        return event if event.slot == self._champions.slot else None
+
+
+def _count(batch: StreamedDecisions) -> None:
+    count("loanloop_predictor_decisions_total", batch.n_new, channel="stream")
+    for reason, n_skipped in (
+        ("history", batch.n_history),
+        ("invalid", batch.n_invalid),
+        ("conflict", batch.n_conflicts),
+        ("refused_by_database", batch.n_refused),
+    ):
+        count("loanloop_predictor_skipped_total", n_skipped, reason=reason)
+    log.debug("loans_decided", n_new=batch.n_new, n_published=len(batch.to_publish), n_invalid=batch.n_invalid)
+
+
+class ModelWait:
+    """Keeps the stream in its group, taking nothing, until there is a model to decide with."""
+
+    name = "model_wait"
+
+    def __init__(self, consumer: BatchConsumer, available: asyncio.Event) -> None:
+        self._consumer = consumer
+        self._available = available
+        self._waiting: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._waiting = in_background(self._consumer.pause_until(self._available), name=self.name)
+
+    async def stop(self) -> None:
+        if self._waiting:
+            self._waiting.cancel()

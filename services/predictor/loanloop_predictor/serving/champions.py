@@ -1,0 +1,139 @@
+"""What is live here: loaded from the database, swapped by moving one reference."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+from loanloop_common.errors import BundleCorrupt, Unavailable
+from loanloop_common.events import AlertRaised
+from loanloop_common.portfolio import Portfolio
+
+from loanloop_predictor.domain.deployments import Deployment, to_apply
+from loanloop_predictor.serving.champion import Champion, load_champion
+from loanloop_predictor.store.models import ModelStore
+
+log = structlog.get_logger()
+
+
+class NoModel(Unavailable):
+    """Nothing is deployed yet, or nothing that can be served."""
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """How long the last swap took: `load_ms` beside the old version, `switch_us` for the reference itself."""
+
+    version: str
+    deployment_seq: int
+    load_ms: float
+    switch_us: float
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedDeployment:
+    version: str
+    deployment_seq: int
+    reason: str
+
+
+class Champions:
+    """Holds the one reference to the version that decides; the former is freed when its last request ends."""
+
+    def __init__(
+        self,
+        store: ModelStore,
+        portfolio: Portfolio,
+        *,
+        threads: int,
+        on_swap: Callable[[Swap], None] = lambda _swap: None,
+    ) -> None:
+        self.slot = portfolio.name
+        self.available = asyncio.Event()
+        self.last_swap: Swap | None = None
+        self.refused: dict[int, RefusedDeployment] = {}
+        self._store = store
+        self._portfolio = portfolio
+        self._threads = threads
+        self._on_swap = on_swap
+        self._current: Champion | None = None
+        self._one_at_a_time = asyncio.Lock()
+
+    @property
+    def current(self) -> Champion | None:
+        return self._current
+
+    @property
+    def applied_seq(self) -> int | None:
+        return self._current.by.deployment_seq if self._current else None
+
+    @property
+    def refusal(self) -> RefusedDeployment | None:
+        """The newest refused deployment that would otherwise be served."""
+        newest = max(self.refused, default=None)
+        return None if newest is None or newest < (self.applied_seq or 0) else self.refused[newest]
+
+    def serving(self) -> Champion:
+        """Raises NoModel."""
+        if self._current is None:
+            why = f"; {self.refusal.version} was refused: {self.refusal.reason}" if self.refusal else ""
+            raise NoModel(f"waiting for a model: none is deployed for {self._portfolio.name}{why}")
+        return self._current
+
+    async def reload(self) -> None:
+        """As `reconcile`, and tries again what was refused before."""
+        self.refused.clear()
+        await self.reconcile()
+
+    async def reconcile(self) -> None:
+        """Serve the newest deployment that can be served. Raises Unavailable when the database is away."""
+        async with self._one_at_a_time:
+            while deployment := await self._next():
+                try:
+                    champion = await self._loaded(deployment)
+                except BundleCorrupt as corrupt:
+                    await self._refuse(deployment, corrupt.reason)
+                else:
+                    self._swap(champion)
+
+    async def _next(self) -> Deployment | None:
+        newest_first = await self._store.fetch_deployments(self._portfolio.name)
+        return to_apply(newest_first, self.applied_seq, self.refused)
+
+    async def _loaded(self, deployment: Deployment) -> Champion:
+        if self._current and self._current.by.version == deployment.version:
+            return self._current.redeployed(deployment)
+        model = await self._store.fetch_model(deployment.version)
+        return await asyncio.to_thread(load_champion, model, deployment, self._portfolio, threads=self._threads)
+
+    def _swap(self, champion: Champion) -> None:
+        started = time.perf_counter_ns()
+        self._current = champion
+        switch_us = (time.perf_counter_ns() - started) / 1000
+        self.available.set()
+        self.last_swap = Swap(champion.by.version, champion.by.deployment_seq, champion.load_ms, switch_us)
+        log.info(
+            "model_swapped",
+            version=champion.by.version,
+            deployment_seq=champion.by.deployment_seq,
+            load_ms=round(champion.load_ms, 1),
+            switch_us=round(switch_us, 2),
+        )
+        self._on_swap(self.last_swap)
+
+    async def _refuse(self, deployment: Deployment, reason: str) -> None:
+        refused = RefusedDeployment(deployment.version, deployment.deployment_seq, reason)
+        self.refused[deployment.deployment_seq] = refused
+        serving = self._current.by.version if self._current else None
+        log.error("model_refused", version=refused.version, reason=reason, still_serving=serving)
+        alert = AlertRaised(
+            occurred_at=datetime.now(UTC),
+            kind="model_refused",
+            service="predictor",
+            severity="critical",
+            message=f"{refused.version} was deployed but can't be served: {reason}",
+            details={"version": refused.version, "deployment_seq": refused.deployment_seq, "serving": serving},
+        )
+        await self._store.raise_alert(alert, dedup_key=f"model_refused:{deployment.deployment_seq}")

@@ -1,0 +1,101 @@
+"""The one scoring core behind stream and REST: score in a thread, store, and answer what is stored."""
+
+import asyncio
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from loanloop_common.errors import EventConflict, InvalidMessage, LoanloopError
+from loanloop_common.loan_codec import LoanCodec
+from loanloop_common.telemetry import observe
+
+from loanloop_predictor.domain.deciding import decide
+from loanloop_predictor.domain.decisions import Channel, Decision, StoredDecision, conflicts, time_ordered_ids
+from loanloop_predictor.domain.incoming import IncomingLoan, StreamedLoans, hash_if_dated, read_streamed
+from loanloop_predictor.serving.champion import Champion
+from loanloop_predictor.serving.champions import Champions
+from loanloop_predictor.store.decisions import DecisionStore, Recorded
+
+Answer = StoredDecision | LoanloopError
+
+
+@dataclass(frozen=True, slots=True)
+class StreamedDecisions:
+    """`to_publish`: every decision of the batch that the stream has made, now or at an earlier delivery."""
+
+    to_publish: list[StoredDecision]
+    n_new: int
+    n_history: int
+    n_invalid: int
+    n_conflicts: int
+    n_refused: int
+
+
+class Decider:
+    def __init__(self, codec: LoanCodec, champions: Champions, store: DecisionStore) -> None:
+        self._codec = codec
+        self._champions = champions
+        self._store = store
+
+    async def decide_streamed(self, values: Sequence[bytes | None]) -> StreamedDecisions:
+        """Raises NoModel or Unavailable: then nothing is lost, and the same values give the same decisions."""
+        started = time.perf_counter()
+        champion = self._champions.serving()
+        read, decisions = await asyncio.to_thread(self._read_and_decide, champion, values, started)
+        recorded = await self._store.record_streamed(decisions)
+        stored = recorded.stored
+        found = [made for made in decisions if made.event_id in stored]
+        agreeing = {m.event_id for m in found if not conflicts(stored[m.event_id], m.payload_sha256)}
+        return StreamedDecisions(
+            # What REST has decided leaves by the outbox.
+            to_publish=[stored[e] for e in agreeing if stored[e].decision.channel == "stream"],
+            n_new=sum(one.is_new for one in stored.values()),
+            n_history=read.n_history,
+            n_invalid=read.n_invalid,
+            n_conflicts=sum(conflicts(stored[m.event_id], m.payload_sha256) for m in found),
+            n_refused=len(recorded.refused),
+        )
+
+    async def decide_requested(self, incoming: Sequence[IncomingLoan]) -> list[Answer]:
+        """An answer in each loan's place; one bad loan fails no other. Raises NoModel or Unavailable for all."""
+        started = time.perf_counter()
+        champion = self._champions.serving()
+        decisions = await asyncio.to_thread(self._decide, champion, incoming, started, "rest")
+        events = {one.loan.event_id: self._codec.encode(one.loan) for one in reversed(incoming)}
+        recorded = await self._store.record_requested(decisions, events)
+        return [self._answer(one, recorded) for one in incoming]
+
+    def _read_and_decide(
+        self, champion: Champion, values: Sequence[bytes | None], started: float
+    ) -> tuple[StreamedLoans, list[Decision]]:
+        read = read_streamed(self._codec, values)
+        return read, self._decide(champion, read.to_decide, started, "stream")
+
+    def _decide(
+        self, champion: Champion, incoming: Sequence[IncomingLoan], started: float, channel: Channel
+    ) -> list[Decision]:
+        if not incoming:
+            return []
+        scoring = time.perf_counter()
+        probabilities = champion.probabilities(incoming)
+        done = time.perf_counter()
+        observe("loanloop_predictor_score_seconds", done - scoring, channel=channel)
+        return decide(
+            self._codec,
+            incoming,
+            probabilities,
+            champion.by,
+            decision_ids=time_ordered_ids(int(time.time() * 1000), os.urandom(10 * len(incoming))),
+            latency_ms=(done - started) * 1000,
+            channel=channel,
+        )
+
+    def _answer(self, one: IncomingLoan, recorded: Recorded) -> Answer:
+        event_id = one.loan.event_id
+        if event_id in recorded.refused:
+            return InvalidMessage(f"the database refuses this loan: {recorded.refused[event_id]}")
+        stored = recorded.stored[event_id]
+        if conflicts(stored, hash_if_dated(self._codec, one, stored.decision.occurred_at)):
+            return EventConflict(str(event_id))
+        return stored

@@ -1,0 +1,29 @@
+"""The one place where the driver's errors become those of the product."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from asyncpg import DataError, IntegrityConstraintViolationError
+from loanloop_common.errors import LoanloopError, Unavailable
+from loanloop_common.postgres import UNREACHABLE, Connection, Pool
+
+ACQUIRE_TIMEOUT_S = 5.0
+
+
+class StorageFault(LoanloopError):
+    """The database's tables are not as they should be, such as a missing partition: no loan is to blame."""
+
+
+@asynccontextmanager
+async def connection_of(pool: Pool) -> AsyncIterator[Connection]:
+    """A connection for one unit of work. Raises Unavailable when the database is away or has no connection left."""
+    try:
+        async with pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+            yield connection
+    except IntegrityConstraintViolationError as cause:
+        raise StorageFault(f"PostgreSQL: {cause}") from cause
+    except UNREACHABLE as cause:
+        if isinstance(cause, ValueError):
+            # asyncpg counts a value that it can't encode among its InterfaceErrors.
+            raise DataError(str(cause)) from cause
+        raise Unavailable(f"PostgreSQL does not answer: {cause or type(cause).__name__}") from cause

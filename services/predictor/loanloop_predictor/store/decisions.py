@@ -1,0 +1,154 @@
+"""Decisions: decision_keys and predictions, and the outbox rows of those made by REST."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from asyncpg import Record
+from loanloop_common.bisection import bisect_batch
+from loanloop_common.events import Topic
+from loanloop_common.outbox import enqueue_many
+from loanloop_common.postgres import Connection, Pool
+
+from loanloop_predictor.domain.decisions import Decision, StoredDecision, first_of_each_event
+from loanloop_predictor.domain.scored import scored_event
+from loanloop_predictor.store.availability import connection_of
+
+CLAIM_EVENTS = """
+INSERT INTO loan_data.decision_keys (event_id, decision_id, payload_sha256)
+SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bytea[])
+ON CONFLICT (event_id) DO NOTHING
+RETURNING event_id, decided_at
+"""
+
+# decided_at is the transaction's time in both tables, so that a key leads to its row's partition.
+INSERT_PREDICTIONS = """
+INSERT INTO loan_data.predictions
+    (decision_id, event_id, loan_id, occurred_at, features, probability, threshold, decision, version,
+     deployment_seq, engine, latency_ms, channel)
+SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[], $5::text[]::json[], $6::float8[],
+                     $7::float8[], $8::text[], $9::text[], $10::bigint[], $11::text[], $12::real[], $13::text[])
+"""
+
+SELECT_BY_EVENT = """
+SELECT prediction.decision_id, prediction.event_id, key.payload_sha256, prediction.loan_id, prediction.occurred_at,
+       prediction.features::text AS features, prediction.probability, prediction.threshold, prediction.decision,
+       prediction.version, prediction.deployment_seq, prediction.engine, prediction.latency_ms, prediction.channel,
+       prediction.decided_at
+FROM loan_data.decision_keys AS key
+JOIN loan_data.predictions AS prediction USING (decision_id, decided_at)
+WHERE key.event_id = ANY ($1::uuid[])
+"""
+
+SELECT_EVENT_OF = "SELECT event_id FROM loan_data.decision_keys WHERE decision_id = $1"
+
+
+Also = Callable[[Connection, Mapping[UUID, StoredDecision]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """By event_id: the decision that holds, and why the database takes none."""
+
+    stored: dict[UUID, StoredDecision]
+    refused: dict[UUID, str]
+
+
+class DecisionStore:
+    """First writer wins: whatever is handed in again, the decision stored first is the one that comes back."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def record_streamed(self, decisions: Sequence[Decision]) -> Recorded:
+        """Raises Unavailable: then nothing of this call is lost that a second one would not store."""
+        return await self._record_all(decisions, _nothing_more)
+
+    async def record_requested(self, decisions: Sequence[Decision], loan_received: Mapping[UUID, bytes]) -> Recorded:
+        """As `record_streamed`; the new ones leave as loan.received and loan.scored with the same transaction."""
+
+        async def enqueue_new(connection: Connection, stored: Mapping[UUID, StoredDecision]) -> None:
+            new = [one for one in stored.values() if one.is_new]
+            await enqueue_many(connection, service="predictor", rows=_outbox_rows(new, loan_received))
+
+        return await self._record_all(decisions, enqueue_new)
+
+    async def fetch_decision(self, decision_id: UUID) -> StoredDecision | None:
+        async with connection_of(self._pool) as connection:
+            event_id = await connection.fetchval(SELECT_EVENT_OF, decision_id)
+            stored = await _fetch_by_event(connection, [event_id])
+            return stored.get(event_id)
+
+    async def _record_all(self, decisions: Sequence[Decision], also: Also) -> Recorded:
+        stored: dict[UUID, StoredDecision] = {}
+
+        async def record_some(some: Sequence[Decision]) -> None:
+            async with connection_of(self._pool) as connection, connection.transaction():
+                recorded = await _record(connection, some)
+                await also(connection, recorded)
+            stored.update(recorded)
+
+        refused = await bisect_batch(first_of_each_event(decisions), record_some)
+        return Recorded(stored, {made.event_id: str(reason) for made, reason in refused})
+
+
+async def _nothing_more(connection: Connection, stored: Mapping[UUID, StoredDecision]) -> None:
+    """What the stream has decided is published before its offsets are committed: they are its outbox."""
+
+
+def _outbox_rows(new: Iterable[StoredDecision], loan_received: Mapping[UUID, bytes]) -> list[tuple[Topic, str, bytes]]:
+    rows = []
+    for one in new:
+        rows.append((Topic.LOAN_RECEIVED, one.decision.loan_id, loan_received[one.decision.event_id]))
+        rows.append((Topic.LOAN_SCORED, one.decision.loan_id, scored_event(one)))
+    return rows
+
+
+async def _record(connection: Connection, candidates: Sequence[Decision]) -> dict[UUID, StoredDecision]:
+    """Takes each event once, in key order, so that replicas can't deadlock; reads the losers afterwards."""
+    claimed = await connection.fetch(
+        CLAIM_EVENTS,
+        [made.event_id for made in candidates],
+        [made.decision_id for made in candidates],
+        [made.payload_sha256 for made in candidates],
+    )
+    decided_at: dict[UUID, datetime] = {row["event_id"]: row["decided_at"] for row in claimed}
+    won = [made for made in candidates if made.event_id in decided_at]
+    await _insert_predictions(connection, won)
+    stored = {made.event_id: StoredDecision(made, decided_at[made.event_id], is_new=True) for made in won}
+    lost = [made.event_id for made in candidates if made.event_id not in decided_at]
+    return stored | await _fetch_by_event(connection, lost)
+
+
+async def _insert_predictions(connection: Connection, made: Sequence[Decision]) -> None:
+    if not made:
+        return
+    await connection.execute(
+        INSERT_PREDICTIONS,
+        [d.decision_id for d in made],
+        [d.event_id for d in made],
+        [d.loan_id for d in made],
+        [d.occurred_at for d in made],
+        [d.features for d in made],
+        [d.probability for d in made],
+        [d.threshold for d in made],
+        [d.decision for d in made],
+        [d.version for d in made],
+        [d.deployment_seq for d in made],
+        [d.engine for d in made],
+        [d.latency_ms for d in made],
+        [d.channel for d in made],
+    )
+
+
+async def _fetch_by_event(connection: Connection, event_ids: Sequence[UUID]) -> dict[UUID, StoredDecision]:
+    if not event_ids:
+        return {}
+    return {row["event_id"]: _stored(row) for row in await connection.fetch(SELECT_BY_EVENT, event_ids)}
+
+
+def _stored(row: Record) -> StoredDecision:
+    facts = dict(row)
+    decided_at = facts.pop("decided_at")
+    return StoredDecision(Decision(**facts), decided_at, is_new=False)
