@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from tests.support.eventually import eventually
 
 
 async def make_topic(
@@ -22,8 +25,6 @@ async def topic_configs(bootstrap: str, name: str) -> dict[str, str]:
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
-        from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-
         answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
         return {entry[0]: entry[1] for entry in answers[0].resources[0][4]}
     finally:
@@ -32,19 +33,12 @@ async def topic_configs(bootstrap: str, name: str) -> dict[str, str]:
 
 async def read_all(bootstrap: str, topic: str) -> list[ConsumerRecord]:
     """Every record that the topic holds now, partition by partition."""
-    async with AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest") as consumer:
-        await consumer._client.force_metadata_update()
-        partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
-        if not partitions:
-            await consumer._client._wait_on_metadata(topic)
-            partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
-        ends = await consumer.end_offsets(partitions)
-        consumer.assign(partitions)
-        await consumer.seek_to_beginning()
+    async with AIOKafkaConsumer(topic, bootstrap_servers=bootstrap, auto_offset_reset="earliest") as consumer:
+        ends = await consumer.end_offsets(await eventually(consumer.assignment))
         records: list[ConsumerRecord] = []
-        while any(await consumer.position(partition) < ends[partition] for partition in partitions):
-            for some in (await consumer.getmany(timeout_ms=200)).values():
-                records.extend(some)
+        for partition, end in ends.items():
+            while await consumer.position(partition) < end:
+                records += (await consumer.getmany(partition, timeout_ms=200)).get(partition, [])
         return sorted(records, key=lambda record: (record.partition, record.offset))
 
 

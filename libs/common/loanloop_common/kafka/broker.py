@@ -4,14 +4,17 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from faststream.kafka import KafkaBroker
+from faststream.kafka.security import parse_security
 from faststream.middlewares import AckPolicy
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
@@ -50,11 +53,10 @@ class Broker(KafkaBroker):
 
     async def _connect(self) -> Callable[..., AIOKafkaConsumer]:
         """Raises Unavailable when no server answers."""
-        try:
-            builder = await super()._connect()
-        except (KafkaError, OSError) as cause:
-            await stop_broker(self, within_s=5)
-            raise Unavailable(f"Kafka at {self.settings.bootstrap_servers} does not answer: {cause}") from cause
+        # Asked first by a client that is closed again: the framework loses, unclosed, a producer that can't start.
+        async with admin_client(self.settings):
+            pass
+        builder = await super()._connect()
         observed: Callable[..., AIOKafkaConsumer] = partial(ObservedConsumer, **builder.keywords)  # type: ignore[attr-defined]  # FastStream builds a partial
         self.config.broker_config.builder = observed
         return observed
@@ -99,6 +101,21 @@ def make_broker(settings: KafkaSettings, *, service: str) -> Broker:
         logger=logging.getLogger("loanloop.faststream"),
         log_level=logging.DEBUG,
     )
+
+
+@asynccontextmanager
+async def admin_client(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """Raises Unavailable, naming address and cause, when Kafka does not answer."""
+    admin = AIOKafkaAdminClient(
+        bootstrap_servers=settings.bootstrap_servers.split(","), **parse_security(make_security(settings))
+    )
+    try:
+        await admin.start()
+        yield admin
+    except (KafkaError, OSError) as cause:
+        raise Unavailable(f"Kafka at {settings.bootstrap_servers} does not answer: {cause}") from cause
+    finally:
+        await bounded(admin.close(), within_s=5, what="admin client")
 
 
 async def stop_broker(broker: Broker, *, within_s: float = 10) -> None:

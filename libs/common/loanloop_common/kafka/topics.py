@@ -1,12 +1,11 @@
 """The topics and how each is kept."""
 
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
-from faststream.kafka.security import parse_security
+from aiokafka.admin import NewTopic
+from aiokafka.errors import TopicAlreadyExistsError, for_code
 
-from loanloop_common.errors import LoanloopError, Unavailable
+from loanloop_common.errors import LoanloopError
 from loanloop_common.events import Topic
-from loanloop_common.kafka.broker import make_security
+from loanloop_common.kafka.broker import admin_client
 from loanloop_common.settings import KafkaSettings
 
 CONSUMED = (Topic.LOAN_RECEIVED, Topic.LOAN_OUTCOME, Topic.MODEL_TRAINED, Topic.MODEL_EVALUATED, Topic.MODEL_DEPLOYED)
@@ -38,16 +37,8 @@ async def create_topics(
     if isinstance(settings, str):
         settings = KafkaSettings(bootstrap_servers=settings)
     described = _described(partitions or settings.partitions, replication or settings.replication)
-    admin = AIOKafkaAdminClient(
-        bootstrap_servers=settings.bootstrap_servers.split(","), **parse_security(make_security(settings))
-    )
-    try:
-        await admin.start()
+    async with admin_client(settings) as admin:
         response = await admin.create_topics(described)
-    except (KafkaError, OSError) as cause:
-        raise Unavailable(f"Kafka at {settings.bootstrap_servers} does not answer: {cause}") from cause
-    finally:
-        await admin.close()
     return _created(response.topic_errors)
 
 
