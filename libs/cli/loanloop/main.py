@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from loanloop.commands import migrate, status, up, watch
+from loanloop.commands import migrate, models, promote, rollback, status, unpin, up, watch
 
 app = typer.Typer(
     name="loanloop",
@@ -24,6 +24,10 @@ app = typer.Typer(
 app.command()(up.up)
 app.command()(status.status)
 app.command()(watch.watch)
+app.command()(models.models)
+app.command()(promote.promote)
+app.command()(rollback.rollback)
+app.command()(unpin.unpin)
 app.command()(migrate.migrate)
 # fmt: on
 

@@ -1,0 +1,115 @@
+"""`loanloop models`: every version, what it was trained on, what the gate said and when it was live."""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from loanloop_evaluator.store.models import VersionFacts
+    from rich.table import Table
+
+
+def models(
+    data_dir: Annotated[Path, typer.Option(help="Data folder of the running `loanloop up`.")] = Path(".loanloop"),
+    json: Annotated[bool, typer.Option("--json", help="For machines: everything, as one JSON object.")] = False,
+) -> None:
+    """Versions with state, data window, the gate's figures and when each was live, by event time and by the clock.
+
+    State: **live**; **pinned**, live until `loanloop unpin`; **candidate**, not judged yet or kept out by a pin;
+    **rejected** by the gate; **superseded** by a newer version.
+
+    **Examples**
+
+    - `loanloop models`
+    - `loanloop models --json | python -m json.tool`
+    """
+    from rich.console import Console
+
+    preset, facts = asyncio.run(_fetch(data_dir))
+    described = [_described(version, _newest_deployed(facts)) for version in facts]
+    if json:
+        import msgspec
+
+        print(msgspec.json.encode({"portfolio": preset, "versions": described}).decode())
+    elif described:
+        Console().print(_table(preset, described))
+    else:
+        print("There is no model yet: `loanloop status` says what the training waits for.")
+
+
+async def _fetch(data_dir: Path) -> tuple[str, list["VersionFacts"]]:
+    from loanloop_evaluator.store.models import fetch_version_facts
+
+    from loanloop.operating import operated
+
+    async with operated(data_dir, read_only=True) as operating, operating.pool.acquire() as connection:
+        return operating.portfolio.name, await fetch_version_facts(connection, operating.portfolio.name)
+
+
+def _newest_deployed(facts: list["VersionFacts"]) -> int:
+    return max((version.number for version in facts if version.live), default=0)
+
+
+def _described(version: "VersionFacts", newest_deployed: int) -> dict[str, Any]:
+    from loanloop_evaluator.domain.deployment import state_of
+
+    periods = [None if period["to"] else period["pinned"] for period in version.live]
+    metrics = version.metrics or {}
+    judged = version.passed is not None
+    return {
+        "version": version.version,
+        "state": state_of(version.number, passed=version.passed, periods=periods, newest_deployed=newest_deployed),
+        "train_from": version.train_from.isoformat(),
+        "train_to": version.train_to.isoformat(),
+        "n_rows": version.n_rows,
+        "created_at": version.created_at.isoformat(),
+        "gate": {
+            "passed": version.passed,
+            "reason": version.reason,
+            "opponent": version.opponent,
+            "n_loans": version.n_loans,
+            "metric": metrics.get("metric"),
+            "value": version.value,
+            "lower": version.lower,
+            "upper": version.upper,
+            "f1": metrics.get("f1"),
+            "roc_auc": metrics.get("roc_auc"),
+        }
+        if judged
+        else None,
+        "live": version.live,
+    }
+
+
+def _table(preset: str, described: list[dict[str, Any]]) -> "Table":
+    from rich.table import Table
+
+    table = Table(title=f"Models of {preset} (figures of the gate's window, preset {preset})")
+    for name in ("version", "state", "trained on", "loans", "gate: loans", "F1", "ROC-AUC", "live, event time", "live"):
+        table.add_column(name, justify="right" if name in ("loans", "gate: loans", "F1", "ROC-AUC") else "left")
+    for model in described:
+        gate, live = model["gate"] or {}, model["live"]
+        table.add_row(
+            model["version"],
+            model["state"],
+            _span(model["train_from"], model["train_to"], 10),
+            f"{model['n_rows']:,}",
+            f"{gate['n_loans']:,}" if gate else "not judged",
+            _figure(gate.get("f1")),
+            _figure(gate.get("roc_auc")),
+            "\n".join(_span(p["from_event_time"], p["to_event_time"], 10) for p in live),
+            "\n".join(_span(p["from"], p["to"], 16) for p in live),
+        )
+    return table
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _span(first: str | None, last: str | None, length: int) -> str:
+    """Dates to the day or to the minute; open at the end."""
+    shown = [(moment or "")[:length].replace("T", " ") for moment in (first, last)]
+    return f"{shown[0]} – {shown[1]}".rstrip()

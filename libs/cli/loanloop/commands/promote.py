@@ -1,0 +1,30 @@
+"""`loanloop promote`: make a version live, whatever the gate said."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def promote(
+    version: Annotated[str, typer.Argument(help="The version, such as v3.")],
+    reason: Annotated[str, typer.Option(help="Why; it is kept with the deployment.")] = "promoted by an operator",
+    data_dir: Annotated[Path, typer.Option(help="Data folder of the running `loanloop up`.")] = Path(".loanloop"),
+) -> None:
+    """Make a version live, whatever the gate said. Kept with your user name and the reason.
+
+    **Examples**
+
+    - `loanloop promote v3`
+    - `loanloop promote v3 --reason "the window held a flood of one bank's loans"`
+    """
+    asyncio.run(_promote(version, reason, data_dir))
+
+
+async def _promote(version: str, reason: str, data_dir: Path) -> None:
+    from loanloop.operating import operated, say
+
+    async with operated(data_dir) as operating:
+        deployed = await operating.operator().promote(version, reason)
+        say(deployed, evaluator_runs=await operating.evaluator_runs())

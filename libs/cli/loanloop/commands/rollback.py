@@ -1,0 +1,32 @@
+"""`loanloop rollback`: back to a version that was live before, and stay there."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def rollback(
+    version: Annotated[
+        str | None, typer.Argument(help="A version that was live before; without it, the previous one.")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why; it is kept with the deployment.")] = "rolled back by an operator",
+    data_dir: Annotated[Path, typer.Option(help="Data folder of the running `loanloop up`.")] = Path(".loanloop"),
+) -> None:
+    """Go back to an earlier version and pin it: challengers are judged meanwhile, not deployed, until `loanloop unpin`.
+
+    **Examples**
+
+    - `loanloop rollback`
+    - `loanloop rollback v1 --reason "v2 declines every franchise"`
+    """
+    asyncio.run(_rollback(version, reason, data_dir))
+
+
+async def _rollback(version: str | None, reason: str, data_dir: Path) -> None:
+    from loanloop.operating import operated, say
+
+    async with operated(data_dir) as operating:
+        deployed = await operating.operator().roll_back(version, reason)
+        say(deployed, evaluator_runs=await operating.evaluator_runs())
