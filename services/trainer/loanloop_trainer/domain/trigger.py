@@ -8,6 +8,8 @@ from loanloop_common.portfolio import Policy
 
 Trigger = Literal["labels", "breach", "manual"]
 
+MAX_CRASHES = 3  # of one run, whoever works on it; then it has failed
+
 
 @dataclass(frozen=True, kw_only=True)
 class LastRun:

@@ -66,6 +66,8 @@ async def give_up(connection: Connection, breach_id: int) -> bool:
         """,
         breach_id,
     )
+    if row is None:
+        raise LookupError(f"breach {breach_id} has no rejected attempt to give up on")
     facts = dict(row)
     opened_on = facts.pop("opened_on")
     message = (

@@ -11,6 +11,7 @@ from loanloop_common.outbox import enqueue
 from loanloop_common.postgres import Connection, Pool
 
 from loanloop_trainer.store.alerts import SERVICE
+from loanloop_trainer.store.failures import fail_run
 
 
 class RunLost(LoanloopError):
@@ -38,6 +39,7 @@ class Run:
 class FinishedModel:
     """`train_to` is the last loan that was trained, validated or calibrated on."""
 
+    version: str
     bundle: bytes
     sha256: bytes
     schema_hash: str
@@ -75,6 +77,13 @@ class ClaimedRunStore:
         )
         return checkpoint
 
+    async def fetch_next_version(self) -> str:
+        """It stays the next one as long as the run is this owner's: there is one open run at a time."""
+        version: str = await self._pool.fetchval(
+            "SELECT 'v' || coalesce(max(number), 0) + 1 FROM loan_data.model_metadata"
+        )
+        return version
+
     async def save_checkpoint(self, checkpoint: bytes) -> None:
         saved = await self._pool.fetchval(
             """
@@ -103,9 +112,8 @@ class ClaimedRunStore:
         self._still_owned(alive)
 
     async def finish(self, model: FinishedModel) -> str:
-        """Stores the model under the next version, ends the run and says so: all or nothing. Idempotent."""
+        """Stores the model, ends the run and says so: all or nothing. Idempotent."""
         async with self._pool.acquire() as connection, connection.transaction():
-            await connection.execute("SELECT pg_advisory_xact_lock(hashtext('loan_data.model_metadata'))")
             run = await connection.fetchrow(
                 """
                 SELECT trigger, hyperparameters, state, owner, version FROM loan_data.training_runs
@@ -118,28 +126,28 @@ class ClaimedRunStore:
                 return str(run["version"])
             if run is None or (run["state"], run["owner"]) != ("running", self._owner):
                 raise RunLost(self._run_id)
-            version = await self._insert_model(connection, model, run["hyperparameters"])
-            await self._succeed(connection, version)
-            event = self._trained(version, model, run["trigger"])
-            await enqueue(connection, service=SERVICE, topic=Topic.MODEL_TRAINED, key=version, event=event)
-            return version
+            await self._insert_model(connection, model, run["hyperparameters"])
+            await self._succeed(connection, model.version)
+            event = self._trained(model, run["trigger"])
+            await enqueue(connection, service=SERVICE, topic=Topic.MODEL_TRAINED, key=model.version, event=event)
+            return model.version
 
-    async def _insert_model(
-        self, connection: Connection, model: FinishedModel, hyperparameters: dict[str, Any]
-    ) -> str:
-        version: str = await connection.fetchval(
+    async def fail(self, error: str) -> None:
+        async with self._pool.acquire() as connection, connection.transaction():
+            self._still_owned(await fail_run(connection, self._run_id, self._owner, error) or None)
+
+    async def _insert_model(self, connection: Connection, model: FinishedModel, hyperparameters: Any) -> None:
+        await connection.execute(
             """
             INSERT INTO loan_data.model_metadata
                 (version, number, run_id, portfolio, schema_hash, train_from, train_to, n_rows,
                  hyperparameters, metrics, manifest, bundle, bundle_sha256)
-            SELECT 'v' || next.number, next.number, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11
-            FROM (SELECT coalesce(max(number), 0) + 1 AS number FROM loan_data.model_metadata) next
-            RETURNING version
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
             """,
-            self._run_id, model.portfolio, model.schema_hash, model.train_from, model.train_to, model.n_rows,
-            hyperparameters, model.metrics, model.manifest, model.bundle, model.sha256,
+            model.version, int(model.version.removeprefix("v")), self._run_id, model.portfolio, model.schema_hash,
+            model.train_from, model.train_to, model.n_rows, hyperparameters, model.metrics, model.manifest,
+            model.bundle, model.sha256,
         )  # fmt: skip
-        return version
 
     async def _succeed(self, connection: Connection, version: str) -> None:
         # The checkpoint has done its work, and it is megabytes.
@@ -154,10 +162,10 @@ class ClaimedRunStore:
             version,
         )
 
-    def _trained(self, version: str, model: FinishedModel, trigger: Any) -> ModelTrained:
+    def _trained(self, model: FinishedModel, trigger: Any) -> ModelTrained:
         return ModelTrained(
             occurred_at=datetime.now(UTC),
-            version=version,
+            version=model.version,
             run_id=self._run_id,
             portfolio=model.portfolio,
             trigger=trigger,

@@ -59,4 +59,5 @@ async def freeze_rows(connection: Connection, run_id: UUID, as_of: datetime | No
         window["window_from"],
         gate_from,
     )
+    assert frozen is not None, "the run was inserted in this transaction"
     return shortage(frozen["n"], frozen["n_defaulted"])

@@ -4,27 +4,18 @@ Every statement of a claimed run names its owner, so that a trainer that lost a 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.postgres import Connection, Pool
 
-from loanloop_trainer.domain.trigger import Decision, Situation, Train
-from loanloop_trainer.store.alerts import give_up, raise_alert
+from loanloop_trainer.domain.ports import ClaimedRun
+from loanloop_trainer.domain.trigger import MAX_CRASHES, Decision, Situation, Train
+from loanloop_trainer.store.alerts import give_up
+from loanloop_trainer.store.failures import fail_run
 from loanloop_trainer.store.freeze import freeze_rows
 from loanloop_trainer.store.situation import count_labels, fetch_as_of, fetch_situation
-
-MAX_CRASHES = 3
-
-
-@dataclass(frozen=True)
-class ClaimedRun:
-    run_id: UUID
-    trigger: str
-    crashes: int
 
 
 class RunStore:
@@ -79,23 +70,26 @@ class RunStore:
             owner,
         )
 
-    async def record_crash(self, run_id: UUID, owner: str, error: str) -> int | None:
-        """The number of crashes so far; None when the run is not this owner's any more."""
-        crashes: int | None = await self._pool.fetchval(
-            """
-            UPDATE loan_data.training_runs SET state = 'queued', owner = NULL, crashes = crashes + 1, error = $3
-            WHERE run_id = $1 AND owner = $2 AND state = 'running'
-            RETURNING crashes
-            """,
-            run_id,
-            owner,
-            error,
-        )
-        return crashes
-
-    async def fail_run(self, run_id: UUID, owner: str | None, error: str) -> None:
+    async def record_crash(self, run_id: UUID, owner: str, error: str) -> None:
+        """Queues the run again, or fails it at the last crash; nothing if it is not this owner's any more."""
         async with self._pool.acquire() as connection, connection.transaction():
-            await _fail(connection, run_id, owner, error)
+            crashes = await connection.fetchval(
+                """
+                UPDATE loan_data.training_runs SET state = 'queued', owner = NULL, crashes = crashes + 1, error = $3
+                WHERE run_id = $1 AND owner = $2 AND state = 'running'
+                RETURNING crashes
+                """,
+                run_id,
+                owner,
+                error,
+            )
+            if crashes is not None and crashes >= MAX_CRASHES:
+                await fail_run(connection, run_id, None, _after_crashes(crashes, error))
+
+    async def fail_crashed(self, run: ClaimedRun, owner: str) -> None:
+        """Ends a claimed run whose former owners have all died."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            await fail_run(connection, run.run_id, owner, _after_crashes(run.crashes, "its heartbeat stopped"))
 
     async def give_up(self, breach_id: int) -> bool:
         """Raises the alert; False when it has been raised before."""
@@ -121,7 +115,7 @@ class RunStore:
         )  # fmt: skip
         problem = await freeze_rows(connection, run_id, as_of, self._portfolio.policy)
         if problem is not None:
-            await _fail(connection, run_id, None, problem)
+            await fail_run(connection, run_id, None, problem)
         return run_id
 
 
@@ -129,18 +123,5 @@ async def _lock_runs(connection: Connection) -> None:
     await connection.execute("SELECT pg_advisory_xact_lock(hashtext('loan_data.training_runs'))")
 
 
-async def _fail(connection: Connection, run_id: UUID, owner: str | None, error: str) -> None:
-    row: Any = await connection.fetchrow(
-        """
-        UPDATE loan_data.training_runs
-        SET state = 'failed', error = $3, finished_at = clock_timestamp(), checkpoint = NULL
-        WHERE run_id = $1 AND owner IS NOT DISTINCT FROM $2 AND state IN ('queued', 'running')
-        RETURNING trigger, breach_id, attempt, labels_total, crashes
-        """,
-        run_id,
-        owner,
-        error,
-    )
-    if row is not None:
-        details = {"run_id": str(run_id), **dict(row)}
-        await raise_alert(connection, "training_failed", run_id, f"Training failed: {error}", details)
+def _after_crashes(crashes: int, error: str) -> str:
+    return f"it crashed {crashes} times, the last time because {error}; the trainer's log has more."

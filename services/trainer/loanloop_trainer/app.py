@@ -1,0 +1,63 @@
+"""Composition root of the trainer: `python -m loanloop_trainer.app`."""
+
+import os
+import sys
+from collections.abc import Sequence
+from functools import partial
+from uuid import uuid4
+
+from loanloop_common.events import Topic
+from loanloop_common.kafka import BatchConsumer
+from loanloop_common.lifecycle import Foundation, Part, run_service
+from loanloop_common.outbox import OutboxRelay
+
+from loanloop_trainer.config import Settings
+from loanloop_trainer.handlers import Retraining
+from loanloop_trainer.runner.orders import Orders
+from loanloop_trainer.runner.process import train_in_child
+from loanloop_trainer.store.runs import RunStore
+
+SERVICE = "trainer"
+
+
+def make_orders(settings: Settings, owner: str) -> Orders:
+    return Orders(
+        parent_pid=os.getpid(),
+        owner=owner,
+        portfolio=settings.portfolio,
+        dsn=settings.postgres.dsn,
+        read_only_dsn=settings.postgres.read_only_dsn,
+        threads=settings.trainer.threads,
+        log_format=settings.log_format,
+        log_level=settings.log_level,
+    )
+
+
+async def build(base: Foundation[Settings]) -> Sequence[Part]:
+    settings = base.settings
+    # A restarted trainer of the same name must not take its dead predecessor's run for its own.
+    owner = f"{settings.instance_id}/{uuid4().hex[:8]}"
+    retraining = Retraining(
+        RunStore(base.pool, base.portfolio),
+        base.portfolio.policy,
+        partial(train_in_child, orders=make_orders(settings, owner)),
+        owner=owner,
+        seed=settings.trainer.seed,
+        poll_s=settings.trainer.poll_s,
+        stale_after_s=settings.trainer.stale_after_s,
+        on_change=lambda doing: base.heartbeat.update(detail={"doing": doing}),
+    )
+    consumer = BatchConsumer(
+        base.broker,
+        Topic.LOAN_RECEIVED,
+        Topic.LOAN_OUTCOME,
+        Topic.MODEL_EVALUATED,
+        group=SERVICE,
+        handle=retraining.wake,
+        name=SERVICE,
+    )
+    return [OutboxRelay(base.pool, base.broker, service=SERVICE), retraining, consumer]
+
+
+if __name__ == "__main__":
+    sys.exit(run_service(SERVICE, Settings, build))

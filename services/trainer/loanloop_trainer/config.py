@@ -1,0 +1,15 @@
+"""Settings of the trainer."""
+
+from loanloop_common.settings import ServiceSettings
+from pydantic import BaseModel, Field
+
+
+class TrainerSettings(BaseModel):
+    threads: int = Field(default=0, ge=0, description="Of the training process; 0: one for each core")
+    seed: int = Field(default=0, ge=0)
+    poll_s: float = Field(default=3.0, gt=0, description="Looks for work this often, wake-ups apart")
+    stale_after_s: float = Field(default=15.0, gt=5, description="A run without a heartbeat for so long is taken over")
+
+
+class Settings(ServiceSettings):
+    trainer: TrainerSettings = TrainerSettings()

@@ -1,0 +1,28 @@
+"""Entry point of the child process."""
+
+import asyncio
+import logging
+import sys
+from uuid import UUID
+
+from loanloop_common.telemetry import set_up_logging
+from setproctitle import setproctitle
+
+from loanloop_trainer.runner.process import read_orders
+
+
+def main() -> int:
+    run_id = UUID(sys.argv[1])
+    orders = read_orders()
+    setproctitle(f"loanloop-training {run_id}")
+    set_up_logging("trainer", log_format=orders.log_format, level=orders.log_level)
+    for library in ("onnx_ir", "onnxscript"):  # they tell of every node of the graph
+        logging.getLogger(library).setLevel(logging.WARNING)
+    # Imported after the tie to the parent is made: torch takes seconds.
+    from loanloop_trainer.runner.training import work_on  # noqa: PLC0415
+
+    return asyncio.run(work_on(run_id, orders))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""The frozen rows as columns: decoded batch by batch, so that no second copy of them lies in memory."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import structlog
+from loanloop_common.errors import LoanloopError
+from loanloop_common.loan_codec import LoanCodec
+from loanloop_common.portfolio import Portfolio
+from loanloop_common.postgres import Pool
+
+from loanloop_trainer.model import TrainingData
+from loanloop_trainer.store.claimed import Run
+from loanloop_trainer.store.rows import has_rows, stream_rows
+
+log = structlog.get_logger()
+
+REPLICA_WITHIN_S = 30.0
+
+
+class RowsMissing(LoanloopError):
+    """Loans of the frozen set are not in the database any more."""
+
+    def __init__(self, n_rows: int, n_found: int) -> None:
+        self.n_rows = n_rows
+        self.n_found = n_found
+        super().__init__(f"{n_rows:,} rows were frozen for this training, but {n_found:,} are there")
+
+
+async def load_rows(primary: Pool, replica: Pool | None, run: Run, portfolio: Portfolio) -> TrainingData:
+    """From the replica, if there is one and it catches up in time. Raises RowsMissing."""
+    pool = primary
+    if replica is not None:
+        if await has_rows(replica, run.run_id, run.n_rows, within_s=REPLICA_WITHIN_S):
+            pool = replica
+        else:
+            log.warning("replica_lags_behind", reads_from="primary", run_id=str(run.run_id))
+    columns = _Columns(portfolio)
+    async for batch in stream_rows(pool, run.run_id):
+        await asyncio.to_thread(columns.extend, batch)
+    if len(columns) != run.n_rows:
+        raise RowsMissing(run.n_rows, len(columns))
+    return columns.data()
+
+
+class _Columns:
+    def __init__(self, portfolio: Portfolio) -> None:
+        self._codec = LoanCodec(portfolio)
+        self._columns: dict[str, list[Any]] = {name: [] for name in portfolio.features}
+        self._defaulted: list[bool] = []
+        self._occurred_at: list[datetime] = []
+        self._seen: dict[str, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._defaulted)
+
+    def extend(self, batch: Sequence[Any]) -> None:
+        features = [self._codec.decode_features(row["features"]) for row in batch]
+        for name, column in self._columns.items():
+            column.extend(self._shared(getattr(loan, name)) for loan in features)
+        self._defaulted.extend(row["defaulted"] for row in batch)
+        self._occurred_at.extend(row["occurred_at"].replace(tzinfo=None) for row in batch)
+
+    def data(self) -> TrainingData:
+        return TrainingData(
+            self._columns, np.array(self._defaulted, np.bool_), np.array(self._occurred_at, "datetime64[us]")
+        )
+
+    def _shared(self, value: Any) -> Any:
+        # A bank's name comes thousands of times; one string of it is enough.
+        return self._seen.setdefault(value, value) if isinstance(value, str) else value

@@ -1,0 +1,16 @@
+"""What the trainer tells its child, as one line of JSON on its standard input; passwords stay out of `ps`."""
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+
+class Orders(BaseModel):
+    parent_pid: int
+    owner: str
+    portfolio: str
+    dsn: str
+    read_only_dsn: str | None
+    threads: int
+    log_format: Literal["console", "json"]
+    log_level: str

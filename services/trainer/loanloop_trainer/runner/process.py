@@ -1,0 +1,61 @@
+"""Both ends of the tie between the trainer and its child: neither leaves the other behind."""
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import threading
+from asyncio.subprocess import PIPE, Process
+from uuid import UUID
+
+from loanloop_trainer.runner.orders import Orders
+
+STOP_WITHIN_S = 5.0
+PR_SET_PDEATHSIG = 1
+
+
+async def train_in_child(run_id: UUID, orders: Orders) -> int:
+    """The child's exit code, negative for a signal; a cancellation ends the child first."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "loanloop_trainer.runner", str(run_id), stdin=PIPE
+    )
+    try:
+        assert child.stdin is not None
+        child.stdin.write(orders.model_dump_json().encode() + b"\n")
+        # It stays open: the child ends when this end closes.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            await child.stdin.drain()
+        return await child.wait()
+    except asyncio.CancelledError:
+        await _end(child)
+        raise
+
+
+async def _end(child: Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        child.terminate()
+        try:
+            await asyncio.wait_for(child.wait(), timeout=STOP_WITHIN_S)
+        except TimeoutError:
+            child.kill()
+            await child.wait()
+
+
+def read_orders() -> Orders:
+    """In the child. From here on it dies with its parent: by the kernel on Linux, by the closed pipe elsewhere."""
+    orders = Orders.model_validate_json(sys.stdin.buffer.readline())
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != orders.parent_pid:
+        os._exit(1)
+    threading.Thread(target=_die_at_end_of_input, daemon=True).start()
+    return orders
+
+
+def _die_at_end_of_input() -> None:
+    # sys.stdin's lock would be waited for at a normal exit of the interpreter.
+    while os.read(0, 1):
+        pass
+    os._exit(1)
