@@ -1,76 +1,60 @@
-"""Real bundles without a training: the full network with weights from a seed, exported as the trainer does."""
+"""Real bundles for tests: a small network, really trained on real loans, in seconds; kept between runs."""
 
-from dataclasses import replace
-from datetime import UTC, datetime
-from functools import cache
+import hashlib
+from pathlib import Path
 
-import torch
-from loanloop_common.bundle import Calibration, ReferenceRows, pack, unpack
-from loanloop_common.features import columns_of
-from loanloop_common.loan_codec import LoanCodec
+import numpy as np
+import pyarrow.parquet as pq
 from loanloop_common.portfolio import Portfolio, load_portfolio
-from loanloop_common.scoring import Scorer
-from loanloop_trainer.model.encoding import fit_encoder
-from loanloop_trainer.model.export import export
-from loanloop_trainer.model.tabtransformer import TabTransformer
-from loanloop_trainer.model.training import TrainedModel
+from loanloop_common.resources import resource_folder
 
-from tests.support.loans import as_bytes, make_loan
-
-N_ROWS = 400
-
-
-def make_bundle(version: str, *, portfolio: str = "sba", slope: float = 1.0, threshold: float = 0.5) -> bytes:
-    """Versions with another `slope` give the same loan another probability."""
-    first = unpack(_exported(portfolio))
-    calibration = Calibration(slope=slope, intercept=0.0)
-    manifest = first.manifest.model_copy(
-        update={"version": version, "calibration": calibration, "threshold": threshold}
-    )
-    changed = replace(first, manifest=manifest)
-    rows = manifest.reference.batch()
-    scorer = Scorer(changed)
-    reference = ReferenceRows.of(rows, scorer.score(rows))
-    scorer.close()
-    return pack(manifest.model_copy(update={"reference": reference}), first.encoder, first.model)
+REPOSITORY = Path(__file__).parents[2]
+CACHE = REPOSITORY / ".pytest_cache" / "loanloop-bundles"
+SAMPLE = resource_folder("portfolios") / "sba" / "loans.parquet"
+_SMALL = {
+    "d_model": 16,
+    "n_layers": 1,
+    "n_heads": 2,
+    "d_feedforward": 16,
+    "pretrain_epochs": 1,
+    "epochs": 3,
+    "patience": 3,
+    "batch_size": 128,
+    "learning_rate": 1e-2,
+}
 
 
-@cache
-def _exported(portfolio_name: str) -> bytes:
-    portfolio = load_portfolio(portfolio_name)
-    codec = LoanCodec(portfolio)
-    loans = [codec.decode(as_bytes(make_loan(number))) for number in range(N_ROWS)]
-    columns = columns_of(loans, portfolio.features)
-    encoder = fit_encoder(portfolio, columns)
-    day = datetime(2006, 1, 1, tzinfo=UTC)
-    trained = TrainedModel(
-        network=_network(portfolio, [c.n_ids for c in encoder.categories], [n.n_ids for n in encoder.numbers]),
-        encoder=encoder,
-        portfolio=portfolio,
-        seed=1,
-        calibration=Calibration(slope=1.0, intercept=0.0),
-        threshold=0.5,
-        metrics={"f1": 0.8, "roc_auc": 0.9},
-        audit=[],
-        validation=encoder.encode_columns(columns),
-        train_from=day,
-        train_to=day,
-        n_train=N_ROWS,
-        n_validation=0,
-    )
-    return export(trained, version="v1", code_version="test")
+def make_bundle(portfolio: str = "sba", version: str = "v1", seed: int = 0, n_loans: int = 3000) -> bytes:
+    """A packed bundle of the preset, trained on the sample's first loans; another seed gives another model."""
+    kept = CACHE / f"{version}-{_hash_of(portfolio, version, seed, n_loans)}.bundle"
+    if not kept.is_file():
+        made = _trained(_small(load_portfolio(portfolio)), version, seed, n_loans)
+        CACHE.mkdir(parents=True, exist_ok=True)
+        partial = kept.with_suffix(f".{hashlib.sha256(made).hexdigest()[:8]}")
+        partial.write_bytes(made)
+        partial.replace(kept)
+    return kept.read_bytes()
 
 
-def _network(portfolio: Portfolio, category_ids: list[int], exact_ids: list[int]) -> TabTransformer:
-    torch.manual_seed(1)
-    model = portfolio.model
-    return TabTransformer(
-        category_ids=category_ids,
-        exact_ids=exact_ids,
-        d_model=model.d_model,
-        n_layers=model.n_layers,
-        n_heads=model.n_heads,
-        d_feedforward=model.d_feedforward,
-        dropout=model.dropout,
-        embedding_std=model.embedding_std,
-    )
+def _small(portfolio: Portfolio) -> Portfolio:
+    return portfolio.model_copy(update={"model": portfolio.model.model_copy(update=_SMALL)})
+
+
+def _trained(portfolio: Portfolio, version: str, seed: int, n_loans: int) -> bytes:
+    from loanloop_trainer.model import TrainingData, export, train
+
+    loans = pq.read_table(SAMPLE).slice(0, n_loans)
+    columns = {name: loans[name].to_pylist() for name in portfolio.features}
+    defaulted = loans["defaulted"].to_numpy().astype(np.bool_)
+    data = TrainingData(columns, defaulted, loans["approved_at"].to_numpy().astype("datetime64[us]"))
+    return export(train(data, portfolio, seed=seed, threads=1), version=version, code_version="test")
+
+
+def _hash_of(portfolio: str, version: str, seed: int, n_loans: int) -> str:
+    """Also over the code and files that make a bundle, so that no stale one is ever used."""
+    folders = [REPOSITORY / "services/trainer/loanloop_trainer", REPOSITORY / "libs/common/loanloop_common"]
+    relevant = [path for folder in folders for path in sorted(folder.glob("model/*.py")) + sorted(folder.glob("*.py"))]
+    said = hashlib.sha256(f"{portfolio} {version} {seed} {n_loans} {_SMALL}".encode())
+    for path in [*relevant, *sorted(SAMPLE.parent.glob("*.toml")), SAMPLE]:
+        said.update(path.read_bytes())
+    return said.hexdigest()[:16]

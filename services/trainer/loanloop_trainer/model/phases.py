@@ -82,7 +82,8 @@ def class_weights(labels: Tensor) -> Tensor:
 def roc_auc(network: TabTransformer, loans: EncodedBatch, defaulted: Mask) -> float:
     if defaulted.all() or not defaulted.any():
         return NO_DISCRIMINATION
-    return float(roc_auc_score(defaulted, log_odds(network, loans)))
+    scores = log_odds(network, loans)
+    return float(roc_auc_score(defaulted, scores)) if np.isfinite(scores).all() else NO_DISCRIMINATION
 
 
 @torch.no_grad()

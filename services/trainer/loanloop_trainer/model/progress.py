@@ -1,5 +1,6 @@
 """How far a training is, for whoever watches it."""
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from time import monotonic
@@ -39,7 +40,8 @@ class Meter:
     def advance(self, *, step: int, rows: int, loss: float, validation_roc_auc: float | None = None) -> None:
         self._rows += rows
         now = monotonic()
-        if now - self._reported < REPORT_EVERY_S and step < self._steps:
+        # A loss that is no number is never kept back: the watcher may want to end it here.
+        if now - self._reported < REPORT_EVERY_S and step < self._steps and math.isfinite(loss):
             return
         self._reported, taken = now, max(now - self._started, 1e-6)
         self._on_progress(

@@ -46,7 +46,7 @@ class TrainedModel:
     n_validation: int
 
 
-def train(
+def train(  # noqa: PLR0913 - whoever trains hears, keeps and resumes; each is one callable
     data: TrainingData,
     portfolio: Portfolio,
     *,
