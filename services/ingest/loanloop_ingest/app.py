@@ -1,88 +1,83 @@
 """Composition root of ingest: `python -m loanloop_ingest.app`."""
 
-import asyncio
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 
-import structlog
 from loanloop_common.dead_letters import publish_refusals
 from loanloop_common.events import Topic
-from loanloop_common.instances import Heartbeat
-from loanloop_common.kafka import BatchConsumer, Broker, make_broker, publish_batch, stop_broker
+from loanloop_common.kafka import BatchConsumer, publish_batch
+from loanloop_common.lifecycle import Foundation, Part, run_service
 from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.outbox import OutboxRelay
-from loanloop_common.portfolio import Portfolio, load_portfolio
-from loanloop_common.postgres import Pool, create_pool
+from loanloop_common.polling import Poller
 
 from loanloop_ingest.collector import Collector
-from loanloop_ingest.config import IngestOptions, IngestSettings
-from loanloop_ingest.domain.file_events import FileEvent, RowReader
+from loanloop_ingest.config import IngestSettings
+from loanloop_ingest.domain.file_events import RowReader
 from loanloop_ingest.domain.messages import MessageReader
-from loanloop_ingest.handlers import BatchHandler
+from loanloop_ingest.handlers import BatchHandler, reconcile
 from loanloop_ingest.store.collected_files import CollectedFileStore
 from loanloop_ingest.store.loans import LoanStore
+from loanloop_ingest.store.partitions import ensure_partitions
+from loanloop_ingest.store.reconciliation import ReconciliationStore
 
-log = structlog.get_logger()
+SERVICE = "ingest"
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def make_consumer(pool: Pool, broker: Broker, portfolio: Portfolio, options: IngestOptions) -> BatchConsumer:
-    codec = LoanCodec(portfolio)
-    reader = MessageReader(codec, maturity=timedelta(days=portfolio.policy.maturity_days))
+def make_consumer(base: Foundation[IngestSettings]) -> BatchConsumer:
+    maturity = timedelta(days=base.portfolio.policy.maturity_days)
+    reader = MessageReader(LoanCodec(base.portfolio), maturity=maturity)
     handler = BatchHandler(
         reader=reader,
-        store=LoanStore(pool, reader.fields),
-        publish_refusals=partial(publish_refusals, broker),
+        store=LoanStore(base.pool, reader.fields),
+        publish_refusals=partial(publish_refusals, base.broker),
         clock=_now,
     )
     return BatchConsumer(
-        broker,
+        base.broker,
         Topic.LOAN_RECEIVED,
         Topic.LOAN_OUTCOME,
-        group="ingest",
+        group=SERVICE,
         handle=handler.store_batch,
-        name="ingest",
-        max_records=options.batch_records,
+        name=SERVICE,
+        max_records=base.settings.ingest.batch_records,
     )
 
 
-def make_collector(pool: Pool, broker: Broker, portfolio: Portfolio, options: IngestOptions) -> Collector | None:
-    if options.collect_folder is None:
-        return None
-
-    async def publish(events: Sequence[FileEvent]) -> None:
-        await publish_batch(broker, Topic.LOAN_RECEIVED, [(event.key, event.value) for event in events])
-
+def make_collector(base: Foundation[IngestSettings], folder: Path) -> Collector:
     return Collector(
-        folder=options.collect_folder,
-        reader=RowReader(portfolio),
-        store=CollectedFileStore(pool),
-        publish=publish,
+        folder=folder,
+        reader=RowReader(base.portfolio),
+        store=CollectedFileStore(base.pool),
+        publish=partial(publish_batch, base.broker, Topic.LOAN_RECEIVED),
         clock=_now,
+        every_s=base.settings.ingest.collect_every_s,
     )
 
 
-async def serve(settings: IngestSettings, stop: asyncio.Event) -> None:
-    """Runs until `stop` is set, then lets the batch in hand finish."""
-    portfolio = load_portfolio(settings.portfolio)
-    options = settings.ingest
-    pool = await create_pool(settings.postgres.dsn, application_name="ingest", max_size=settings.postgres.pool_size)
-    broker = make_broker(settings.kafka, service="ingest")
-    await broker.connect()
-    await LoanStore(pool, ()).ensure_partitions()
-    consumer = make_consumer(pool, broker, portfolio, options)
-    relay = OutboxRelay(pool, broker, service="ingest")
-    heartbeat = Heartbeat(pool, service="ingest", instance_id=settings.instance_id)
-    await relay.start()
-    await consumer.start()
-    await heartbeat.start()
-    await stop.wait()
-    await consumer.stop()
-    await relay.stop()
-    await heartbeat.stop()
-    await stop_broker(broker)
-    await pool.close()
+async def build(base: Foundation[IngestSettings]) -> Sequence[Part]:
+    options = base.settings.ingest
+    relay = OutboxRelay(base.pool, base.broker, service=SERVICE)
+    differing = ReconciliationStore(base.pool)
+    partitions = partial(ensure_partitions, base.pool)
+    await partitions()
+    parts: list[Part] = [
+        relay,
+        Poller(partitions, every_s=options.partitions_every_s, name="partitions"),
+        Poller(partial(reconcile, differing, relay.wake), every_s=options.reconcile_every_s, name="reconciliation"),
+        make_consumer(base),
+    ]
+    if options.collect_folder is not None:
+        parts.append(make_collector(base, options.collect_folder))
+    return parts
+
+
+if __name__ == "__main__":
+    sys.exit(run_service(SERVICE, IngestSettings, build))

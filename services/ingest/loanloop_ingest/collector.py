@@ -9,6 +9,7 @@ from pathlib import Path
 
 import structlog
 from loanloop_common.errors import InvalidMessage
+from loanloop_common.polling import Poller
 
 from loanloop_ingest.domain.file_events import FileEvent, RefusedRow, Row, RowReader, loan_events
 from loanloop_ingest.loan_files import SUFFIXES, Chunk, LoanFile, UnreadableFile, file_sha256, open_loan_file
@@ -16,7 +17,7 @@ from loanloop_ingest.store.collected_files import CollectedFileStore, RefusedFil
 
 log = structlog.get_logger()
 
-Publish = Callable[[Sequence[FileEvent]], Awaitable[None]]
+Publish = Callable[[Sequence[tuple[bytes | None, bytes]]], Awaitable[None]]
 Clock = Callable[[], datetime]
 
 
@@ -34,22 +35,41 @@ class Collector:
     A row with an outcome becomes a loan of history. A chunk read twice repeats the same event ids.
     """
 
-    def __init__(self, *, folder: Path, reader: RowReader, store: CollectedFileStore, publish: Publish, clock: Clock):
+    name = "collector"
+
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        reader: RowReader,
+        store: CollectedFileStore,
+        publish: Publish,
+        clock: Clock,
+        every_s: float,
+    ) -> None:
         self._folder = folder
         self._reader = reader
         self._store = store
         self._publish = publish
         self._clock = clock
+        self._stopping = False
+        self._poller = Poller(self.collect, every_s=every_s, name=self.name)
 
-    async def run(self, every_s: float) -> None:
-        """Collect now and then every `every_s` seconds, until cancelled."""
-        while True:
-            await self.collect()
-            await asyncio.sleep(every_s)
+    async def start(self) -> None:
+        """Collect now, and again every `every_s` seconds."""
+        self._stopping = False
+        await self._poller.start()
+
+    async def stop(self) -> None:
+        """The chunk in hand is still acknowledged and noted."""
+        self._stopping = True
+        await self._poller.stop()
 
     async def collect(self) -> None:
         """Read what is new in the folder. A file that can't be read is said and doesn't hold up the others."""
         for path in await asyncio.to_thread(self._files):
+            if self._stopping:
+                return
             try:
                 await self._collect_file(path)
             except (UnreadableFile, InvalidMessage) as unusable:
@@ -69,23 +89,24 @@ class Collector:
         if progress.finished:
             return
         log.info("file_collecting", file=str(path), rows=file.n_rows, rows_done=progress.rows_done)
-        n_produced, n_refused = await self._read_from(file, sha256, progress.rows_done)
-        await self._store.finish(sha256)
-        log.info("file_collected", file=str(path), produced=n_produced, refused=n_refused)
+        if await self._read_from(file, sha256, progress.rows_done):
+            done = await self._store.finish(sha256)
+            log.info("file_collected", file=str(path), produced=done.n_produced, refused=done.n_refused)
 
-    async def _read_from(self, file: LoanFile, sha256: bytes, rows_done: int) -> tuple[int, int]:
+    async def _read_from(self, file: LoanFile, sha256: bytes, rows_done: int) -> bool:
+        """Whether the end was reached."""
         source = f"file:{file.path.name}@{sha256.hex()[:12]}"
         chunks = file.chunks()
-        n_produced = n_refused = 0
         while chunk := await asyncio.to_thread(next, chunks, None):
+            if self._stopping:
+                return False
             last = chunk.first + len(chunk.rows) - 1
             if last <= rows_done:
                 continue
             part = await asyncio.to_thread(self._events, chunk, source, self._clock())
-            await self._publish(part.events)
+            await self._publish([(event.key, event.value) for event in part.events])
             await self._store.advance(sha256, last, len(part.events), part.refused)
-            n_produced, n_refused = n_produced + len(part.events), n_refused + len(part.refused)
-        return n_produced, n_refused
+        return True
 
     def _events(self, chunk: Chunk, source: str, now: datetime) -> _Slice:
         part = _Slice()

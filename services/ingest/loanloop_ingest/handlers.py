@@ -2,20 +2,23 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import structlog
 from aiokafka import ConsumerRecord
+from loanloop_common.bisection import bisect_batch
 from loanloop_common.dead_letters import Refusal, refusal_of
 from loanloop_common.errors import InvalidMessage
 from loanloop_common.events import Topic
-from loanloop_common.postgres import REFUSED_BY_DATABASE
 
 from loanloop_ingest.domain.messages import Incoming, MessageReader, Place
 from loanloop_ingest.store.loans import Arrived
+from loanloop_ingest.store.reconciliation import ReconciliationStore
 
 log = structlog.get_logger()
+
+_RECONCILED_DAYS = timedelta(days=2)
 
 
 class ArrivalStore(Protocol):
@@ -34,13 +37,13 @@ class BatchHandler:
         clock: Callable[[], datetime],
     ) -> None:
         self._reader = reader
-        self._store = store
+        self._arrivals = store
         self._publish_refusals = publish_refusals
         self._clock = clock
 
     async def store_batch(self, records: Sequence[ConsumerRecord]) -> None:
         arrived = await asyncio.to_thread(self._read, records)
-        refusals = await self._store_by_halves(arrived)
+        refusals = await self._store(arrived)
         for refusal in refusals:
             log.warning("message_refused", reason=refusal.reason, message=refusal.message, **_place_of(refusal.record))
         await self._publish_refusals(refusals)
@@ -57,17 +60,24 @@ class BatchHandler:
         except InvalidMessage as refused:
             return refusal_of(record, refused)
 
-    async def _store_by_halves(self, arrived: Sequence[Arrived]) -> list[Refusal]:
-        """What only the database refuses is found by halving, so that it takes nothing else with it."""
-        try:
-            return await self._store.store(arrived)
-        except REFUSED_BY_DATABASE as refused:
-            if len(arrived) == 1:
-                record = arrived[0].record
-                return await self._store.store([Arrived(record, refusal_of(record, refused))])
-        middle = len(arrived) // 2
-        first = await self._store_by_halves(arrived[:middle])
-        return first + await self._store_by_halves(arrived[middle:])
+    async def _store(self, arrived: Sequence[Arrived]) -> list[Refusal]:
+        """What only the database refuses takes nothing else with it."""
+        refusals: list[Refusal] = []
+
+        async def store(some: Sequence[Arrived]) -> None:
+            refusals.extend(await self._arrivals.store(some))
+
+        unstorable = await bisect_batch(arrived, store)
+        if unstorable:
+            await store([Arrived(each.record, refusal_of(each.record, reason)) for each, reason in unstorable])
+        return refusals
+
+
+async def reconcile(store: ReconciliationStore, wake_relay: Callable[[], None]) -> None:
+    """Find events that ingest and the predictor hold with different payloads."""
+    for event_id in await store.raise_differing(within=_RECONCILED_DAYS):
+        log.error("payloads_differ", event_id=str(event_id))
+        wake_relay()
 
 
 def _place_of(record: ConsumerRecord) -> dict[str, object]:

@@ -26,7 +26,7 @@ _RULES = {
 class LoanOutcomeMessage(Struct, frozen=True, kw_only=True, gc=False):
     event_id: UUID
     occurred_at: Annotated[datetime, Meta(tz=True)]
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1]
     loan_id: Annotated[str, Meta(min_length=1, max_length=64)]
     defaulted: bool
     known_at: Annotated[datetime, Meta(tz=True)]

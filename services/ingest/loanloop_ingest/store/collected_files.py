@@ -19,12 +19,14 @@ ADVANCE = """
 
 FINISH = """
     UPDATE loan_data.collected_files SET rows_total = rows_done, finished_at = now() WHERE sha256 = $1
+    RETURNING rows_done, n_produced, n_refused, true AS finished
 """
 
 # A row of a file is refused under the file and the row's number, as a message under topic and offset.
 REFUSE_ROW = """
     INSERT INTO loan_data.rejected (
-        service, topic, kafka_partition, kafka_offset, reason, field, rule, message, payload, payload_bytes, payload_sha256
+        service, topic, kafka_partition, kafka_offset, reason, field, rule, message,
+        payload, payload_bytes, payload_sha256
     )
     VALUES ('collector', $1, 0, $2, 'invalid_row', $3, $4, $5, $6, length($6), sha256($6))
     ON CONFLICT (topic, kafka_partition, kafka_offset, service) DO NOTHING
@@ -57,8 +59,8 @@ class CollectedFileStore:
 
     async def claim(self, sha256: bytes, path: str, n_rows: int) -> Progress:
         """Where to go on in the file, which may have been read before under another name."""
-        row = await self._pool.fetchrow(CLAIM, sha256, path, n_rows)
-        return Progress(*row)
+        row = dict(await self._pool.fetchrow(CLAIM, sha256, path, n_rows) or {})
+        return Progress(**row)
 
     async def advance(self, sha256: bytes, rows_done: int, n_produced: int, refused: list[RefusedFileRow]) -> None:
         """After the rows up to `rows_done` are acknowledged by Kafka."""
@@ -67,5 +69,6 @@ class CollectedFileStore:
             await connection.executemany(REFUSE_ROW, rows)
             await connection.execute(ADVANCE, sha256, rows_done, n_produced, len(refused))
 
-    async def finish(self, sha256: bytes) -> None:
-        await self._pool.execute(FINISH, sha256)
+    async def finish(self, sha256: bytes) -> Progress:
+        row = dict(await self._pool.fetchrow(FINISH, sha256) or {})
+        return Progress(**row)

@@ -1,7 +1,11 @@
-"""Stores batches of loans and outcomes. Locks are taken in one order by every replica: event keys by id, loans by id, counts by field."""
+"""Stores batches of loans and outcomes.
+
+Every replica takes its locks in the same order: event keys by id, loans by id, counts by field.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from aiokafka import ConsumerRecord
@@ -110,9 +114,6 @@ class LoanStore:
         self._pool = pool
         self._fields = fields
 
-    async def ensure_partitions(self) -> None:
-        await self._pool.execute("SELECT loan_data.ensure_partitions()")
-
     async def store(self, arrived: Sequence[Arrived]) -> list[Refusal]:
         """Store what is new and count what is not, in one transaction; returns every refusal, to be published.
 
@@ -126,7 +127,7 @@ class LoanStore:
             acceptable = [event for event in events if event.place not in refused_before]
             verdicts = await _store_events(connection, acceptable)
             refusals = [each.read for each in arrived if isinstance(each.read, Refusal)]
-            refusals += [Refusal(records[place], *why) for place, why in refused_before.items()]
+            refusals += [Refusal(records[place], **why) for place, why in refused_before.items()]
             refusals += [_conflict(records[event.place], event) for event in verdicts.conflicts]
             if refusals:
                 await record_refusals(connection, service="ingest", refusals=refusals)
@@ -143,13 +144,14 @@ def _conflict(record: ConsumerRecord, event: Incoming) -> Refusal:
     return refusal_of(record, EventConflict(str(event.event_id)))
 
 
-async def _fetch_refused_before(connection: Connection, events: Sequence[Incoming]) -> dict[Place, list[str | None]]:
+async def _fetch_refused_before(connection: Connection, events: Sequence[Incoming]) -> dict[Place, dict[str, Any]]:
     """Reason, message, field and rule of places refused before: a date in the future then may be past by now."""
     if not events:
         return {}
     places = zip(*(event.place for event in events), strict=True)
     rows = await connection.fetch(SELECT_REFUSED_BEFORE, *places)
-    return {Place(topic, partition, offset): why for topic, partition, offset, *why in rows}
+    names = ("reason", "message", "field", "rule")
+    return {Place(*row[:3]): dict(zip(names, row[3:], strict=True)) for row in rows}
 
 
 async def _store_events(connection: Connection, events: Sequence[Incoming]) -> Verdicts:

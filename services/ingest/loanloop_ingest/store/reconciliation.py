@@ -26,27 +26,30 @@ RAISE_ALERT = """
 """
 
 
-async def raise_differing_events(pool: Pool, *, within: timedelta) -> list[UUID]:
-    """Alert, once for each, of ids stored or decided `within` that time whose payloads differ; the ids found."""
-    found = [row["event_id"] for row in await pool.fetch(SELECT_DIFFERING, within)]
-    for event_id in found:
-        await _raise(pool, event_id)
-    return found
+class ReconciliationStore:
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
 
+    async def raise_differing(self, within: timedelta) -> list[UUID]:
+        """Alert, once for each, of ids stored or decided `within` that time whose payloads differ; the ids found."""
+        found = [row["event_id"] for row in await self._pool.fetch(SELECT_DIFFERING, within)]
+        for event_id in found:
+            await self._raise(event_id)
+        return found
 
-async def _raise(pool: Pool, event_id: UUID) -> None:
-    message = f"event {event_id} was stored by ingest and decided by the predictor with different payloads"
-    details = {"event_id": str(event_id)}
-    async with pool.acquire() as connection, connection.transaction():
-        raised_at = await connection.fetchval(RAISE_ALERT, f"reconciliation:{event_id}", message, details)
-        if raised_at is None:
-            return
-        alert = AlertRaised(
-            occurred_at=raised_at,
-            kind="reconciliation",
-            service="ingest",
-            severity="critical",
-            message=message,
-            details=details,
-        )
-        await enqueue(connection, service="ingest", topic=Topic.ALERT_RAISED, key=alert.kind, event=alert)
+    async def _raise(self, event_id: UUID) -> None:
+        message = f"event {event_id} was stored by ingest and decided by the predictor with different payloads"
+        details = {"event_id": str(event_id)}
+        async with self._pool.acquire() as connection, connection.transaction():
+            raised_at = await connection.fetchval(RAISE_ALERT, f"reconciliation:{event_id}", message, details)
+            if raised_at is None:
+                return
+            alert = AlertRaised(
+                occurred_at=raised_at,
+                kind="reconciliation",
+                service="ingest",
+                severity="critical",
+                message=message,
+                details=details,
+            )
+            await enqueue(connection, service="ingest", topic=Topic.ALERT_RAISED, key=alert.kind, event=alert)
