@@ -1,0 +1,153 @@
+"""One decision for each loan, by whichever way it comes, however often, whatever is deployed meanwhile."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.integration.predictor.world import World, get, predict
+from tests.support.bundles import make_bundle
+from tests.support.eventually import eventually
+from tests.support.loans import as_bytes, make_features, make_loan
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture
+async def url(world: World) -> str:
+    await world.deploy(await world.store_model(make_bundle("v1")), 1)
+    url = await world.start_predictor()
+    await eventually(lambda: world.applied())
+    return url
+
+
+async def test_stream_and_rest_give_the_same_bits_whatever_the_batch(world: World, url: str) -> None:
+    numbers = range(301)
+    await world.produce(make_loan(number) for number in numbers)
+    streamed = {row["loan_id"]: row["probability"] for row in await world.decided(301)}
+
+    async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+        alone = [
+            (await client.post("/predict", json={"loan_id": f"r-{n}", "features": make_features(n)})).json()
+            for n in range(5)
+        ]
+        loans = [{"loan_id": f"b-{n}", "features": make_features(n)} for n in numbers]
+        together = (await client.post("/predict/batch", json={"loans": loans})).json()["results"]
+
+    for n in range(5):
+        assert alone[n]["probability"] == streamed[f"loan-{n}"]
+    for n in numbers:
+        assert together[n]["decision"]["probability"] == streamed[f"loan-{n}"]
+
+
+async def test_redelivered_loan_keeps_its_decision_after_a_swap(world: World, url: str) -> None:
+    await world.produce([make_loan(1), make_loan(2)])
+    before = await world.decided(2)
+
+    await world.deploy(await world.store_model(make_bundle("v2", slope=3.0)), 2)
+    await eventually(lambda: _is(world.applied(), 2))
+    await world.produce([make_loan(1), make_loan(2), make_loan(3), make_loan(1)])
+    await world.consumed(6)
+
+    after = await world.decisions()
+    assert [dict(row) for row in after[:2]] == [dict(row) for row in before]
+    assert after[2]["version"] == "v2"
+    published = await world.scored()
+    assert {str(e.event_id) for e in published} == {str(row["decision_id"]) for row in after}
+    assert {e.probability for e in published if e.loan_id == "loan-1"} == {before[0]["probability"]}
+
+
+async def test_rest_decision_is_found_decided_by_the_stream(world: World, url: str) -> None:
+    answer = (await predict(url, {"loan_id": "a", "features": make_features(7)})).json()
+    await world.consumed(1)
+
+    (row,) = await world.decisions()
+    assert str(row["decision_id"]) == answer["decision_id"]
+    assert row["channel"] == "rest"
+    (event,) = await world.scored()
+    assert str(event.event_id) == answer["decision_id"]
+    assert str(event.loan_event_id) == answer["event_id"]
+
+
+async def test_same_event_with_another_payload_is_refused(world: World, url: str) -> None:
+    loan = make_loan(1)
+    await world.produce([loan])
+    await world.decided(1)
+
+    again = await predict(url, loan)
+    other = await predict(url, loan | {"features": make_features(2)})
+    await world.produce([loan | {"features": make_features(3)}])
+    await world.consumed(2)
+
+    assert again.status_code == 200
+    assert other.status_code == 409
+    assert other.json()["error"]["kind"] == "conflict"
+    assert await world.n_decided() == 1
+    assert 'skipped_total{reason="conflict"} 1.0' in (await get(url, "/metrics")).text
+
+
+async def test_request_sent_again_without_its_date_gets_the_same_answer(url: str) -> None:
+    loan = {"event_id": make_loan(9)["event_id"], "loan_id": "a", "features": make_features(9)}
+    first, second = await predict(url, loan), await predict(url, loan)
+    assert second.status_code == 200
+    assert first.json() == second.json()
+
+
+async def test_invalid_and_history_are_skipped_and_nothing_else(world: World, url: str) -> None:
+    history = make_loan(2, outcome={"defaulted": True, "known_at": "2008-01-01T00:00:00Z"})
+    bad = as_bytes(make_loan(3)).replace(b'"employees":', b'"employed":')
+    await world.produce_raw([(b"1", as_bytes(make_loan(1))), (b"2", as_bytes(history)), (b"3", bad), (b"4", b"{")])
+    await world.consumed(4)
+
+    assert [row["loan_id"] for row in await world.decisions()] == ["loan-1"]
+    metrics = (await get(url, "/metrics")).text
+    assert 'skipped_total{reason="invalid"} 2.0' in metrics
+    assert 'skipped_total{reason="history"} 1.0' in metrics
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"features": make_features(1) | {"employees": -1}}, "features.employees"),
+        ({"features": make_features(1) | {"low_doc": "maybe"}}, "features.low_doc"),
+        ({"loan_id": ""}, "loan_id"),
+        ({"event_id": "no"}, "event_id"),
+        ({"outcome": {"defaulted": True}}, "outcome"),
+    ],
+)
+async def test_422_names_field_value_and_rule(url: str, change: dict[str, Any], field: str) -> None:
+    answer = await predict(url, {"loan_id": "a", "features": make_features(1)} | change)
+    assert answer.status_code == 422
+    error = answer.json()["error"]
+    assert error["field"] == field
+    assert error["rule"]
+    assert "value" in error
+
+
+async def test_batch_answers_each_loan_in_its_place(url: str) -> None:
+    good = {"loan_id": "a", "features": make_features(1)}
+    async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+        mixed = await client.post("/predict/batch", json={"loans": [good, {"loan_id": "b"}, good]})
+        many = await client.post("/predict/batch", json={"loans": [good] * 1001})
+        large = await client.post("/predict/batch", content=b" " * 5_000_001)
+        no_json = await client.post("/predict", content=b"{")
+
+    assert mixed.status_code == 207
+    assert [item["error"] is None for item in mixed.json()["results"]] == [True, False, True]
+    assert many.status_code == 422
+    assert large.status_code == 413
+    assert no_json.status_code == 422
+
+
+async def test_model_info_and_openapi_say_what_serves(url: str) -> None:
+    info = (await get(url, "/model-info")).json()
+    assert (info["version"], info["portfolio"], info["deployment_seq"]) == ("v1", "sba", 1)
+    assert "term_months" in info["features"]
+    assert [warning["field"] for warning in info["warnings"]] == ["term_months"]
+    body = (await get(url, "/openapi.json")).json()["paths"]["/predict"]["post"]["requestBody"]
+    example = body["content"]["application/json"]["example"]
+    assert (await predict(url, example)).status_code == 200
+
+
+async def _is(value: Any, expected: Any) -> bool:
+    return bool(await value == expected)
