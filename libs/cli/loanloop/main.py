@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from loanloop.commands import migrate, models, promote, rollback, status, unpin, up, watch
+from loanloop.commands import audit, migrate, models, produce, promote, retrain, rollback, status, unpin, up, watch
 
 app = typer.Typer(
     name="loanloop",
@@ -24,10 +24,13 @@ app = typer.Typer(
 app.command()(up.up)
 app.command()(status.status)
 app.command()(watch.watch)
+app.command()(produce.produce)
 app.command()(models.models)
+app.command()(retrain.retrain)
 app.command()(promote.promote)
 app.command()(rollback.rollback)
 app.command()(unpin.unpin)
+app.command()(audit.audit)
 app.command()(migrate.migrate)
 # fmt: on
 

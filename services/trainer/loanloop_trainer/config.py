@@ -8,7 +8,8 @@ class TrainerSettings(BaseModel):
     threads: int = Field(default=0, ge=0, description="Of the training process; 0: one for each core")
     seed: int = Field(default=0, ge=0)
     poll_s: float = Field(default=3.0, gt=0, description="Looks for work this often, wake-ups apart")
-    stale_after_s: float = Field(default=15.0, gt=5, description="A run without a heartbeat for so long is taken over")
+    checkpoint_every_s: float = Field(default=5.0, gt=0)
+    stale_after_s: float = Field(default=15.0, gt=3, description="A run without a heartbeat for so long is taken over")
 
 
 class Settings(ServiceSettings):

@@ -109,7 +109,7 @@ async def _trained(
     data = await load_rows(pool, replica, run, portfolio)
     checkpoint = await store.fetch_checkpoint()
     version = await store.fetch_next_version()
-    bundle = await asyncio.to_thread(_bundle_of, data, portfolio, run, version, checkpoint, reporter, orders.threads)
+    bundle = await asyncio.to_thread(_bundle_of, data, portfolio, run, version, checkpoint, reporter, orders)
     return _finished(bundle, portfolio)
 
 
@@ -120,7 +120,7 @@ def _bundle_of(
     version: str,
     checkpoint: bytes | None,
     reporter: Reporter,
-    threads: int,
+    orders: Orders,
 ) -> bytes:
     def on_progress(progress: Progress) -> None:
         if progress.loss is not None and not math.isfinite(progress.loss):
@@ -135,11 +135,12 @@ def _bundle_of(
         data,
         portfolio,
         seed=run.seed,
-        threads=threads or None,
+        threads=orders.threads or None,
         on_progress=on_progress,
         on_audit=on_audit,
         load_checkpoint=lambda: checkpoint,
         save_checkpoint=reporter.checkpoint,
+        checkpoint_every_s=orders.checkpoint_every_s,
     )
     return export(trained, version=version, code_version=version_of("loanloop"), on_progress=on_progress)
 

@@ -4,7 +4,9 @@ Every statement of a claimed run names its owner, so that a trainer that lost a 
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from loanloop_common.portfolio import Portfolio
@@ -16,6 +18,19 @@ from loanloop_trainer.store.alerts import give_up
 from loanloop_trainer.store.failures import fail_run
 from loanloop_trainer.store.freeze import freeze_rows
 from loanloop_trainer.store.situation import count_labels, fetch_as_of, fetch_situation
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """A run as an operator sees it."""
+
+    run_id: UUID
+    state: str
+    phase: str | None
+    progress: dict[str, Any]
+    n_rows: int | None
+    error: str | None
+    version: str | None
 
 
 class RunStore:
@@ -43,6 +58,16 @@ class RunStore:
             if (await self._situation(connection)).run_is_open:
                 return None
             return await self._insert(connection, Train("manual"), seed=seed, requested_by=requested_by)
+
+    async def fetch_facts(self, run_id: UUID) -> RunFacts:
+        row = await self._pool.fetchrow(
+            """
+            SELECT run_id, state, phase, progress, n_rows, error, version FROM loan_data.training_runs
+            WHERE run_id = $1
+            """,
+            run_id,
+        )
+        return RunFacts(*row)
 
     async def claim_run(self, owner: str, *, stale_after_s: float) -> ClaimedRun | None:
         """The queued run, or a running one whose heartbeat has stopped: that counts as a crash."""
