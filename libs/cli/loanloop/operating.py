@@ -77,10 +77,9 @@ def _where(data_dir: Path, *, read_only: bool) -> tuple[str, str]:
 
 def say(deployed: ModelDeployed, *, evaluator_runs: bool) -> None:
     """What was done, and who learns of it when."""
-    print(f"{deployed.version} is live (deployment {deployed.deployment_seq}, {deployed.kind}).", end=" ")
+    print(f"{deployed.version} is live (deployment {deployed.deployment_seq}, {deployed.kind}).")
     if deployed.pinned:
-        print("It is pinned: challengers are judged, not deployed, until you run: loanloop unpin", end="")
-    print()
+        print("It is pinned: challengers are judged, not deployed, until you run: loanloop unpin")
     if not evaluator_runs:
         print(
             "No evaluator is running: the event model.deployed is published when one starts. "

@@ -1,0 +1,152 @@
+"""The evaluator as a process, with the files that the trainer exports, on a real broker and database."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from loanloop_common.events import ModelDeployed, Topic
+from loanloop_common.portfolio import load_portfolio
+
+from tests.integration.evaluator.world import Loan, World, day
+from tests.support.bundles import make_bundle
+from tests.support.eventually import eventually
+from tests.support.infrastructure import Backend
+from tests.support.loans import make_features
+from tests.support.topics import read_all
+
+N_LOANS = 1000
+GATE_FROM = day(9)
+
+
+async def add_bundle(world: World, number: int, data: bytes | None = None) -> None:
+    """A model that declines every loan, of which all have defaulted: its F1 is 1."""
+    await world.add_model(number, train_to=GATE_FROM, data=data or make_bundle(f"v{number}", threshold=0.0))
+    await world.pool.execute("UPDATE loan_data.model_metadata SET schema_hash = $1", load_portfolio("sba").schema_hash)
+
+
+async def add_loans(world: World) -> None:
+    loans = [Loan(f"loan-{i}", day(10 + i % 10), True, make_features(i)) for i in range(N_LOANS)]
+    await world.receive(loans, is_history=True)
+    await world.label(loans)
+
+
+def settings(database: str) -> dict[str, str]:
+    return {"LOANLOOP_POSTGRES__DSN": database, "LOANLOOP_PORTFOLIO": "sba", "LOANLOOP_EVALUATOR__POLL_S": "0.2"}
+
+
+async def deployed_events(bootstrap: str) -> list[tuple[int, str, str]]:
+    records = await read_all(bootstrap, Topic.MODEL_DEPLOYED)
+    events = [ModelDeployed.model_validate_json(record.value) for record in records]
+    return [(event.deployment_seq, event.version, event.kind) for event in events]
+
+
+@pytest.mark.timeout(120)
+async def test_a_stored_bundle_is_judged_deployed_and_announced(
+    infrastructure: Backend, database: str, topics: str, world: World
+) -> None:
+    await add_loans(world)
+    await add_bundle(world, 1)
+
+    await infrastructure.start_service("evaluator", **settings(database))
+
+    await eventually(world.deployed, within_s=40)
+    (row,) = await world.rows("gate")
+    assert (row["passed"], row["f1"], row["n_loans"], row["tp"]) == (True, 1.0, N_LOANS, N_LOANS)
+
+    async def announced() -> bool:
+        return await deployed_events(topics) == [(1, "v1", "deploy")]
+
+    await eventually(announced)
+
+
+@pytest.mark.timeout(120)
+async def test_an_evaluator_killed_again_and_again_gives_one_verdict_and_one_deployment(
+    infrastructure: Backend, database: str, topics: str, world: World
+) -> None:
+    await add_loans(world)
+    await add_bundle(world, 1)
+    for delay_s in (1.0, 1.4, 1.8):  # somewhere between its start and its verdict
+        await infrastructure.start_service("evaluator", **settings(database))
+        await asyncio.sleep(delay_s)
+        await infrastructure.kill_service("evaluator")
+
+    await infrastructure.start_service("evaluator", **settings(database))
+
+    await eventually(world.deployed, within_s=40)
+
+    async def outbox_is_empty() -> bool:
+        return await world.pool.fetchval("SELECT count(*) FROM loan_data.outbox") == 0
+
+    await eventually(outbox_is_empty)
+    assert await world.deployed() == [(1, "v1", "deploy", False)]
+    assert len(await world.rows("gate")) == 1
+    assert set(await deployed_events(topics)) == {(1, "v1", "deploy")}
+
+
+@pytest.mark.timeout(120)
+async def test_a_truncated_bundle_is_rejected_and_the_evaluator_goes_on(
+    infrastructure: Backend, database: str, topics: str, world: World
+) -> None:
+    await add_loans(world)
+    await add_bundle(world, 1, data=make_bundle("v1", threshold=0.0)[:5000])
+    await add_bundle(world, 2)
+
+    await infrastructure.start_service("evaluator", **settings(database))
+
+    await eventually(world.deployed, within_s=40)
+    verdicts = {row["version"]: (row["passed"], row["reason"]) for row in await world.rows("gate")}
+    assert verdicts["v1"][0] is False
+    assert "cut short" in verdicts["v1"][1]
+    assert verdicts["v2"][0] is True
+
+
+def loanloop(*arguments: str, database: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [Path(sys.executable).with_name("loanloop"), *arguments, "--data-dir", folder]
+    env = os.environ | {"LOANLOOP_POSTGRES__DSN": database}  # noqa: TID251 - a child's environment
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.timeout(120)
+async def test_the_commands_show_promote_roll_back_and_unpin(
+    infrastructure: Backend, database: str, topics: str, world: World, tmp_path: Path
+) -> None:
+    async def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return await asyncio.to_thread(loanloop, *arguments, database=database, folder=tmp_path)
+
+    await add_loans(world)
+    await add_bundle(world, 1)
+    await infrastructure.start_service("evaluator", **settings(database))
+    await eventually(world.deployed, within_s=40)
+    await add_bundle(world, 2, data=make_bundle("v2", threshold=1.0))
+
+    async def is_rejected() -> bool:
+        return any(row["passed"] is False for row in await world.rows("gate"))
+
+    await eventually(is_rejected, within_s=40)
+
+    promoted = await run("promote", "v2", "--reason", "we know better")
+    assert (promoted.returncode, promoted.stdout) == (0, "v2 is live (deployment 2, promote).\n")
+    back = await run("rollback")
+    assert back.returncode == 0
+    assert "v1 is live (deployment 3, rollback).\nIt is pinned" in back.stdout
+    again = await run("rollback", "v1")
+    assert (again.returncode, again.stderr) == (1, "Error: v1 is live already\n")
+
+    shown = json.loads((await run("models", "--json")).stdout)
+    assert [(model["version"], model["state"]) for model in shown["versions"]] == [
+        ("v1", "pinned"),
+        ("v2", "superseded"),
+    ]
+    assert [period["kind"] for period in shown["versions"][0]["live"]] == ["deploy", "rollback"]
+    assert (await run("models")).stdout.count("preset sba") == 1
+    assert (await run("unpin")).returncode == 0
+
+    async def announced() -> bool:
+        kinds = [kind for *_, kind in await deployed_events(topics)]
+        return kinds == ["deploy", "promote", "rollback", "unpin"]
+
+    await eventually(announced)
