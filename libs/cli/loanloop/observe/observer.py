@@ -38,13 +38,13 @@ class Observer:
 
     async def snapshot(self) -> Snapshot:
         ends, lags, problem = await self._ask_kafka()
-        received = None if problem else topic_totals(ends)[Topic.LOAN_RECEIVED.value]
+        messages = dict(topic_totals(ends))
         try:
             async with (
                 self._pool.acquire(timeout=5) as connection,
                 connection.transaction(isolation="repeatable_read", readonly=True),
             ):
-                return await self._read(connection, received, lags, problem)
+                return await self._read(connection, messages, lags, problem)
         except UNREACHABLE as cause:
             raise Unavailable(f"PostgreSQL at {self._where.postgres} does not answer: {cause or 'timeout'}") from cause
 
@@ -56,8 +56,9 @@ class Observer:
             return {}, (), str(away)
 
     async def _read(
-        self, connection: Connection, received: int | None, lags: tuple[Lag, ...], problem: str | None
+        self, connection: Connection, messages: dict[str, int], lags: tuple[Lag, ...], problem: str | None
     ) -> Snapshot:
+        received = None if problem else messages.get(Topic.LOAN_RECEIVED.value, 0)
         return Snapshot(
             taken_at=datetime.now(UTC),
             rule=self._rule,
@@ -65,6 +66,7 @@ class Observer:
             loans=await queries.fetch_loan_counts(connection, received=received),
             instances=await queries.fetch_instances(connection),
             lags=lags,
+            messages=messages,
             versions=await queries.fetch_versions(connection),
             deployments=await queries.fetch_deployments(connection),
             training=await queries.fetch_training(connection),

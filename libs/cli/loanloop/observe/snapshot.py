@@ -139,6 +139,7 @@ class Breach:
     breach_id: int
     version: str
     opened_on: date
+    opened_at: datetime
     value: float
     upper: float
     closed_on: date | None
@@ -190,6 +191,7 @@ class Snapshot:
     loans: LoanCounts
     instances: tuple[Instance, ...] = ()
     lags: tuple[Lag, ...] = ()
+    messages: dict[str, int] = field(default_factory=dict)  # ever written, by topic
     versions: tuple[ModelVersion, ...] = ()
     deployments: tuple[Deployment, ...] = ()
     training: Training | None = None

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import asyncpg
 from loanloop_common.errors import Unavailable
 from loanloop_common.kafka.broker import make_broker
-from loanloop_common.portfolio import load_portfolio
+from loanloop_common.portfolio import Portfolio, load_portfolio
 from loanloop_common.postgres import UNREACHABLE, create_pool
 from loanloop_common.settings import KafkaSettings, ServiceSettings, load_settings
 
@@ -53,14 +53,17 @@ def _where(kafka: KafkaSettings, dsn: str, **more: str) -> Where:
 
 
 @contextlib.asynccontextmanager
-async def observing(target: Target) -> AsyncIterator[Observer]:
-    """Raises Unavailable if the database does not answer or has no installation yet."""
+async def observing(target: Target, portfolio: Portfolio | None = None) -> AsyncIterator[Observer]:
+    """Without a portfolio, of the one that the database serves.
+
+    Raises Unavailable if the database does not answer or has no installation yet.
+    """
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the view itself says that Kafka is away
     pool = await create_pool(target.dsn, application_name="observer", max_size=2)
     try:
-        name = await _portfolio_name(pool, target)
+        portfolio = portfolio or load_portfolio(await _portfolio_name(pool, target))
         async with KafkaView(**connection_options(target.kafka)) as kafka:
-            yield Observer(pool, kafka, load_portfolio(name), target.where)
+            yield Observer(pool, kafka, portfolio, target.where)
     finally:
         pool.terminate()
 

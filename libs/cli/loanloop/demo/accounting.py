@@ -1,0 +1,132 @@
+"""Whether everything is accounted for: what the database and Kafka hold against what the demo sent. Pure."""
+
+from dataclasses import dataclass
+
+from loanloop.demo.plan import Plan
+from loanloop.demo.rest import RestFigures
+from loanloop.observe.snapshot import Day, Deployment, Snapshot
+
+MIN_REST_REQUESTS = 1000
+
+
+@dataclass(frozen=True)
+class Check:
+    what: str
+    holds: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sent:
+    history: int
+    streamed: int
+    asked: int
+    outcomes: int
+
+    @property
+    def loans(self) -> int:
+        return self.history + self.streamed + self.asked
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ledger:
+    """Counted in the database, beside the Snapshot's counts."""
+
+    loans_without_decision: int
+    decisions_without_loan: int
+    history_decided: int
+    loans_decided_twice: int
+    loans_without_outcome: int
+    scored_published: int
+
+
+def checks_of(plan: Plan, snapshot: Snapshot, sent: Sent, rest: RestFigures, ledger: Ledger) -> list[Check]:
+    checks = [*_of_loans(snapshot, sent, ledger), *_of_rest(rest), *_of_models(snapshot)]
+    return [*checks, *_of_breach(snapshot, rest)] if plan.shows_breach else checks
+
+
+def _of_loans(snapshot: Snapshot, sent: Sent, ledger: Ledger) -> list[Check]:
+    n = snapshot.loans
+    received = n.received or 0
+    accounted = n.stored + n.rejected + n.duplicates
+    once = not (ledger.loans_without_decision or ledger.decisions_without_loan or ledger.loans_decided_twice)
+    return [
+        Check(f"loans received {received:,} = sent {sent.loans:,}", received == sent.loans),
+        Check(
+            f"received {received:,} = stored {n.stored:,} + rejected {n.rejected:,} + duplicates {n.duplicates:,}",
+            received == accounted,
+        ),
+        Check(
+            f"decided {n.decided:,} = stored {n.stored:,} - history {n.history:,}, each exactly once",
+            once and ledger.history_decided == 0 and n.decided == n.scored == n.stored - n.history,
+        ),
+        Check(
+            f"decisions published {ledger.scored_published:,}, at least once each", ledger.scored_published >= n.decided
+        ),
+        Check(
+            f"outcomes sent {sent.outcomes:,}, each joined to its loan",
+            ledger.loans_without_outcome == 0
+            and n.waiting_outcomes == 0
+            and n.labelled == sent.history + sent.outcomes,
+        ),
+    ]
+
+
+def _of_rest(rest: RestFigures) -> list[Check]:
+    return [
+        Check(f"REST requests sent {rest.sent:,}, at least {MIN_REST_REQUESTS:,}", rest.sent >= MIN_REST_REQUESTS),
+        Check(f"REST requests failed {rest.failed}", rest.failed == 0),
+    ]
+
+
+def _of_models(snapshot: Snapshot) -> list[Check]:
+    live = snapshot.live
+    predictors = [i for i in snapshot.instances if i.service == "predictor" and i.is_alive]
+    serving = live is not None and bool(predictors) and all(i.version == live.version for i in predictors)
+    first = snapshot.versions[0] if snapshot.versions else None
+    passed = first is not None and first.gate is not None and first.gate.passed
+    return [
+        Check("the first version passed its gate out of time and was deployed by the evaluator", passed and bool(live)),
+        Check(f"the predictor serves the live version, {live.version if live else 'none'}", serving),
+    ]
+
+
+def _of_breach(snapshot: Snapshot, rest: RestFigures) -> list[Check]:
+    name = snapshot.rule.metric_name
+    breach = snapshot.breaches[0] if snapshot.breaches else None
+    swap = swap_after_breach(snapshot)
+    opened = f"a breach of {breach.version} opened on {breach.opened_on}" if breach else "a breach opened"
+    deployed = f"{swap.version} was trained, judged and deployed for it" if swap else "a challenger was deployed for it"
+    before, after = around(snapshot, swap)
+    recovered = before is not None and after is not None and after > before and after >= snapshot.rule.threshold
+    figures = f"{_figure(before)} before, {_figure(after)} after the swap"
+    served = swap is not None and rest.by_version[swap.version] > 0 and rest.by_version[swap.previous or ""] > 0
+    return [
+        Check(opened, breach is not None),
+        Check(deployed, swap is not None),
+        Check("REST was answered by the version before and by the one after the swap", served),
+        Check(f"{name} recovered: {figures} (threshold {snapshot.rule.threshold:g})", recovered),
+    ]
+
+
+def swap_after_breach(snapshot: Snapshot) -> Deployment | None:
+    """The first automatic deployment that replaced a version with a breach."""
+    breached = {breach.version for breach in snapshot.breaches if breach.closed_by == "deployment"}
+    return next((d for d in snapshot.deployments if d.kind == "deploy" and d.previous in breached), None)
+
+
+def around(snapshot: Snapshot, swap: Deployment | None) -> tuple[float | None, float | None]:
+    """The metric's mean over the last 30 days of the version before, and over the first 60 known days after it."""
+    if swap is None:
+        return None, None
+    before = [day for day in snapshot.days if day.version == swap.previous][-30:]
+    after = [day for day in snapshot.days if day.version == swap.version and day.value is not None][:60]
+    return _mean(before), _mean(after)
+
+
+def _mean(days: list[Day]) -> float | None:
+    known = [day.value for day in days if day.value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

@@ -1,0 +1,66 @@
+"""The demo's end: asks the database, checks, and compares the first version with the live one."""
+
+import time
+
+from loanloop_common.events import Topic
+from loanloop_common.portfolio import Portfolio
+from loanloop_common.postgres import Connection, create_pool
+
+from loanloop.demo import ledger
+from loanloop.demo.accounting import Sent, checks_of
+from loanloop.demo.frozen import SideBySide, side_by_side
+from loanloop.demo.plan import Plan
+from loanloop.demo.report import Result
+from loanloop.demo.rest import RestFigures
+from loanloop.observe.snapshot import Snapshot
+
+
+async def add_up(
+    plan: Plan,
+    portfolio: Portfolio,
+    dsn: str,
+    *,
+    snapshot: Snapshot,
+    sent: Sent,
+    rest: RestFigures,
+    started: float,
+) -> Result:
+    pool = await create_pool(dsn, application_name="demo", max_size=1)
+    try:
+        async with pool.acquire() as connection:
+            published = snapshot.messages.get(Topic.LOAN_SCORED.value, 0)
+            counted = await ledger.fetch_ledger(connection, scored_published=published)
+            return Result(
+                snapshot=snapshot,
+                sent=sent,
+                rest=rest,
+                checks=checks_of(plan, snapshot, sent, rest, counted),
+                swap_s=await _swaps(connection, snapshot),
+                side_by_side=await _first_beside_live(connection, portfolio, snapshot),
+                audit_warnings=await _audit_warnings(connection, snapshot),
+                took_s=time.monotonic() - started,
+            )
+    finally:
+        await pool.close()
+
+
+async def _swaps(connection: Connection, snapshot: Snapshot) -> dict[str, float | None]:
+    return {
+        str(deployment.deployment_seq): await ledger.fetch_swap_s(connection, deployment.deployment_seq)
+        for deployment in snapshot.deployments
+    }
+
+
+async def _first_beside_live(connection: Connection, portfolio: Portfolio, snapshot: Snapshot) -> SideBySide | None:
+    """On the loans that the live version decided itself; None as long as the first one is live."""
+    first, live = (snapshot.deployments[0], snapshot.live) if snapshot.deployments else (None, None)
+    if first is None or live is None or first.version == live.version:
+        return None
+    return await side_by_side(connection, portfolio, frozen=first.version, live=live.version)
+
+
+async def _audit_warnings(connection: Connection, snapshot: Snapshot) -> dict[str, str]:
+    if snapshot.live is None:
+        return {}
+    manifest = await ledger.fetch_manifest(connection, snapshot.live.version)
+    return {finding["feature"]: finding["warning"] for finding in manifest["audit"] if finding["warning"]}

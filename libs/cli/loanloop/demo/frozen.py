@@ -1,0 +1,66 @@
+"""The first version, frozen, beside the live one on the same loans: what retraining was worth."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import asyncpg
+import numpy as np
+from loanloop_common.bundle import unpack
+from loanloop_common.loan_codec import LoanCodec
+from loanloop_common.portfolio import Portfolio
+from loanloop_common.postgres import Connection
+from loanloop_common.scoring import Scorer
+from sklearn.metrics import f1_score, roc_auc_score
+
+from loanloop.demo.ledger import fetch_bundle, fetch_decided_outcomes
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideBySide:
+    """Both versions on the `n_loans` that the live one decided and whose outcome is known."""
+
+    frozen: str
+    live: str
+    n_loans: int
+    first: datetime
+    last: datetime
+    frozen_f1: float
+    live_f1: float
+    frozen_roc_auc: float
+    live_roc_auc: float
+
+
+async def side_by_side(connection: Connection, portfolio: Portfolio, *, frozen: str, live: str) -> SideBySide | None:
+    """None where too little is known: fewer than 50 loans, or of one class alone."""
+    rows = await fetch_decided_outcomes(connection, live)
+    defaulted = np.array([row["defaulted"] for row in rows], dtype=bool)
+    if len(rows) < 50 or defaulted.all() or not defaulted.any():
+        return None
+    data, sha256 = await fetch_bundle(connection, frozen)
+    scores, threshold = _scores(data, sha256, portfolio, rows)
+    live_scores = np.array([row["probability"] for row in rows])
+    declined = np.array([row["declined"] for row in rows], dtype=bool)
+    return SideBySide(
+        frozen=frozen,
+        live=live,
+        n_loans=len(rows),
+        first=rows[0]["occurred_at"],
+        last=rows[-1]["occurred_at"],
+        frozen_f1=float(f1_score(defaulted, scores >= threshold)),
+        live_f1=float(f1_score(defaulted, declined)),
+        frozen_roc_auc=float(roc_auc_score(defaulted, scores)),
+        live_roc_auc=float(roc_auc_score(defaulted, live_scores)),
+    )
+
+
+def _scores(
+    data: bytes, sha256: bytes, portfolio: Portfolio, rows: Sequence[asyncpg.Record]
+) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], float]:
+    bundle = unpack(data, sha256.hex())
+    codec, scorer = LoanCodec(portfolio), Scorer(bundle)
+    try:
+        features = [codec.decode_features(row["features"]) for row in rows]
+        return scorer.score_features(features), bundle.manifest.threshold
+    finally:
+        scorer.close()

@@ -1,0 +1,80 @@
+"""The demo's own questions to the database: who was decided how often, how long a swap took, both models' figures."""
+
+from typing import Any
+
+import asyncpg
+from loanloop_common.postgres import Connection
+
+from loanloop.demo.accounting import Ledger
+
+
+async def fetch_ledger(connection: Connection, *, scored_published: int) -> Ledger:
+    (row,) = await connection.fetch(
+        """
+        SELECT
+            (SELECT count(*) FROM loan_data.processed_data p
+             WHERE p.features IS NOT NULL AND NOT p.is_history
+               AND NOT EXISTS (SELECT FROM loan_data.decision_keys d WHERE d.event_id = p.event_id))
+                AS loans_without_decision,
+            (SELECT count(*) FROM loan_data.decision_keys d
+             WHERE NOT EXISTS (SELECT FROM loan_data.event_keys e WHERE e.event_id = d.event_id))
+                AS decisions_without_loan,
+            (SELECT count(*) FROM loan_data.processed_data p
+             JOIN loan_data.decision_keys d ON d.event_id = p.event_id
+             WHERE p.is_history) AS history_decided,
+            (SELECT count(*) - count(DISTINCT event_id) FROM loan_data.predictions) AS loans_decided_twice,
+            (SELECT count(*) FROM loan_data.processed_data WHERE features IS NOT NULL AND defaulted IS NULL)
+                AS loans_without_outcome
+        """
+    )
+    return Ledger(**row, scored_published=scored_published)
+
+
+async def fetch_pending(connection: Connection) -> int:
+    """Events that still wait in an outbox."""
+    n: int = await connection.fetchval("SELECT count(*) FROM loan_data.outbox")
+    return n
+
+
+async def fetch_swap_s(connection: Connection, deployment_seq: int) -> float | None:
+    """From the deployment's commit to the first decision under it."""
+    seconds: float | None = await connection.fetchval(
+        """
+        SELECT extract(epoch FROM min(p.decided_at) - min(d.deployed_at))::float8
+        FROM loan_data.deployments d
+        JOIN loan_data.predictions p USING (deployment_seq)
+        WHERE d.deployment_seq = $1
+        """,
+        deployment_seq,
+    )
+    return seconds
+
+
+async def fetch_manifest(connection: Connection, version: str) -> dict[str, Any]:
+    manifest: dict[str, Any] = await connection.fetchval(
+        "SELECT manifest FROM loan_data.model_metadata WHERE version = $1", version
+    )
+    return manifest
+
+
+async def fetch_bundle(connection: Connection, version: str) -> tuple[bytes, bytes]:
+    (row,) = await connection.fetch(
+        "SELECT bundle, bundle_sha256 FROM loan_data.model_metadata WHERE version = $1", version
+    )
+    return row["bundle"], row["bundle_sha256"]
+
+
+async def fetch_decided_outcomes(connection: Connection, version: str) -> list[asyncpg.Record]:
+    """The version's decisions whose outcome is known, in order of occurrence; `features` is JSON text."""
+    rows: list[asyncpg.Record] = await connection.fetch(
+        """
+        SELECT l.features::text AS features, l.defaulted, l.occurred_at,
+               p.probability, p.decision = 'decline' AS declined
+        FROM loan_data.predictions p
+        JOIN loan_data.processed_data l USING (event_id)
+        WHERE p.version = $1 AND l.counts_at IS NOT NULL
+        ORDER BY l.occurred_at
+        """,
+        version,
+    )
+    return rows

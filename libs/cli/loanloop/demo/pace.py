@@ -1,0 +1,61 @@
+"""How fast the replay goes: a pure decision about what the loop is doing, so that nothing outruns the services."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from loanloop.observe.snapshot import Snapshot
+
+# A loan's outcome follows its application by 30 days of event time; a decision that waits as long would come too late.
+MAX_WAITING_LOANS = 300
+MAX_WAITING_OUTCOMES = 600
+MAX_DAYS_UNJUDGED = 21
+DAYS_UNTIL_CLOSED = 7
+
+
+@dataclass(frozen=True)
+class Pace:
+    """At most `events_per_s`, and at most `days_per_s` of event time; `why` is for the screen."""
+
+    events_per_s: float
+    days_per_s: float
+    why: str = ""
+
+
+DAYS_PER_S = 22.0
+FULL = Pace(2500.0, DAYS_PER_S)
+# Counted in events, not in days: otherwise nothing would be sent over a weekend.
+TRICKLE = Pace(10.0, DAYS_PER_S, "a challenger is trained and judged: event time is slowed down, stream and REST go on")
+HOLD = Pace(4.0, DAYS_PER_S, "waiting for the services to catch up")
+
+
+def pace_of(snapshot: Snapshot) -> Pace:
+    """Never zero: stream and REST go on whatever happens."""
+    if challenger_is_under_way(snapshot):
+        return TRICKLE
+    return HOLD if services_are_behind(snapshot) else FULL
+
+
+def challenger_is_under_way(snapshot: Snapshot) -> bool:
+    """From the breach, or the enough labels, that start a training to the verdict on what it made."""
+    training = snapshot.training
+    if training is not None and training.is_open:
+        return True
+    if any(version.gate is None for version in snapshot.versions):
+        return True
+    breach = snapshot.open_breach
+    return breach is not None and (training is None or training.created_at < breach.opened_at)
+
+
+def services_are_behind(snapshot: Snapshot) -> bool:
+    waiting = max(snapshot.lag_of("loan.received", group) for group in ("ingest", "predictor"))
+    if waiting > MAX_WAITING_LOANS or snapshot.lag_of("loan.outcome", "ingest") > MAX_WAITING_OUTCOMES:
+        return True
+    return days_unjudged(snapshot) > MAX_DAYS_UNJUDGED
+
+
+def days_unjudged(snapshot: Snapshot) -> int:
+    """Closed days that the evaluator has not recorded yet; 0 before its first."""
+    if not snapshot.days or snapshot.as_of is None:
+        return 0
+    closed = (snapshot.as_of - timedelta(days=DAYS_UNTIL_CLOSED)).date()
+    return max((closed - snapshot.days[-1].day).days, 0)

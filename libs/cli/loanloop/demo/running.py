@@ -1,0 +1,131 @@
+"""Puts the demo's installation up afresh, plays the story on it, adds up, and takes everything down again."""
+
+import asyncio
+import contextlib
+import shutil
+import time
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from loanloop_common.kafka import make_broker, stop_broker
+from loanloop_common.portfolio import Portfolio
+
+from loanloop.demo.adding_up import add_up
+from loanloop.demo.director import Director
+from loanloop.demo.plan import DemoImpossible, Plan
+from loanloop.demo.report import Result
+from loanloop.demo.rest import RestClient
+from loanloop.demo.stage import Scene, Stage
+from loanloop.observe.target import find_target, observing
+from loanloop.runtime.data_directory import running_state
+from loanloop.runtime.first_steps import FirstSteps, first_steps
+from loanloop.runtime.foreground import kafka_settings, prepare
+from loanloop.runtime.infrastructure import EmbeddedInfrastructure
+from loanloop.runtime.postgres_account import postgres_home, server_account
+from loanloop.runtime.services import SERVICES, keep_running, keep_servers_running
+from loanloop.runtime.tools import write_tools
+
+BEFORE_THE_TRAINER = tuple(name for name in SERVICES if name != "trainer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Played:
+    result: Result
+    next_steps: FirstSteps
+
+
+async def run_demo(plan: Plan, file: Path, data_dir: Path, stage: Stage) -> Played:
+    """Raises DemoImpossible, CannotRun or Unavailable; whatever happens, nothing is left running."""
+    started = time.monotonic()
+    await asyncio.to_thread(_start_afresh, data_dir)
+    with stage:
+        stage.show(Scene(doing="starting Kafka and PostgreSQL"))
+        async with EmbeddedInfrastructure(data_dir, progress=stage.tell) as infrastructure:
+            portfolio = await prepare(infrastructure, plan.portfolio, stage.tell)
+            for field, reason in portfolio.warnings:
+                stage.tell(f"preset {portfolio.name}: {field} is allowed although {reason}")
+            async with _kept_running(infrastructure, portfolio, stage) as keepers:
+                result = await _play(plan, portfolio, file, infrastructure, stage, keepers, started)
+            steps = first_steps(portfolio, tools=write_tools(infrastructure), rest_url=infrastructure.rest_url)
+    return Played(result=result, next_steps=steps)
+
+
+def _start_afresh(data_dir: Path) -> None:
+    if running_state(data_dir) is not None:
+        raise DemoImpossible(f"something runs on {data_dir}: stop it first, for the demo starts afresh each time")
+    if not data_dir.exists():
+        return
+    if not (data_dir / "loanloop.json").exists():
+        raise DemoImpossible(f"{data_dir} is not loanloop's: the demo would delete it; name another with --data-dir")
+    # Where PostgreSQL runs as another user its data lie outside of the folder.
+    shutil.rmtree(postgres_home(server_account(), (data_dir / "postgres").absolute()).data, ignore_errors=True)
+    shutil.rmtree(data_dir)
+
+
+class Keepers:
+    """Services that are restarted when they end; an error in one of them ends the demo."""
+
+    def __init__(self, infrastructure: EmbeddedInfrastructure, portfolio: Portfolio, stage: Stage) -> None:
+        self._infrastructure = infrastructure
+        self._portfolio = portfolio
+        self._stage = stage
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def add(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.create_task(work))
+
+    async def start(self, *names: str) -> None:
+        for name in names:
+            child = await self._start(name)
+            self.add(keep_running(name, child, partial(self._start, name), self._stage.tell))
+
+    async def _start(self, name: str) -> Any:
+        return await self._infrastructure.start_service(name, LOANLOOP_PORTFOLIO=self._portfolio.name)
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def _kept_running(
+    infrastructure: EmbeddedInfrastructure, portfolio: Portfolio, stage: Stage
+) -> AsyncIterator[Keepers]:
+    keepers = Keepers(infrastructure, portfolio, stage)
+    try:
+        stage.tell("starting ingest, predictor and evaluator")
+        keepers.add(keep_servers_running(infrastructure, stage.tell))
+        await keepers.start(*BEFORE_THE_TRAINER)
+        yield keepers
+    finally:
+        await keepers.stop()
+
+
+async def _play(
+    plan: Plan,
+    portfolio: Portfolio,
+    file: Path,
+    infrastructure: EmbeddedInfrastructure,
+    stage: Stage,
+    keepers: Keepers,
+    started: float,
+) -> Result:
+    broker = make_broker(kafka_settings(infrastructure), service="demo")
+    rest = RestClient(infrastructure.rest_url)
+    await broker.connect()
+    asking = asyncio.create_task(rest.run())
+    try:
+        async with observing(find_target(infrastructure.directory.path), portfolio) as observer:
+            director = Director(plan, portfolio, file, stage, observer, broker, rest, lambda: keepers.start("trainer"))
+            sent = await director.play()
+            snapshot = await observer.snapshot()
+            dsn = infrastructure.postgres_dsn
+            return await add_up(plan, portfolio, dsn, snapshot=snapshot, sent=sent, rest=rest.figures, started=started)
+    finally:
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        await stop_broker(broker)
