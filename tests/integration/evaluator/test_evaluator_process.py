@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from loanloop_common.bundle import pack, unpack
 from loanloop_common.events import ModelDeployed, Topic
 from loanloop_common.portfolio import load_portfolio
 
@@ -22,9 +23,16 @@ N_LOANS = 1000
 GATE_FROM = day(9)
 
 
+def bundle_with(threshold: float, version: str) -> bytes:
+    bundle = unpack(make_bundle())
+    return pack(
+        bundle.manifest.model_copy(update={"version": version, "threshold": threshold}), bundle.encoder, bundle.model
+    )
+
+
 async def add_bundle(world: World, number: int, data: bytes | None = None) -> None:
     """A model that declines every loan, of which all have defaulted: its F1 is 1."""
-    await world.add_model(number, train_to=GATE_FROM, data=data or make_bundle(f"v{number}", threshold=0.0))
+    await world.add_model(number, train_to=GATE_FROM, data=data or bundle_with(0.0, f"v{number}"))
     await world.pool.execute("UPDATE loan_data.model_metadata SET schema_hash = $1", load_portfolio("sba").schema_hash)
 
 
@@ -79,7 +87,7 @@ async def test_an_evaluator_killed_again_and_again_gives_one_verdict_and_one_dep
     await eventually(world.deployed, within_s=40)
 
     async def outbox_is_empty() -> bool:
-        return await world.pool.fetchval("SELECT count(*) FROM loan_data.outbox") == 0
+        return bool(await world.pool.fetchval("SELECT NOT EXISTS (SELECT FROM loan_data.outbox)"))
 
     await eventually(outbox_is_empty)
     assert await world.deployed() == [(1, "v1", "deploy", False)]
@@ -92,7 +100,7 @@ async def test_a_truncated_bundle_is_rejected_and_the_evaluator_goes_on(
     infrastructure: Backend, database: str, topics: str, world: World
 ) -> None:
     await add_loans(world)
-    await add_bundle(world, 1, data=make_bundle("v1", threshold=0.0)[:5000])
+    await add_bundle(world, 1, data=bundle_with(0.0, "v1")[:5000])
     await add_bundle(world, 2)
 
     await infrastructure.start_service("evaluator", **settings(database))
@@ -105,7 +113,7 @@ async def test_a_truncated_bundle_is_rejected_and_the_evaluator_goes_on(
 
 
 def loanloop(*arguments: str, database: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [Path(sys.executable).with_name("loanloop"), *arguments, "--data-dir", folder]
+    command = [str(Path(sys.executable).with_name("loanloop")), *arguments, "--data-dir", str(folder)]
     env = os.environ | {"LOANLOOP_POSTGRES__DSN": database}  # noqa: TID251 - a child's environment
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
 
@@ -121,7 +129,7 @@ async def test_the_commands_show_promote_roll_back_and_unpin(
     await add_bundle(world, 1)
     await infrastructure.start_service("evaluator", **settings(database))
     await eventually(world.deployed, within_s=40)
-    await add_bundle(world, 2, data=make_bundle("v2", threshold=1.0))
+    await add_bundle(world, 2, data=bundle_with(1.0, "v2"))
 
     async def is_rejected() -> bool:
         return any(row["passed"] is False for row in await world.rows("gate"))

@@ -16,7 +16,7 @@ def windows(*days: tuple[float | None, float | None]) -> list[WindowValue]:
 def turns(
     made: list[WindowValue], *, closing: range | None = None, is_open: bool = False, not_before: date = FIRST
 ) -> list[tuple[str, int]]:
-    days = [FIRST + timedelta(days=n) for n in closing or range(len(made))]
+    days = [FIRST + timedelta(days=n) for n in (range(len(made)) if closing is None else closing)]
     found = turns_of(made, days, is_open=is_open, not_before=not_before, rule=RULE)
     return [(turn.kind, (turn.at.day - FIRST).days) for turn in found]
 

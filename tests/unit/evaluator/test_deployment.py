@@ -69,7 +69,7 @@ def test_a_rollback_to_a_named_version_needs_one_that_was_live() -> None:
     live = Live("v3", 2, pinned=False)
 
     assert rollback("v1", live, history).version == "v1"
-    with pytest.raises(DeploymentRefused, match="v2 has never been live; .* loanloop promote v2"):
+    with pytest.raises(DeploymentRefused, match=r"v2 has never been live; .* loanloop promote v2"):
         rollback("v2", live, history)
     with pytest.raises(DeploymentRefused, match="v3 is live already"):
         rollback("v3", live, history)
