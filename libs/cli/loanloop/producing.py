@@ -73,7 +73,7 @@ class Refusals:
         self.n += 1
         if self.n <= _REFUSALS_SHOWN:
             named = f"{row.field} = {row.value}: {row.rule}" if row.field else row.rule
-            self.console.print(f"{self.file.name}, row {row.number}: {named}", markup=False, style="yellow")
+            self.console.print(f"{self.file.name}, row {row.number}: {named}", markup=False, soft_wrap=True, style="yellow")
         elif self.n == _REFUSALS_SHOWN + 1:
             self.console.print("further refused rows are only counted", style="yellow")
 

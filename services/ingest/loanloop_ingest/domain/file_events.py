@@ -54,6 +54,8 @@ class RowReader:
         self._name = portfolio.name
         self._codec = LoanCodec(portfolio)
         self._features = tuple(portfolio.features.values())
+        # An empty cell says null where the portfolio allows null, else that the field is absent, if that is allowed.
+        self._absent_if_empty = {f.name for f in self._features if not f.required and not f.nullable}
         self._json = msgspec.json.Encoder(order="sorted")
 
     def check_columns(self, columns: Sequence[str]) -> None:
@@ -78,7 +80,7 @@ class RowReader:
             "occurred_at": occurred_at,
             "schema_version": 1,
             "loan_id": _text(row.get(self._file.loan_id)),
-            "features": {f.name: _feature_value(f, row[f.name]) for f in self._features if f.name in row},
+            "features": self._feature_values(row),
         }
         if outcome is not None:
             payload["outcome"] = {"defaulted": outcome[0], "known_at": outcome[1]}
@@ -105,6 +107,10 @@ class RowReader:
         """When the loan was applied for; None where the row has no such date."""
         value = row.get(self._file.occurred_at)
         return None if value is None else _instant(value)
+
+    def _feature_values(self, row: Row) -> dict[str, Any]:
+        values = {f.name: _feature_value(f, row[f.name]) for f in self._features if f.name in row}
+        return {name: value for name, value in values.items() if value is not None or name not in self._absent_if_empty}
 
     def _occurred_at(self, row: Row) -> datetime:
         column = self._file.occurred_at
