@@ -9,7 +9,20 @@ from typing import Annotated
 
 import typer
 
-from loanloop.commands import audit, migrate, models, produce, promote, retrain, rollback, status, unpin, up, watch
+from loanloop.commands import (
+    audit,
+    demo,
+    migrate,
+    models,
+    produce,
+    promote,
+    retrain,
+    rollback,
+    status,
+    unpin,
+    up,
+    watch,
+)
 
 app = typer.Typer(
     name="loanloop",
@@ -22,6 +35,7 @@ app = typer.Typer(
 
 # fmt: off
 app.command()(up.up)
+app.command()(demo.demo)
 app.command()(status.status)
 app.command()(watch.watch)
 app.command()(produce.produce)
