@@ -5,8 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.integration.predictor.versions import make_version
 from tests.integration.predictor.world import World, get, predict
-from tests.support.bundles import make_bundle
 from tests.support.eventually import eventually
 from tests.support.loans import as_bytes, make_features, make_loan
 
@@ -15,9 +15,9 @@ pytestmark = pytest.mark.timeout(180)
 
 @pytest.fixture
 async def url(world: World) -> str:
-    await world.deploy(await world.store_model(make_bundle("v1")), 1)
+    await world.deploy(await world.store_model(make_version("v1")), 1)
     url = await world.start_predictor()
-    await eventually(lambda: world.applied())
+    await eventually(world.applied)
     return url
 
 
@@ -44,7 +44,7 @@ async def test_redelivered_loan_keeps_its_decision_after_a_swap(world: World, ur
     await world.produce([make_loan(1), make_loan(2)])
     before = await world.decided(2)
 
-    await world.deploy(await world.store_model(make_bundle("v2", slope=3.0)), 2)
+    await world.deploy(await world.store_model(make_version("v2", slope=3.0)), 2)
     await eventually(lambda: _is(world.applied(), 2))
     await world.produce([make_loan(1), make_loan(2), make_loan(3), make_loan(1)])
     await world.consumed(6)
