@@ -12,6 +12,7 @@ import typer
 from loanloop.commands import (
     audit,
     demo,
+    dlq,
     migrate,
     models,
     produce,
@@ -44,6 +45,7 @@ app.command()(retrain.retrain)
 app.command()(promote.promote)
 app.command()(rollback.rollback)
 app.command()(unpin.unpin)
+app.add_typer(dlq.app, name="dlq")
 app.command()(audit.audit)
 app.command()(migrate.migrate)
 # fmt: on

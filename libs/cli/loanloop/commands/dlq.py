@@ -1,0 +1,163 @@
+"""`loanloop dlq`: what was refused, and sending it again once it is mended."""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from loanloop.dead_lettered import DeadLetter, WholeDeadLetter
+
+app = typer.Typer(name="dlq", help="Dead letters: what was refused, why, and sending it again.", no_args_is_help=True)
+
+DataDir = Annotated[Path, typer.Option(help="Data folder of the running `loanloop up`.")]
+LetterId = Annotated[str, typer.Argument(metavar="ID", help="As `dlq list` shows it, such as loan.received:2:1714.")]
+
+
+@app.command("list")
+def list_(
+    *,
+    reason: Annotated[
+        str | None, typer.Option(help="Only these: invalid_field, invalid_message, conflict, refused_by_database …")
+    ] = None,
+    topic: Annotated[str | None, typer.Option(help="Only those that came from this topic.")] = None,
+    replayed: Annotated[bool, typer.Option("--replayed", help="Also those that were sent again.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="No more than so many, the newest first.")] = 50,
+    json: Annotated[bool, typer.Option("--json", help="For machines: one JSON array.")] = False,
+    data_dir: DataDir = Path(".loanloop"),
+) -> None:
+    """What was refused, the newest first, with the reason.
+
+    **Examples**
+
+    - `loanloop dlq list`
+    - `loanloop dlq list --reason conflict --limit 500`
+    - `loanloop dlq list --json | python -m json.tool`
+    """
+    from rich.console import Console
+
+    letters = asyncio.run(_fetch(data_dir, reason=reason, topic=topic, replayed=replayed, limit=limit))
+    if json:
+        import msgspec
+
+        print(msgspec.json.encode([letter.as_json() for letter in letters]).decode())
+    elif letters:
+        Console().print(_table(letters))
+    else:
+        print("Nothing was refused that has not been sent again.")
+
+
+@app.command()
+def show(letter_id: LetterId, *, data_dir: DataDir = Path(".loanloop")) -> None:
+    """One dead letter: why it was refused, and its bytes.
+
+    **Examples**
+
+    - `loanloop dlq show loan.received:2:1714`
+    - `loanloop dlq show loan.received:2:1714 2>/dev/null > mended.json`, edit it, then `loanloop dlq replay`
+    """
+    import sys
+
+    dead = asyncio.run(_fetch_one(data_dir, letter_id))
+    for name, value in _facts(dead).items():
+        print(f"{name:>12}  {value}", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stdout.buffer.write(dead.payload + b"\n")
+
+
+@app.command()
+def replay(
+    letter_id: LetterId,
+    *,
+    mended: Annotated[
+        Path | None, typer.Option("--with", metavar="FILE", help="Send this event (JSON) in its place.")
+    ] = None,
+    data_dir: DataDir = Path(".loanloop"),
+) -> None:
+    """Send a dead letter to its topic again, as it was or mended.
+
+    As it was helps when the cause lay elsewhere: the portfolio was changed, the clock was wrong. It is judged like any
+    new message; what is refused again is a new dead letter.
+
+    **Examples**
+
+    - `loanloop dlq replay loan.received:2:1714`
+    - `loanloop dlq replay loan.received:2:1714 --with mended.json`
+    """
+    content = None if mended is None else mended.read_bytes().strip()
+    topic = asyncio.run(_replay(data_dir, letter_id, content))
+    print(f"{letter_id} was sent to {topic}{'' if mended is None else f' as in {mended}'}.")
+
+
+async def _fetch(
+    data_dir: Path, *, reason: str | None, topic: str | None, replayed: bool, limit: int
+) -> "list[DeadLetter]":
+    from loanloop.dead_lettered import fetch_dead_letters
+    from loanloop.operating import operated
+
+    async with operated(data_dir) as installation:
+        return await fetch_dead_letters(installation.pool, reason=reason, topic=topic, replayed=replayed, limit=limit)
+
+
+async def _fetch_one(data_dir: Path, letter_id: str) -> "WholeDeadLetter":
+    from loanloop.dead_lettered import DeadLetterId, fetch_dead_letter
+    from loanloop.operating import operated
+
+    which = DeadLetterId.parse(letter_id)
+    async with operated(data_dir) as installation:
+        return await fetch_dead_letter(installation.pool, which)
+
+
+async def _replay(data_dir: Path, letter_id: str, mended: bytes | None) -> str:
+    from loanloop_common.kafka import make_broker, stop_broker
+
+    from loanloop.dead_lettered import DeadLetterId, fetch_dead_letter
+    from loanloop.dead_lettered import replay as send_again
+    from loanloop.operating import operated
+    from loanloop.producing import find_destination
+
+    which = DeadLetterId.parse(letter_id)
+    async with operated(data_dir) as installation:
+        dead = await fetch_dead_letter(installation.pool, which)
+        kafka = find_destination(portfolio=None, kafka=None, data_dir=data_dir).kafka
+        broker = make_broker(kafka, service="dlq")
+        await broker.connect()
+        try:
+            return await send_again(installation.pool, broker, dead, mended)
+        finally:
+            await stop_broker(broker)
+
+
+def _facts(dead: "WholeDeadLetter") -> dict[str, object]:
+    letter = dead.letter
+    facts = {
+        "id": letter.id,
+        "refused by": letter.service,
+        "reason": letter.reason,
+        "message": letter.message,
+        "field": letter.field,
+        "rule": letter.rule,
+        "key": dead.key and dead.key.decode(errors="replace"),
+        "bytes": f"{letter.payload_bytes:,}" + ("" if dead.is_whole else f", of which {len(dead.payload):,} are kept"),
+        "sha256": dead.payload_sha256.hex(),
+        "refused at": letter.rejected_at.isoformat(timespec="seconds"),
+        "replayed at": letter.replayed_at and letter.replayed_at.isoformat(timespec="seconds"),
+    }
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def _table(letters: "list[DeadLetter]") -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("id", "reason", "message", "refused at", "replayed at"):
+        table.add_column(column, no_wrap=column == "id", overflow="fold")
+    for letter in letters:
+        replayed_at = letter.replayed_at.strftime("%m-%d %H:%M:%S") if letter.replayed_at else ""
+        refused_at = letter.rejected_at.strftime("%m-%d %H:%M:%S")
+        table.add_row(str(letter.id), letter.reason, Text(letter.message), refused_at, replayed_at)
+    return table
