@@ -35,6 +35,8 @@ from loanloop.runtime.infrastructure import EmbeddedInfrastructure
 from loanloop.runtime.ports import ANY_FREE
 from loanloop_common.postgres import migrate
 
+from tests.support.eventually import eventually
+
 TEMPLATE = "loanloop_template"
 BACKENDS = ("embedded", "containers")
 
@@ -104,9 +106,18 @@ async def delete_topics(bootstrap: str) -> None:
     """With a topic its groups' offsets go as well."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
+
+    async def users_topics() -> list[str]:
+        return [name for name in await admin.list_topics() if not name.startswith("__")]
+
+    async def are_gone() -> bool:
+        return not await users_topics()
+
     try:
-        if names := [name for name in await admin.list_topics() if not name.startswith("__")]:
+        if names := await users_topics():
             await admin.delete_topics(names)
+        # Made anew before the broker has heard of its end, a topic acknowledges writes to the log that goes.
+        await eventually(are_gone)
     finally:
         await admin.close()
 

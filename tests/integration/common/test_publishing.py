@@ -9,6 +9,7 @@ from loanloop_common.events import Topic
 from loanloop_common.kafka import Broker, Message, create_topics, make_broker, publish_batch, publish_messages
 from loanloop_common.settings import KafkaSettings
 
+from tests.support.eventually import eventually
 from tests.support.recording import numbered
 from tests.support.topics import make_topic, read_all, topic_configs
 
@@ -82,8 +83,8 @@ async def test_connecting_to_nobody_says_where_it_tried() -> None:
 async def test_topics_are_made_once_and_kept_as_they_should_be(topics: str) -> None:
     assert await create_topics(topics) == []
 
-    deployed = await topic_configs(topics, Topic.MODEL_DEPLOYED)
-    received = await topic_configs(topics, Topic.LOAN_RECEIVED)
+    deployed = await eventually(lambda: topic_configs(topics, Topic.MODEL_DEPLOYED))
+    received = await eventually(lambda: topic_configs(topics, Topic.LOAN_RECEIVED))
     assert deployed["cleanup.policy"] == "compact"
     assert received["cleanup.policy"] == "delete"
     assert received["message.timestamp.type"] == deployed["message.timestamp.type"] == "LogAppendTime"
