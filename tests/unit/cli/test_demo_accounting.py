@@ -1,0 +1,103 @@
+from datetime import date
+from typing import Any
+
+from loanloop.demo.accounting import Ledger, Sent, checks_of
+from loanloop.demo.plan import plan_of
+from loanloop.demo.rest import RestFigures
+from loanloop.observe.snapshot import Snapshot
+
+from tests.support.snapshots import (
+    make_breach,
+    make_counts,
+    make_days,
+    make_deployment,
+    make_instance,
+    make_snapshot,
+    make_version,
+)
+
+PLAN = plan_of("sba", "2008-10")
+
+
+def told_story(**overrides: Any) -> Snapshot:
+    facts: dict[str, Any] = {
+        "loans": make_counts(received=110, stored=110, history=60, scored=50, decided=50, labelled=110),
+        "versions": (make_version(1), make_version(2)),
+        "deployments": (make_deployment(1), make_deployment(2, previous="v1")),
+        "breaches": (make_breach(closed_on=date(2008, 8, 1), closed_by="deployment"),),
+        "days": (
+            *make_days(date(2008, 5, 1), [0.76] * 30),
+            *make_days(date(2008, 9, 1), [0.85] * 30, version="v2"),
+        ),
+        "instances": (make_instance("predictor", version="v2", seq=2),),
+    }
+    return make_snapshot(**(facts | overrides))
+
+
+def make_rest(**overrides: Any) -> RestFigures:
+    rest = RestFigures(sent=1200, **overrides)
+    rest.by_version.update({"v1": 1000, "v2": 200})
+    return rest
+
+
+def make_ledger(**overrides: int) -> Ledger:
+    facts = {
+        "loans_without_decision": 0, "decisions_without_loan": 0, "history_decided": 0, "loans_decided_twice": 0,
+        "loans_without_outcome": 0, "scored_published": 50,
+    }  # fmt: skip
+    return Ledger(**(facts | overrides))
+
+
+def broken(
+    snapshot: Snapshot | None = None,
+    *,
+    sent: Sent | None = None,
+    rest: RestFigures | None = None,
+    ledger: Ledger | None = None,
+) -> list[str]:
+    checks = checks_of(
+        PLAN,
+        snapshot or told_story(),
+        sent or Sent(history=60, streamed=40, asked=10, outcomes=50),
+        rest or make_rest(),
+        ledger or make_ledger(),
+    )
+    return [check.what for check in checks if not check.holds]
+
+
+def test_a_story_told_to_its_end_holds() -> None:
+    assert broken() == []
+
+
+def test_a_loan_that_was_lost_is_seen() -> None:
+    lost = make_counts(received=110, stored=109, history=60, scored=50, decided=50, labelled=110)
+
+    assert "received 110 = stored 109 + rejected 0 + duplicates 0" in broken(told_story(loans=lost))
+
+
+def test_a_loan_decided_twice_is_seen() -> None:
+    (only,) = broken(ledger=make_ledger(loans_decided_twice=1))
+
+    assert only.endswith("each exactly once")
+
+
+def test_one_failed_request_is_too_many() -> None:
+    assert broken(rest=make_rest(failed=1)) == ["REST requests failed 1"]
+
+
+def test_a_breach_without_a_swap_does_not_hold() -> None:
+    failed = broken(told_story(breaches=(make_breach(),), deployments=(make_deployment(1),)))
+
+    assert "a challenger was deployed for it" in failed
+
+
+def test_a_metric_that_stays_low_after_the_swap_does_not_hold() -> None:
+    days = (*make_days(date(2008, 5, 1), [0.70] * 30), *make_days(date(2008, 9, 1), [0.75] * 30, version="v2"))
+
+    assert broken(told_story(days=days)) == ["F1 recovered: 0.700 before, 0.750 after the swap (threshold 0.8)"]
+
+
+def test_a_predictor_that_serves_another_version_is_seen() -> None:
+    stale = (make_instance("predictor", version="v1", seq=1),)
+
+    assert broken(told_story(instances=stale)) == ["the predictor serves the live version, v2"]

@@ -1,0 +1,143 @@
+import io
+from datetime import date, timedelta
+from typing import Any
+
+import msgspec
+from loanloop.demo.chronicle import Chronicle
+from loanloop.observe.chart import chart
+from loanloop.observe.rates import Rates
+from loanloop.observe.screen import screen
+from loanloop.observe.snapshot import Snapshot, as_json
+from loanloop.observe.view import status_view
+from rich.console import Console
+
+from tests.support.snapshots import (
+    NOW,
+    RULE,
+    make_breach,
+    make_days,
+    make_deployment,
+    make_instance,
+    make_lag,
+    make_snapshot,
+    make_training,
+    make_version,
+)
+
+
+def busy() -> Snapshot:
+    return make_snapshot(
+        versions=(make_version(1), make_version(2, passed=None)),
+        deployments=(make_deployment(1),),
+        days=make_days(date(2005, 2, 1), [0.85] * 100 + [0.7] * 100),
+        breaches=(make_breach(),),
+        instances=tuple(make_instance(name) for name in ("ingest", "predictor", "trainer", "evaluator")),
+        lags=(make_lag("loan.received", "ingest", 7), make_lag("loan.received", "predictor", 0)),
+        training=make_training(progress={"epoch": 3, "epochs": 6, "loss": 0.2131, "eta_s": 28.0}),
+    )
+
+
+def printed(view: Any, *, width: int = 80, height: int = 24) -> str:
+    console = Console(file=io.StringIO(), width=width, height=height, color_system=None)
+    console.print(view)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_screen_fits_a_terminal_of_80_by_24_and_shows_everything() -> None:
+    lines = printed(screen(busy(), Rates(), None, width=80, height=24)).splitlines()
+
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    text = "\n".join(lines)
+    for wanted in (
+        "ingest",
+        "loan.received",
+        "epoch 3/6",
+        "loss 0.213",
+        "about 28 s to go",
+        "0.80",
+        "▲v1",
+        "breach",
+        "q quits",
+    ):
+        assert wanted in text
+
+
+def test_screen_says_that_the_database_is_away_and_keeps_what_was_known() -> None:
+    text = printed(screen(busy(), Rates(), "PostgreSQL at localhost does not answer", width=80, height=24))
+
+    assert "PostgreSQL at localhost does not answer" in text
+    assert "ingest" in text
+
+
+def test_screen_without_any_snapshot_says_what_to_start() -> None:
+    assert "start `loanloop up`" in printed(
+        screen(None, Rates(), "nothing runs: start `loanloop up`", width=80, height=24)
+    )
+
+
+def test_figures_name_the_preset_and_its_leaking_field() -> None:
+    text = printed(status_view(busy(), width=100), width=100)
+
+    assert "preset sba (with term_months, a leak)" in text
+
+
+def test_status_calls_a_service_away_whose_heartbeat_stopped() -> None:
+    text = printed(status_view(make_snapshot(instances=(make_instance("ingest", age_s=42),)), width=80))
+
+    assert "away for 42 s" in text
+
+
+def test_json_has_the_lag_by_topic_and_the_state_of_each_service() -> None:
+    facts = msgspec.json.decode(msgspec.json.encode(as_json(busy())))
+
+    assert facts["lags"][0]["waiting"] == 7
+    assert {row["state"] for row in facts["instances"]} == {"up"}
+    assert facts["live_version"] == "v1"
+    assert facts["f1_by_day"]["2005-02-01"] == 0.85
+
+
+def test_chart_marks_deployments_and_breaches_on_the_axis() -> None:
+    days = make_days(date(2005, 2, 1), [0.85] * 300)
+    breach = make_breach(opened_on=date(2005, 8, 1))
+
+    lines = chart(RULE, days, (make_deployment(1),), (breach,), width=80, height=8).plain.splitlines()
+
+    assert len(lines) == 8
+    assert "▲v1" in lines[-2]
+    assert "!" in lines[-2]
+    assert "Feb 2005" in lines[-1]
+
+
+def test_chart_without_a_judged_day_says_so() -> None:
+    assert "No day is judged yet" in chart(RULE, (), (), (), width=80, height=8).plain
+
+
+def test_rates_are_messages_a_second_between_snapshots() -> None:
+    rates, lag = Rates(), make_lag("loan.received", "ingest", 0)
+    later = make_lag("loan.received", "ingest", 0).__class__(
+        topic=lag.topic, group=lag.group, committed=lag.committed + 500, end=2000
+    )
+
+    rates.add(make_snapshot(lags=(lag,)))
+    rates.add(make_snapshot(lags=(later,), taken_at=NOW + timedelta(seconds=2)))
+
+    assert rates.of(lag) == 250
+
+
+def test_chronicle_tells_each_fact_once() -> None:
+    chronicle = Chronicle()
+
+    first, again = chronicle.news(busy()), chronicle.news(busy())
+
+    assert any(line.startswith("BREACH on 2008-06-01") for line in first)
+    assert again == []
+
+
+def test_chronicle_tells_what_the_audit_found() -> None:
+    warned = make_training(progress={"audit_warnings": {"term_months": "alone it gives ROC-AUC 0.965"}})
+
+    assert "audit WARNING: term_months: alone it gives ROC-AUC 0.965" in Chronicle().news(
+        make_snapshot(training=warned)
+    )
