@@ -277,4 +277,5 @@ def _find(name_or_path: str) -> Path:
 def _first_sentence(invalid: ValidationError) -> str:
     first = invalid.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
-    return f"{where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}"
+    said = "is no setting" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+    return f"{where}: {said}" if where else said

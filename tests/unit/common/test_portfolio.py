@@ -1,0 +1,95 @@
+"""Portfolio files: what they say, and how they say what is wrong with them."""
+
+from pathlib import Path
+
+import pytest
+from loanloop_common.portfolio import PortfolioInvalid, load_portfolio
+
+MINIMAL = """
+name = "cars"
+[features.income]
+kind = "number"
+[features.make]
+kind = "category"
+[policy]
+maturity_days = 30
+"""
+
+
+def written(folder: Path, text: str, name: str = "cars.toml") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def test_the_model_sees_an_allowed_field_and_says_why() -> None:
+    portfolio = load_portfolio("sba")
+
+    assert "term_months" in portfolio.model_inputs
+    assert [field for field, _ in portfolio.warnings] == ["term_months"]
+    assert "bank" not in portfolio.model_inputs
+
+
+def test_a_field_known_only_afterwards_is_left_out_unless_allowed() -> None:
+    portfolio = load_portfolio("sba_application")
+
+    assert "term_months" in portfolio.features
+    assert "term_months" not in portfolio.model_inputs
+    assert portfolio.warnings == ()
+    assert {"bank", "zip3", "industry", "guaranteed_share"} <= set(portfolio.model_inputs)
+
+
+def test_an_extending_file_keeps_what_it_does_not_state() -> None:
+    base, extending = load_portfolio("sba"), load_portfolio("sba_application")
+
+    assert extending.policy.metric == "roc_auc"
+    assert extending.policy.maturity_days == base.policy.maturity_days
+    assert extending.features["state"] == base.features["state"]
+
+
+def test_a_derived_input_is_left_out_with_a_source_the_model_may_not_see(tmp_path: Path) -> None:
+    text = MINIMAL + '[features.paid]\nkind = "number"\nknown_at = "servicing"\n'
+    text += '[derived.paid_share]\nop = "ratio"\nof = ["paid", "income"]\n'
+
+    assert load_portfolio(written(tmp_path, text)).model_inputs == ("income", "make")
+
+
+def test_the_schema_hash_follows_what_the_model_sees_and_nothing_else(tmp_path: Path) -> None:
+    plain = load_portfolio(written(tmp_path, MINIMAL))
+    described = load_portfolio(written(tmp_path, MINIMAL.replace("[features.make]", 'unit = "EUR"\n[features.make]')))
+    other_policy = load_portfolio(written(tmp_path, MINIMAL.replace("30", "31")))
+
+    assert other_policy.schema_hash == plain.schema_hash
+    assert described.schema_hash != plain.schema_hash
+
+
+@pytest.mark.parametrize(
+    ("addition", "said"),
+    [
+        ('[features.x]\nkind = "colour"', "features.x.kind"),
+        ('[features.x]\nkind = "category"\nclosed = true', "needs a list of categories"),
+        ('[features.x]\nkind = "number"\nminimum = 2\nmaximum = 1', "are no range"),
+        ('[features.x]\nkind = "number"\nscale = "log"', "needs minimum >= 0"),
+        ('[features.x]\nkind = "number"\nminimun = 2', "minimun"),
+        ('[allow]\nterm = "why not"', "no feature"),
+        ('[allow]\nincome = " "', "needs a reason"),
+        ('[derived.y]\nop = "ratio"\nof = ["income", "make"]', "needs a number feature named make"),
+        ('[derived.y]\nop = "prefix"\nof = ["make"]', "needs a length"),
+        ("[model]\nd_model = 30\nn_heads = 4", "multiple of n_heads"),
+        ("[policy]", "is not TOML"),
+        ("breach_bellow = 0.8", "policy.breach_bellow: is no setting"),
+    ],
+)
+def test_a_wrong_file_is_refused_in_words(tmp_path: Path, addition: str, said: str) -> None:
+    with pytest.raises(PortfolioInvalid, match=said):
+        load_portfolio(written(tmp_path, f"{MINIMAL}\n{addition}\n"))
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(PortfolioInvalid, match="sba, sba_application"):
+        load_portfolio("sbx")
+
+
+def test_a_file_that_extends_itself_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PortfolioInvalid, match="extends itself"):
+        load_portfolio(written(tmp_path, 'extends = "cars.toml"'))
