@@ -17,6 +17,7 @@ from loanloop.commands import (
     models,
     produce,
     promote,
+    replay,
     retrain,
     rollback,
     status,
@@ -45,6 +46,7 @@ app.command()(retrain.retrain)
 app.command()(promote.promote)
 app.command()(rollback.rollback)
 app.command()(unpin.unpin)
+app.command()(replay.replay)
 app.add_typer(dlq.app, name="dlq")
 app.command()(audit.audit)
 app.command()(migrate.migrate)
