@@ -73,14 +73,16 @@ class Retraining:
         if run := await self._runs.claim_run(self._owner, stale_after_s=self._stale_after_s):
             await self._work_on(run)
             return True
+        return await self._start_if_due()
+
+    async def _start_if_due(self) -> bool:
         decision = self._decide(await self._runs.fetch_situation())
         if isinstance(decision, Wait):
             self._note(decision.reason)
             return False
         if isinstance(decision, GiveUp):
-            if await self._runs.give_up(decision.breach_id):
-                log.error("retraining_given_up", breach_id=decision.breach_id)
-            return False
+            log.error("retraining_given_up", breach_id=decision.breach_id)
+            return await self._runs.give_up(decision.breach_id)
         return await self._start(decision)
 
     def _decide(self, situation: Situation) -> Decision:

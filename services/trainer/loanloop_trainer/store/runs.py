@@ -67,6 +67,8 @@ class RunStore:
             """,
             run_id,
         )
+        if row is None:
+            raise LookupError(f"there is no run {run_id}")
         return RunFacts(*row)
 
     async def claim_run(self, owner: str, *, stale_after_s: float) -> ClaimedRun | None:

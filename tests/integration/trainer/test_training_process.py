@@ -1,0 +1,165 @@
+"""The real training in its child process, killed and resumed, and the trainer as a service."""
+
+import os
+import signal
+from typing import Any
+from uuid import UUID
+
+import psutil
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from loanloop_common.bundle import Manifest, unpack
+from loanloop_common.events import ModelTrained, Topic
+
+from tests.integration.trainer.world import TrainerWorld
+from tests.support.eventually import eventually
+from tests.support.infrastructure import Backend
+from tests.support.topics import read_all
+
+TRAINED_WITHIN_S = 100
+
+pytestmark = pytest.mark.timeout(240)
+
+
+def settings(world: TrainerWorld, **more: str) -> dict[str, str]:
+    return {
+        "LOANLOOP_POSTGRES__DSN": world.dsn,
+        "LOANLOOP_PORTFOLIO": str(world.portfolio_file),
+        "LOANLOOP_TRAINER__POLL_S": "0.5",
+        "LOANLOOP_TRAINER__THREADS": "1",
+        "LOANLOOP_TRAINER__CHECKPOINT_EVERY_S": "0.1",
+        "LOANLOOP_TRAINER__STALE_AFTER_S": "5",
+        **more,
+    }
+
+
+def training_processes(parent_pid: int) -> list[psutil.Process]:
+    return [
+        child for child in psutil.Process(parent_pid).children() if "loanloop-training" in " ".join(child.cmdline())
+    ]
+
+
+async def succeeded(world: TrainerWorld) -> Any:
+    run = await world.newest_run()
+    assert run is not None
+    assert run["state"] != "failed", run["error"]
+    return run if run["state"] == "succeeded" else None
+
+
+async def learning(world: TrainerWorld) -> bool:
+    """Far enough for a checkpoint of the fine-tuning, and not at its end."""
+    run = await world.newest_run()
+    return run is not None and run["phase"] == "train" and run["checkpoint"] is not None
+
+
+async def manifest_of(world: TrainerWorld, run_id: UUID) -> Manifest:
+    bundle = await world.pool.fetchval("SELECT bundle FROM loan_data.model_metadata WHERE run_id = $1", run_id)
+    return unpack(bundle).manifest
+
+
+async def test_killed_training_resumes_from_its_checkpoint_to_the_same_model(
+    world: TrainerWorld, capfd: pytest.CaptureFixture[str]
+) -> None:
+    world.set_portfolio(epochs=40, batch_size=32)
+    await world.label(2000)
+    retraining = world.retraining()
+    await retraining.start()
+    undisturbed = await eventually(lambda: succeeded(world), within_s=TRAINED_WITHIN_S)
+    await world.judge("v1", passed=False)
+    await world.runs.request_run(seed=1, requested_by="test")
+    await eventually(lambda: learning(world), within_s=TRAINED_WITHIN_S)
+
+    (child,) = training_processes(os.getpid())
+    child.kill()
+    resumed = await eventually(lambda: succeeded(world), within_s=TRAINED_WITHIN_S)
+    await retraining.stop()
+
+    assert (resumed["version"], resumed["crashes"], undisturbed["crashes"]) == ("v2", 1, 0)
+    assert "training_resumed" in capfd.readouterr().err
+    first, second = await manifest_of(world, undisturbed["run_id"]), await manifest_of(world, resumed["run_id"])
+    assert second.reference == first.reference
+    assert second.metrics == first.metrics
+    assert second.sha256 == first.sha256
+
+
+async def test_stopped_trainer_ends_its_child_and_leaves_the_run_queued(world: TrainerWorld) -> None:
+    world.set_portfolio(epochs=200, batch_size=16)
+    await world.label(2000)
+    retraining = world.retraining()
+    await retraining.start()
+    await eventually(lambda: learning(world), within_s=TRAINED_WITHIN_S)
+
+    await retraining.stop()
+
+    run = await world.newest_run()
+    assert (run["state"], run["owner"], run["crashes"]) == ("queued", None, 0)
+    assert run["checkpoint"] is not None
+    assert training_processes(os.getpid()) == []
+
+
+async def test_training_that_can_learn_nothing_fails_with_one_sentence(world: TrainerWorld) -> None:
+    world.set_portfolio(learning_rate=1e30)
+    await world.label(2000)
+    retraining = world.retraining()
+    await retraining.start()
+
+    alerts = await eventually(lambda: world.alerts("training_failed"), within_s=TRAINED_WITHIN_S)
+    await retraining.stop()
+
+    run = await world.newest_run()
+    assert (run["state"], run["crashes"]) == ("failed", 0)
+    assert run["error"].startswith("the loss is no number any more")
+    assert len(alerts) == 1
+
+
+async def test_labels_alone_train_a_model_while_the_consumer_stays_in_its_group(
+    infrastructure: Backend, topics: str, world: TrainerWorld
+) -> None:
+    world.set_portfolio(epochs=20, batch_size=32)
+    await infrastructure.start_service("trainer", **settings(world, LOANLOOP_KAFKA__MAX_POLL_INTERVAL_MS="3000"))
+    before = await eventually(lambda: members(topics), within_s=60)
+
+    await world.label(2000)
+    run = await eventually(lambda: succeeded(world), within_s=TRAINED_WITHIN_S)
+
+    assert (run["trigger"], run["version"]) == ("labels", "v1")
+    assert (run["finished_at"] - run["started_at"]).total_seconds() > 3
+    assert await members(topics) == before
+    (record,) = await eventually(lambda: read_all(topics, Topic.MODEL_TRAINED))
+    trained = ModelTrained.model_validate_json(record.value)
+    assert (trained.version, trained.run_id, trained.trigger) == ("v1", run["run_id"], "labels")
+    manifest = await manifest_of(world, run["run_id"])
+    assert manifest.train_to == run["window_to"]
+    assert {finding.feature for finding in manifest.audit} == {"purpose", "income", "share"}
+
+
+async def test_killed_trainer_leaves_no_child_and_the_next_one_finishes_its_run(
+    infrastructure: Backend, topics: str, world: TrainerWorld
+) -> None:
+    world.set_portfolio(epochs=60, batch_size=32)
+    await world.label(2000)
+    service = await infrastructure.start_service("trainer", **settings(world))
+    await eventually(lambda: learning(world), within_s=TRAINED_WITHIN_S)
+    (child,) = training_processes(service.pid)
+
+    await infrastructure.kill_service("trainer", signal.SIGKILL)
+
+    await eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, within_s=5)
+    assert (await world.newest_run())["state"] == "running"
+    await infrastructure.start_service("trainer", **settings(world))
+    run = await eventually(lambda: succeeded(world), within_s=TRAINED_WITHIN_S)
+    assert (run["crashes"], run["version"]) == (1, "v1")
+    assert "training_resumed" in infrastructure.log_of("trainer").read_text()
+    assert await world.pool.fetchval("SELECT count(*) FROM loan_data.training_runs") == 1
+
+
+async def members(bootstrap: str) -> list[str]:
+    """Ids of the group's members; a rebalance after leaving gives new ones."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        (response,) = await admin.describe_consumer_groups(["trainer"])
+    finally:
+        await admin.close()
+    (group,) = response.groups
+    return [member[0] for member in group[5]] if group[2] == "Stable" else []
