@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from functools import partial
 
 import httpx
 import pytest
@@ -93,7 +94,7 @@ async def test_bundle_that_is_not_right_is_refused_and_the_old_one_serves(world:
 
     async def refused() -> bool:
         health = (await get(url, "/health")).json()
-        return health["status"] == "degraded" and health["refused"]["deployment_seq"] == 2
+        return bool(health["status"] == "degraded" and health["refused"]["deployment_seq"] == 2)
 
     await eventually(refused)
     assert (await predict(url, a_loan())).json()["version"] == "v1"
@@ -133,7 +134,7 @@ async def test_no_request_fails_over_many_swaps_under_load(world: World) -> None
     for seq in range(2, N_SWAPS + 2):
         await world.produce(make_loan(number) for number in range(seq * 100, seq * 100 + 100))
         await world.deploy(f"v{1 + (seq - 1) % 2}", seq)
-        await eventually(lambda seq=seq: _applied(world, "predictor", seq=seq))
+        await eventually(partial(_applied, world, "predictor", seq=seq))
     done.set()
     answers = sum(await asyncio.gather(*requesting), Counter[tuple[int, float]]())
 

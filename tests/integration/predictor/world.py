@@ -35,7 +35,9 @@ class World:
         """Its URL, once it answers."""
         settings = {"LOANLOOP_POSTGRES__DSN": self.dsn, "LOANLOOP_PREDICTOR__PORT": "0", "LOANLOOP_PORTFOLIO": SLOT}
         await self.infrastructure.start_service("predictor", instance=instance, **settings, **env)
-        return await eventually(lambda: self._url_of(instance), within_s=30)
+        url = await eventually(lambda: self._url_of(instance), within_s=30)
+        assert url
+        return url
 
     async def _url_of(self, instance: str) -> str | None:
         url: str | None = await self.pool.fetchval(

@@ -1,0 +1,56 @@
+"""Decisions, their ids and their event."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+from loanloop_common.events import LoanScored
+from loanloop_predictor.domain.deciding import DecidedBy
+from loanloop_predictor.domain.decisions import (
+    Decision,
+    StoredDecision,
+    conflicts,
+    first_of_each_event,
+    time_ordered_ids,
+)
+from loanloop_predictor.domain.scored import scored_event
+
+NOW = datetime(2020, 1, 1, 12, 30, 0, 123456, tzinfo=UTC)
+DECISION = Decision(
+    decision_id=UUID(int=1), event_id=UUID(int=2), payload_sha256=b"a", loan_id="loan", occurred_at=NOW, features="{}",
+    probability=0.1234567890123456, threshold=0.5, decision="approve", version="v1", deployment_seq=3, engine="e",
+    latency_ms=1.5, channel="stream",
+)  # fmt: skip
+STORED = StoredDecision(DECISION, NOW, is_new=True)
+
+
+@pytest.mark.parametrize(("probability", "verdict"), [(0.49, "approve"), (0.5, "decline"), (0.51, "decline")])
+def test_threshold_itself_declines(probability: float, verdict: str) -> None:
+    assert DecidedBy("v1", 1, 0.5, "e").verdict(probability) == verdict
+
+
+def test_first_of_each_event_stays_in_key_order() -> None:
+    made = [replace(DECISION, event_id=UUID(int=n), loan_id=str(place)) for place, n in enumerate((9, 3, 9, 1))]
+    assert [(one.event_id.int, one.loan_id) for one in first_of_each_event(made)] == [(1, "3"), (3, "1"), (9, "0")]
+
+
+def test_ids_are_uuids_of_version_7_in_order_of_time() -> None:
+    early, late = time_ordered_ids(1_000, b"\xff" * 10), time_ordered_ids(1_001, b"\x00" * 20)
+    assert [one.version for one in early + late] == [7, 7, 7]
+    assert [one.variant for one in late] == ["specified in RFC 4122"] * 2
+    assert early[0] < late[0]
+
+
+def test_scored_event_says_what_is_stored_bit_by_bit() -> None:
+    event = LoanScored.model_validate_json(scored_event(STORED))
+    assert event.event_id == DECISION.decision_id
+    assert event.loan_event_id == DECISION.event_id
+    assert event.probability == DECISION.probability
+    assert (event.occurred_at, event.decided_at) == (NOW, NOW)
+    assert (event.version, event.deployment_seq, event.channel) == ("v1", 3, "stream")
+
+
+def test_another_payload_conflicts() -> None:
+    assert not conflicts(STORED, b"a")
+    assert conflicts(STORED, b"b")

@@ -1,0 +1,60 @@
+"""What is read of a stream's batch and of a request."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from loanloop_common.errors import InvalidField, InvalidMessage
+from loanloop_common.loan_codec import LoanCodec
+from loanloop_common.portfolio import load_portfolio
+from loanloop_predictor.domain.incoming import hash_if_dated, read_requested, read_streamed
+
+from tests.support.loans import as_bytes, make_features, make_loan
+
+NOW = datetime(2020, 1, 1, tzinfo=UTC)
+CODEC = LoanCodec(load_portfolio("sba"))
+
+
+def test_one_bad_record_fails_no_other() -> None:
+    history = make_loan(3, outcome={"defaulted": False, "known_at": "2008-01-01T00:00:00Z"})
+    read = read_streamed(CODEC, [as_bytes(make_loan(1)), b"{", None, as_bytes(history), as_bytes(make_loan(2))])
+    assert [one.loan.loan_id for one in read.to_decide] == ["loan-1", "loan-2"]
+    assert (read.n_invalid, read.n_history) == (2, 1)
+
+
+def test_request_and_event_of_the_same_loan_have_the_same_hash() -> None:
+    loan = make_loan(1)
+    streamed = read_streamed(CODEC, [as_bytes(loan)]).to_decide[0]
+    assert read_requested(CODEC, loan, event_id=UUID(int=1), now=NOW) == streamed
+
+
+def test_what_a_request_leaves_out_is_given_here() -> None:
+    body = {"loan_id": "a", "features": make_features(1), "event_id": None}
+    read = read_requested(CODEC, body, event_id=UUID(int=7), now=NOW)
+    assert (read.loan.event_id, read.loan.occurred_at) == (UUID(int=7), NOW)
+
+
+def test_undated_request_sent_again_is_the_same_payload() -> None:
+    body = {"loan_id": "a", "features": make_features(1), "event_id": str(UUID(int=7))}
+    first = read_requested(CODEC, body, event_id=UUID(int=1), now=NOW)
+    again = read_requested(CODEC, body, event_id=UUID(int=2), now=NOW + timedelta(hours=1))
+    assert again.payload_sha256 != first.payload_sha256
+    assert hash_if_dated(CODEC, again, first.loan.occurred_at) == first.payload_sha256
+
+
+def test_dated_request_with_another_date_is_another_payload() -> None:
+    first = read_requested(CODEC, make_loan(1), event_id=UUID(int=1), now=NOW)
+    moved = make_loan(1, occurred_at="2007-05-21T00:00:00Z")
+    again = read_requested(CODEC, moved, event_id=UUID(int=1), now=NOW)
+    assert hash_if_dated(CODEC, again, first.loan.occurred_at) != first.payload_sha256
+
+
+@pytest.mark.parametrize("body", [[], "loan", None, 3])
+def test_request_that_is_no_object_is_refused(body: object) -> None:
+    with pytest.raises(InvalidMessage):
+        read_requested(CODEC, body, event_id=UUID(int=1), now=NOW)
+
+
+def test_request_with_an_outcome_is_refused() -> None:
+    with pytest.raises(InvalidField, match="history"):
+        read_requested(CODEC, make_loan(1) | {"outcome": {"defaulted": True}}, event_id=UUID(int=1), now=NOW)
