@@ -23,8 +23,9 @@ from loanloop_common.portfolio import Portfolio, load_portfolio
 from loanloop_common.scoring import Scorer
 from loanloop_evaluator.domain.breach import BreachRule, turns_of
 from loanloop_evaluator.domain.clock import days_between
-from loanloop_evaluator.domain.metrics import Scored, metric_of
+from loanloop_evaluator.domain.metrics import metric_of
 from loanloop_evaluator.domain.rolling import DecidedOutcomes, RollingRule, daily_rows
+from loanloop_evaluator.domain.scored import Scored
 from loanloop_trainer.model import TrainingData
 from loanloop_trainer.model import export as exported
 from loanloop_trainer.model import train as trained

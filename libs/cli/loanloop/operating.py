@@ -5,17 +5,18 @@ import getpass
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from loanloop_common.errors import Unavailable
 from loanloop_common.events import ModelDeployed
-from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.portfolio import Portfolio, load_portfolio
 from loanloop_common.postgres import Pool, create_pool
 from loanloop_common.settings import ServiceSettings, load_settings
-from loanloop_evaluator.handlers.contender import BundleLoader
-from loanloop_evaluator.handlers.operator import Operator
 
 from loanloop.runtime.data_directory import running_state
+
+if TYPE_CHECKING:
+    from loanloop_evaluator.handlers.operator import Operator
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,11 @@ class Operated:
     pool: Pool
     portfolio: Portfolio
 
-    def operator(self) -> Operator:
+    def operator(self) -> "Operator":
+        from loanloop_common.loan_codec import LoanCodec
+        from loanloop_evaluator.handlers.contender import BundleLoader
+        from loanloop_evaluator.handlers.operator import Operator
+
         codec, policy = LoanCodec(self.portfolio), self.portfolio.policy
         loader = BundleLoader(codec, schema_hash=self.portfolio.schema_hash, threads=1)
         return Operator(

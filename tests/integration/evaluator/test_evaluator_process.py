@@ -137,7 +137,7 @@ async def test_the_commands_show_promote_roll_back_and_unpin(
     await eventually(is_rejected, within_s=40)
 
     promoted = await run("promote", "v2", "--reason", "we know better")
-    assert (promoted.returncode, promoted.stdout) == (0, "v2 is live (deployment 2, promote).\n")
+    assert (promoted.stderr, promoted.stdout) == ("", "v2 is live (deployment 2, promote).\n")
     back = await run("rollback")
     assert back.returncode == 0
     assert "v1 is live (deployment 3, rollback).\nIt is pinned" in back.stdout

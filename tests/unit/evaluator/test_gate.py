@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 from loanloop_evaluator.domain.gate import GateRule, Judged, judged, verdict_on, window_begins_after
-from loanloop_evaluator.domain.metrics import Confusion, Scored
+from loanloop_evaluator.domain.scored import Confusion, Scored
 
 F1 = GateRule("f1", at_least=0.8, min_loans=500, confidence=0.9)
 AUC = GateRule("roc_auc", at_least=0.66, min_loans=500, confidence=0.9)

@@ -7,7 +7,7 @@ from loanloop_evaluator.domain.interval import (
     roc_auc_bounds,
     wilson_bounds,
 )
-from loanloop_evaluator.domain.metrics import Confusion, Scored
+from loanloop_evaluator.domain.scored import Confusion, Scored
 
 
 def made_up(n: int, seed: int = 1) -> Scored:

@@ -2,7 +2,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from loanloop_evaluator.domain.metrics import Confusion, Scored, figures_of, histogram_of, metric_of
+from loanloop_evaluator.domain.metrics import figures_of, histogram_of, metric_of
+from loanloop_evaluator.domain.scored import Confusion, Scored
 
 
 def scored(rows: list[tuple[float, bool]], threshold: float = 0.5) -> Scored:

@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Any
 
 from loanloop_evaluator.domain.interval import Bounds, bootstrap_bounds
-from loanloop_evaluator.domain.metrics import METRIC_NAMES, Confusion, Scored, figures_of, metric_of
+from loanloop_evaluator.domain.metrics import METRIC_NAMES, figures_of, metric_of
+from loanloop_evaluator.domain.scored import Confusion, Scored
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from loanloop_evaluator.domain.metrics import Confusion, Scored
+from loanloop_evaluator.domain.metrics import roc_auc_of
+from loanloop_evaluator.domain.scored import Confusion, Scored
 
 RESAMPLES = 500
 
@@ -55,7 +56,7 @@ def metric_bounds(scored: Scored, metric: str, confidence: float) -> Bounds | No
     counts = scored.confusion
     if metric == "f1":
         return None if counts.f1 is None else f1_bounds(counts, confidence)
-    auc = scored.roc_auc
+    auc = roc_auc_of(scored)
     return None if auc is None else roc_auc_bounds(auc, counts.tp + counts.fn, counts.fp + counts.tn, confidence)
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loanloop_evaluator.domain.interval import metric_bounds
-from loanloop_evaluator.domain.metrics import Confusion, Scored, figures_of, metric_of
+from loanloop_evaluator.domain.metrics import figures_of, metric_of, roc_auc_of
+from loanloop_evaluator.domain.scored import Confusion, Scored
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def _daily_row(
     metrics = figures_of(own) | {
         "metric": rule.metric,
         "window": {"days": rule.window_days, "n_loans": counts.n, "tp": counts.tp, "fp": counts.fp}
-        | {"tn": counts.tn, "fn": counts.fn, "f1": counts.f1, "roc_auc": pooled.roc_auc},
+        | {"tn": counts.tn, "fn": counts.fn, "f1": counts.f1, "roc_auc": roc_auc_of(pooled)},
         "mean_of_days": _mean_of_days(outcomes, window_from, rule, of_day),
         "state": "unknown" if value is None else "known",
     }

@@ -11,8 +11,8 @@ from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.scoring import Scorer
 from numpy.typing import NDArray
 
-from loanloop_evaluator.domain.metrics import Scored
 from loanloop_evaluator.domain.ports import LoanScorer
+from loanloop_evaluator.domain.scored import Scored
 from loanloop_evaluator.store.deployments import StoredBundle
 
 

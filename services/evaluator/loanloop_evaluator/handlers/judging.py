@@ -12,8 +12,8 @@ from loanloop_common.errors import BundleCorrupt
 
 from loanloop_evaluator.domain.deployment import Candidate, Live, seq_of, to_judge
 from loanloop_evaluator.domain.gate import GateRule, Judged, Verdict, judged, verdict_on, window_begins_after
-from loanloop_evaluator.domain.metrics import Confusion
 from loanloop_evaluator.domain.ports import LoanScorer
+from loanloop_evaluator.domain.scored import Confusion
 from loanloop_evaluator.handlers.contender import Contender
 from loanloop_evaluator.store.deployments import StoredBundle
 from loanloop_evaluator.store.gate import GateStore, GateWindow, Judgement
