@@ -67,9 +67,12 @@ def _training_facts(training: Training) -> Iterator[tuple[tuple[str, ...], str]]
         window = f"{day_of(training.window_from)} to {day_of(training.window_to)}" if training.window_from else ""
         yield ("rows", run), f"trainer: {training.n_rows:,} labelled loans frozen for it, {window}"
     for field, reason in training.progress.get("allowed", {}).items():
-        yield ("allowed", run, field), f"trainer: {field} is known only after the decision, but allowed: {reason}"
+        yield (
+            ("allowed", run, field),
+            f"trainer: {field} is known only after the decision; the portfolio allows it all the same: {reason}",
+        )
     for feature, warning in training.progress.get("audit_warnings", {}).items():
-        yield ("audit", run, feature), f"audit WARNING: {feature}: {warning}"
+        yield ("audit", run, feature), f"audit WARNING: {warning}"
     if training.phase in PHASES and training.is_open:
         yield ("phase", run, training.phase or ""), f"trainer: {PHASES[training.phase or '']}"
     if training.state == "failed":

@@ -35,17 +35,19 @@ _LAST = datetime(2010, 1, 1, tzinfo=UTC)
 
 
 def plan_of(portfolio: str, until: str) -> Plan:
-    """`until` is a month such as 2008-10, replayed to its end. Raises DemoImpossible."""
-    if portfolio not in _HISTORY:
-        raise DemoImpossible(f"the demo plays the portfolios {' and '.join(_HISTORY)}, not {portfolio}")
-    first, stream = (datetime(year, 1, 1, tzinfo=UTC) for year in _HISTORY[portfolio])
+    """`until` is a month such as 2008-10, replayed to its end; a portfolio file of one's own is played like `sba`.
+
+    Raises DemoImpossible.
+    """
+    story = portfolio if portfolio in _HISTORY else "sba"
+    first, stream = (datetime(year, 1, 1, tzinfo=UTC) for year in _HISTORY[story])
     end = _end_of_month(until)
     if not stream < end <= _LAST:
         raise DemoImpossible(
             f"--until {until} must be a month from {stream:%Y-%m} to 2009-12: those are the loans there are"
         )
     return Plan(
-        portfolio=portfolio, history_from=first, stream_from=stream, until=end, shows_breach=end > _BREACH_BY[portfolio]
+        portfolio=portfolio, history_from=first, stream_from=stream, until=end, shows_breach=end > _BREACH_BY[story]
     )
 
 

@@ -100,8 +100,8 @@ def _side_by_side_lines(result: Result) -> Iterator[Text]:
 
 
 def _warning_lines(result: Result) -> Iterator[Text]:
-    for field, warning in result.audit_warnings.items():
-        yield Text(f"audit: {field}: {warning}", "yellow")
+    for warning in result.audit_warnings.values():
+        yield Text(f"audit: {warning}", "yellow")
     for field, reason in result.snapshot.rule.warnings:
         yield Text(f"{field} is in the model all the same: {reason}", "yellow")
 

@@ -45,9 +45,7 @@ async def run_demo(plan: Plan, file: Path, data_dir: Path, stage: Stage) -> Play
         stage.show(Scene(doing="starting Kafka and PostgreSQL"))
         async with EmbeddedInfrastructure(data_dir, progress=stage.tell) as infrastructure:
             portfolio = await prepare(infrastructure, plan.portfolio, stage.tell)
-            for field, reason in portfolio.warnings:
-                stage.tell(f"preset {portfolio.name}: {field} is allowed although {reason}")
-            async with _kept_running(infrastructure, portfolio, stage) as keepers:
+            async with _kept_running(infrastructure, stage) as keepers:
                 result = await _play(plan, portfolio, file, infrastructure, stage, keepers, started)
             steps = first_steps(portfolio, tools=write_tools(infrastructure), rest_url=infrastructure.rest_url)
     return Played(result=result, next_steps=steps)
@@ -68,9 +66,8 @@ def _start_afresh(data_dir: Path) -> None:
 class Keepers:
     """Services that are restarted when they end; an error in one of them ends the demo."""
 
-    def __init__(self, infrastructure: EmbeddedInfrastructure, portfolio: Portfolio, stage: Stage) -> None:
+    def __init__(self, infrastructure: EmbeddedInfrastructure, stage: Stage) -> None:
         self._infrastructure = infrastructure
-        self._portfolio = portfolio
         self._stage = stage
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -83,7 +80,7 @@ class Keepers:
             self.add(keep_running(name, child, partial(self._start, name), self._stage.tell))
 
     async def _start(self, name: str) -> Any:
-        return await self._infrastructure.start_service(name, LOANLOOP_PORTFOLIO=self._portfolio.name)
+        return await self._infrastructure.start_service(name, LOANLOOP_PORTFOLIO=self._infrastructure.portfolio)
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -92,10 +89,8 @@ class Keepers:
 
 
 @contextlib.asynccontextmanager
-async def _kept_running(
-    infrastructure: EmbeddedInfrastructure, portfolio: Portfolio, stage: Stage
-) -> AsyncIterator[Keepers]:
-    keepers = Keepers(infrastructure, portfolio, stage)
+async def _kept_running(infrastructure: EmbeddedInfrastructure, stage: Stage) -> AsyncIterator[Keepers]:
+    keepers = Keepers(infrastructure, stage)
     try:
         stage.tell("starting ingest, predictor and evaluator")
         keepers.add(keep_servers_running(infrastructure, stage.tell))

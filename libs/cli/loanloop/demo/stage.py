@@ -18,6 +18,7 @@ from loanloop.observe.words import day_of, progress_words
 
 CHART_HEIGHT = 9
 PLAIN_EVERY_S = 5.0
+PLAIN_UNCHANGED_EVERY_S = 20.0
 STYLES = {"BREACH": "bold red", "ALERT": "yellow", "audit WARNING": "yellow", "evaluator": "cyan"}
 
 
@@ -104,6 +105,7 @@ class LineStage:
         self._console = console
         self._started = time.monotonic()
         self._shown_at = 0.0
+        self._shown = ""
 
     def __enter__(self) -> Self:
         return self
@@ -115,10 +117,11 @@ class LineStage:
         self._console.print(f"{elapsed:6.1f} s  {line}", markup=False, highlight=False, soft_wrap=True)
 
     def show(self, scene: Scene) -> None:
-        now = time.monotonic()
-        if now - self._shown_at >= PLAIN_EVERY_S:
-            self._shown_at = now
-            self.tell("  " + " | ".join(scene_words(scene)))
+        now, words = time.monotonic(), " | ".join(scene_words(scene))
+        every_s = PLAIN_EVERY_S if words != self._shown else PLAIN_UNCHANGED_EVERY_S
+        if now - self._shown_at >= every_s:
+            self._shown_at, self._shown = now, words
+            self.tell("  " + words)
 
 
 def stamped(line: str, elapsed_s: float) -> Text:

@@ -26,6 +26,7 @@ class Target:
     kafka: KafkaSettings
     dsn: str
     where: Where
+    portfolio: str | None = None  # as it was started with: a file of one's own is known by its path alone
 
 
 def find_target(data_dir: Path) -> Target:
@@ -34,7 +35,7 @@ def find_target(data_dir: Path) -> Target:
     if run is not None:
         kafka, dsn = KafkaSettings(bootstrap_servers=run.kafka_bootstrap), run.postgres_dsn()
         where = _where(kafka, dsn, rest=run.rest_url, data_dir=str(data_dir), logs=run.logs)
-        return Target(kafka=kafka, dsn=dsn, where=where)
+        return Target(kafka=kafka, dsn=dsn, where=where, portfolio=run.portfolio)
     settings = load_settings(ServiceSettings)
     if "postgres" not in settings.model_fields_set:
         raise Unavailable(
@@ -42,7 +43,7 @@ def find_target(data_dir: Path) -> Target:
             "or set LOANLOOP_POSTGRES__DSN and LOANLOOP_KAFKA__BOOTSTRAP_SERVERS"
         )
     dsn = settings.postgres.read_only_dsn or settings.postgres.dsn
-    return Target(kafka=settings.kafka, dsn=dsn, where=_where(settings.kafka, dsn))
+    return Target(kafka=settings.kafka, dsn=dsn, where=_where(settings.kafka, dsn), portfolio=settings.portfolio)
 
 
 def _where(kafka: KafkaSettings, dsn: str, **more: str) -> Where:
@@ -61,11 +62,16 @@ async def observing(target: Target, portfolio: Portfolio | None = None) -> Async
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the view itself says that Kafka is away
     pool = await create_pool(target.dsn, application_name="observer", max_size=2)
     try:
-        portfolio = portfolio or load_portfolio(await _portfolio_name(pool, target))
+        portfolio = portfolio or _served(await _portfolio_name(pool, target), target.portfolio)
         async with KafkaView(**connection_options(target.kafka)) as kafka:
             yield Observer(pool, kafka, portfolio, target.where)
     finally:
         pool.terminate()
+
+
+def _served(name: str, started_with: str | None) -> Portfolio:
+    given = load_portfolio(started_with) if started_with else None
+    return given if given is not None and given.name == name else load_portfolio(name)
 
 
 async def _portfolio_name(pool: asyncpg.Pool, target: Target) -> str:
