@@ -11,6 +11,8 @@ from tests.support import infrastructure as support
 from tests.support.infrastructure import Backend
 
 HERE = Path(__file__).parent
+# Real servers start within seconds, on a busy machine within a minute.
+SERVERS_TIMEOUT_S = 240
 
 
 def pytest_report_header() -> str:
@@ -29,6 +31,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = item.path.relative_to(HERE).parts[0] if item.path.is_relative_to(HERE) else ""
         if folder in ("integration", "e2e"):
             item.add_marker(folder)
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(SERVERS_TIMEOUT_S))
 
 
 @pytest.fixture(scope="session")

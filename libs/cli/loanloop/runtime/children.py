@@ -16,6 +16,7 @@ from typing import Any
 from loanloop.runtime.problems import CannotRun
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
+SUPERVISOR_GONE = "The process that holds Kafka, PostgreSQL and the services was killed: start loanloop again."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +79,9 @@ class Children:
         return self._process.pid
 
     async def start(self, command: Command) -> Child:
-        """Raises CannotRun when the program cannot be executed."""
+        """Raises CannotRun when the program cannot be executed, or the supervisor was killed."""
+        if self._listener.done():
+            raise CannotRun(SUPERVISOR_GONE)
         number = next(self._requests)
         started: asyncio.Future[Child] = asyncio.get_running_loop().create_future()
         self._starting[number] = (command, started)
@@ -137,7 +140,7 @@ class Children:
             return
         command, started = self._starting.pop(message["id"])
         if message["event"] == "failed":
-            started.set_exception(CannotRun(f"cannot start {command.argv[0]}: {message['error']}"))
+            started.set_exception(CannotRun(f"Cannot start {command.argv[0]}: {message['error']}"))
             return
         child = Child(message["pid"], command, asyncio.get_running_loop().create_future())
         self._running[child.pid] = child
@@ -150,6 +153,6 @@ class Children:
                 child.ended.set_result(-signal.SIGKILL)
         for _, started in self._starting.values():
             if not started.done():
-                started.set_exception(CannotRun("the supervisor process was killed; start loanloop again"))
+                started.set_exception(CannotRun(SUPERVISOR_GONE))
         self._running.clear()
         self._starting.clear()

@@ -39,6 +39,8 @@ async def run_installation(
     installation: Installation, portfolio: str | None, tell: Progress, ready: Callable[[Portfolio], None]
 ) -> None:
     """Starts all, calls `ready` when REST answers, and stays. Raises CannotRun."""
+    if portfolio:
+        load_portfolio(portfolio)  # a wrong name is said before anything starts
     async with installation:
         chosen = await prepare(installation, portfolio, tell)
         services = {"LOANLOOP_PORTFOLIO": installation.portfolio}

@@ -99,8 +99,14 @@ class GivenInfrastructure(Installation):
         self._kafka = kafka
         self._postgres = postgres
 
+    async def _prepare(self) -> None:
+        """Nothing is its own."""
+
     async def _start_servers(self) -> None:
         write_private(self.postgres_dsn_file, self._postgres)
+
+    async def _stop_servers(self) -> None:
+        """They are somebody else's."""
 
     @property
     def kafka_bootstrap(self) -> str:

@@ -1,5 +1,6 @@
 """What every installation has, wherever its Kafka and PostgreSQL are: folder, lock, supervisor, services, run.json."""
 
+import abc
 import asyncio
 import contextlib
 import os
@@ -25,7 +26,7 @@ Progress = Callable[[str], None]
 def quiet(_: str) -> None: ...
 
 
-class Installation:
+class Installation(abc.ABC):
     """`async with` starts it and, at the end, stops all it started. Raises CannotRun.
 
     Subclasses say where Kafka and PostgreSQL are, and start them if they are their own.
@@ -44,16 +45,16 @@ class Installation:
         self._exit = contextlib.AsyncExitStack()
 
     @property
-    def kafka_bootstrap(self) -> str:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def kafka_bootstrap(self) -> str: ...
 
     @property
-    def postgres_dsn(self) -> str:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def postgres_dsn(self) -> str: ...
 
     @property
-    def postgres_dsn_file(self) -> Path:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def postgres_dsn_file(self) -> Path: ...
 
     @property
     def rest_url(self) -> str:
@@ -86,12 +87,15 @@ class Installation:
         self._state = self._run_state()
         self.write_state()
 
+    @abc.abstractmethod
     async def _prepare(self) -> None:
         """What can be looked for and downloaded before the folder is touched."""
 
+    @abc.abstractmethod
     async def _start_servers(self) -> None:
         """Starts what is the installation's own."""
 
+    @abc.abstractmethod
     async def _stop_servers(self) -> None:
         """Stops what `_start_servers` started, or began to."""
 
