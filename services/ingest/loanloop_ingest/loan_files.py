@@ -80,8 +80,8 @@ def _count_lines(path: Path) -> int:
 
 
 def _csv_header(path: Path) -> list[str]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        line = file.readline()
+    with path.open("rb") as file:
+        line = file.readline().decode("utf-8-sig")
     return next(csv.reader([line], delimiter=_delimiter(line)), [])
 
 

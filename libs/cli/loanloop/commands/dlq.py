@@ -155,7 +155,7 @@ def _table(letters: "list[DeadLetter]") -> "Table":
 
     table = Table(box=None, pad_edge=False)
     for column in ("id", "reason", "message", "refused at", "replayed at"):
-        table.add_column(column, no_wrap=column == "id", overflow="fold")
+        table.add_column(column, no_wrap=column != "message", overflow="fold")
     for letter in letters:
         replayed_at = letter.replayed_at.strftime("%m-%d %H:%M:%S") if letter.replayed_at else ""
         refused_at = letter.rejected_at.strftime("%m-%d %H:%M:%S")

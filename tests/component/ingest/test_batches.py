@@ -1,0 +1,79 @@
+"""The handler of ingest with its real reader and rules, on a store in memory."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import pytest
+from aiokafka import ConsumerRecord
+from loanloop_common.dead_letters import Refusal
+from loanloop_ingest.handlers import BatchHandler
+
+from tests.support.arrivals import NOW, READER, FakeArrivalStore, make_record, place_of
+from tests.support.loans import make_loan
+from tests.support.outcomes import make_outcome
+
+
+class Ingest:
+    def __init__(self, *, refuses: frozenset[str] = frozenset()) -> None:
+        self.store = FakeArrivalStore(refuses)
+        self.dead_letters: list[Refusal] = []
+        self.now = NOW
+        self.broker_is_away = False
+        self._handler = BatchHandler(reader=READER, store=self.store, publish_refusals=self._publish, clock=self._clock)
+
+    async def take(self, *records: ConsumerRecord) -> None:
+        await self._handler.store_batch(records)
+
+    async def _publish(self, refusals: Sequence[Refusal]) -> None:
+        if self.broker_is_away:
+            raise OSError("the broker is away")
+        self.dead_letters += refusals
+
+    def _clock(self) -> datetime:
+        return self.now
+
+
+async def test_bad_message_disturbs_nothing_else_in_its_batch() -> None:
+    ingest = Ingest()
+    bad = make_record(b"not json", 1)
+    await ingest.take(make_record(make_loan(1), 0), bad, make_record(make_outcome(1), 0), make_record(make_loan(2), 2))
+    assert set(ingest.store.loans) == {"loan-1", "loan-2"}
+    assert [(letter.record, letter.reason) for letter in ingest.dead_letters] == [(bad, "invalid_message")]
+
+
+async def test_what_only_the_database_refuses_is_found_and_the_rest_stored() -> None:
+    ingest = Ingest(refuses=frozenset({"loan-3"}))
+    await ingest.take(*(make_record(make_loan(n), n) for n in range(8)))
+    assert set(ingest.store.loans) == {f"loan-{n}" for n in range(8)} - {"loan-3"}
+    (letter,) = ingest.dead_letters
+    assert letter.reason == "refused_by_database"
+    assert place_of(letter.record).offset == 3
+
+
+async def test_good_batch_is_one_transaction() -> None:
+    ingest = Ingest()
+    await ingest.take(*(make_record(make_loan(n), n) for n in range(8)))
+    assert ingest.store.n_batches == 1
+
+
+async def test_dead_letter_that_was_not_published_is_published_on_redelivery() -> None:
+    ingest = Ingest()
+    records = [make_record(make_loan(1), 0), make_record(b"[]", 1), make_record(make_loan(1, loan_id="b"), 2)]
+    ingest.broker_is_away = True
+    with pytest.raises(OSError, match="away"):
+        await ingest.take(*records)
+    ingest.broker_is_away = False
+    await ingest.take(*records)
+    assert sorted(letter.reason for letter in ingest.dead_letters) == ["conflict", "invalid_message"]
+    assert len(ingest.store.rejected) == 2
+    assert not ingest.store.duplicates
+
+
+async def test_message_refused_for_its_date_stays_refused_when_the_day_has_come() -> None:
+    ingest = Ingest()
+    tomorrow = make_record(make_loan(1, occurred_at="2026-01-02T00:00:00Z"), 0)
+    await ingest.take(tomorrow)
+    ingest.now = datetime.fromisoformat("2026-02-01T00:00:00Z")
+    await ingest.take(tomorrow)
+    assert not ingest.store.loans
+    assert {letter.field for letter in ingest.dead_letters} == {"occurred_at"}

@@ -1,0 +1,118 @@
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from loanloop.production import EventSequence, Outcomes, Selection, Sender, Sent
+from loanloop_common.events import Topic
+from loanloop_common.portfolio import load_portfolio
+from loanloop_ingest.domain.file_events import FileEvent, RefusedRow, RowReader
+from loanloop_ingest.loan_files import open_loan_file
+
+from tests.support.loans import make_features
+
+NOW = datetime(2010, 1, 1, tzinfo=UTC)
+READER = RowReader(load_portfolio("sba"))
+DAYS = ["2005-01-01", "2005-01-20", "2005-03-01", "2005-03-02"]
+
+
+@pytest.fixture
+def sequence(tmp_path: Path) -> Callable[..., EventSequence]:
+    rows = [
+        {"loan_id": str(n), "approved_at": day, "defaulted": n % 2} | make_features(n) for n, day in enumerate(DAYS)
+    ]
+    rows[3]["employees"] = -1
+    lines = [",".join("" if value is None else str(value) for value in row.values()) for row in rows]
+    path = tmp_path / "loans.csv"
+    path.write_text("\n".join([",".join(rows[0]), *lines]))
+
+    def make(refused: list[RefusedRow] | None = None, **options: Any) -> EventSequence:
+        kept = [] if refused is None else refused
+        return EventSequence(open_loan_file(path), READER, Selection(now=NOW, **options), kept.append)
+
+    return make
+
+
+def told(events: Sequence[FileEvent]) -> list[str]:
+    """Loans as L0, outcomes as o0."""
+    return [("L" if event.topic is Topic.LOAN_RECEIVED else "o") + event.key.decode() for event in events]
+
+
+Make = Callable[..., EventSequence]
+
+
+def test_outcomes_fall_due_between_the_loans(sequence: Make) -> None:
+    assert told(list(sequence())) == ["L0", "L1", "o0", "o1", "L2", "o2"]
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "expected"),
+    [
+        (Outcomes.NONE, ["L0", "L1", "L2"]),
+        (Outcomes.AFTER, ["L0", "L1", "L2", "o0", "o1", "o2"]),
+        (Outcomes.ONLY, ["o0", "o1", "o2", "o3"]),
+    ],
+)
+def test_outcomes_go_where_they_are_wanted(sequence: Make, outcomes: Outcomes, expected: list[str]) -> None:
+    assert told(list(sequence(outcomes=outcomes))) == expected
+
+
+def test_history_sends_no_outcome_of_its_own(sequence: Make) -> None:
+    events = list(sequence(history=True))
+    assert told(events) == ["L0", "L1", "L2"]
+    assert all("outcome" in json.loads(event.value) for event in events)
+
+
+def test_refused_row_is_named_once_and_its_outcome_stays_out(sequence: Make) -> None:
+    refused: list[RefusedRow] = []
+    events = told(list(sequence(refused, outcomes=Outcomes.AFTER)))
+    assert "o3" not in events
+    assert [(row.number, row.field) for row in refused] == [(4, "features.employees")]
+
+
+def test_dates_and_limit_choose_the_loans(sequence: Make) -> None:
+    since, until = datetime(2005, 1, 20, tzinfo=UTC), datetime(2005, 3, 1, tzinfo=UTC)
+    assert told(list(sequence(since=since, outcomes=Outcomes.NONE))) == ["L1", "L2"]
+    assert told(list(sequence(until=until, outcomes=Outcomes.NONE))) == ["L0", "L1"]
+    assert told(list(sequence(limit=1))) == ["L0", "o0"]
+
+
+class FakeKafka:
+    def __init__(self, fails_after: int | None = None) -> None:
+        self.messages: list[bytes] = []
+        self._fails_after = fails_after
+
+    async def publish(self, topic: Topic, messages: Sequence[tuple[bytes | None, bytes]]) -> None:
+        if self._fails_after is not None and len(self.messages) >= self._fails_after:
+            raise OSError("the broker is away")
+        self.messages += [value for _, value in messages]
+
+
+async def test_failed_production_goes_on_where_it_was(sequence: Make) -> None:
+    whole, first, second = FakeKafka(), FakeKafka(fails_after=3), FakeKafka()
+    await Sender(whole.publish).send(iter(sequence()), Sent(), asyncio.Event())
+
+    sent = Sent()
+    with pytest.raises(OSError, match="away"):
+        await Sender(first.publish, rate=30).send(iter(sequence()), sent, asyncio.Event())
+    await Sender(second.publish).send(iter(sequence()), sent, asyncio.Event())
+
+    assert sorted(first.messages + second.messages) == sorted(whole.messages)
+    assert (sent.loans, sent.outcomes) == (3, 3)
+
+
+async def test_asked_to_stop_it_sends_no_more(sequence: Make) -> None:
+    kafka, stop, sent = FakeKafka(), asyncio.Event(), Sent()
+    sender = Sender(kafka.publish, rate=10, acknowledged=lambda _: stop.set())
+    await sender.send(iter(sequence()), sent, stop)
+    assert sent.events == len(kafka.messages) == 1
+
+
+async def test_rate_is_kept(sequence: Make) -> None:
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    await Sender(FakeKafka().publish, rate=20).send(iter(sequence()), Sent(), asyncio.Event())
+    assert loop.time() - started >= 3 / 20 - 0.05

@@ -1,0 +1,134 @@
+import json
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+from loanloop_common.errors import InvalidField, InvalidMessage
+from loanloop_common.loan_codec import LoanCodec
+from loanloop_common.portfolio import FileMapping, load_portfolio
+from loanloop_ingest.domain.file_events import (
+    FileMappingMissing,
+    RefusedRow,
+    Row,
+    RowReader,
+    loan_events,
+    outcome_events,
+)
+from loanloop_ingest.domain.outcome_codec import OutcomeCodec
+
+from tests.support.loans import make_features
+
+SBA = load_portfolio("sba")
+READER = RowReader(SBA)
+NOW = datetime(2010, 1, 1, tzinfo=UTC)
+
+
+def row(**overrides: Any) -> dict[str, Any]:
+    return {"loan_id": "a", "approved_at": date(2005, 5, 20), "defaulted": True} | make_features(1) | overrides
+
+
+def refuse(refused: RefusedRow) -> None:
+    raise AssertionError(refused)
+
+
+def test_row_becomes_a_valid_loan() -> None:
+    event = READER.loan(row(), history=False, now=NOW)
+    loan = LoanCodec(SBA).decode(event.value)
+    assert (loan.loan_id, loan.occurred_at, loan.outcome) == ("a", datetime(2005, 5, 20, tzinfo=UTC), None)
+    assert event.key == b"a"
+
+
+def test_same_row_makes_the_same_bytes_and_another_makes_another_id() -> None:
+    def event_id(**overrides: Any) -> str:
+        value: str = json.loads(READER.loan(row(**overrides), history=False, now=NOW).value)["event_id"]
+        return value
+
+    assert READER.loan(row(), history=False, now=NOW) == READER.loan(row(), history=False, now=NOW)
+    assert event_id() == event_id(disbursed_amount=7.0)  # no feature
+    assert len({event_id(), event_id(employees=999), event_id(loan_id="b"), event_id(approved_at="2005-05-21")}) == 4
+
+
+def test_columns_that_are_no_features_are_not_sent() -> None:
+    sent = json.loads(READER.loan(row(charged_off_at=date(2006, 1, 1)), history=False, now=NOW).value)
+    assert set(sent["features"]) == set(SBA.features)
+
+
+def test_history_carries_its_outcome_after_the_files_delay() -> None:
+    sent = json.loads(READER.loan(row(), history=True, now=NOW).value)
+    assert sent["outcome"] == {"defaulted": True, "known_at": "2005-06-19T00:00:00Z"}
+
+
+def test_outcome_not_known_yet_is_left_out() -> None:
+    young = row(approved_at=date(2009, 12, 20))
+    assert "outcome" not in json.loads(READER.loan(young, history=True, now=NOW).value)
+    assert READER.outcome(young, now=NOW) is None
+    assert READER.outcome(row(defaulted=None), now=NOW) is None
+
+
+def test_outcome_is_one_that_ingest_takes() -> None:
+    event = READER.outcome(row(), now=NOW)
+    assert event is not None
+    outcome = OutcomeCodec().decode(event.value)
+    assert (outcome.loan_id, outcome.defaulted, outcome.known_at) == ("a", True, datetime(2005, 6, 19, tzinfo=UTC))
+
+
+def test_text_of_a_csv_becomes_what_the_features_say() -> None:
+    texts = {name: None if value is None else str(value) for name, value in row().items()}
+    from_text, typed = (READER.loan(r, history=True, now=NOW) for r in (texts, row()))
+    assert from_text == typed
+
+
+def test_empty_cell_of_a_field_that_may_be_absent_is_left_out() -> None:
+    sent = json.loads(READER.loan(row(term_months=None, state=None), history=False, now=NOW).value)
+    assert "term_months" not in sent["features"]
+    assert sent["features"]["state"] is None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "field"),
+    [
+        ({"approved_at": "20.5.2005"}, "approved_at"),
+        ({"approved_at": None}, "approved_at"),
+        ({"employees": "many"}, "features.employees"),
+        ({"employees": 1.5}, "features.employees"),
+        ({"business_age": "ancient"}, "features.business_age"),
+        ({"franchise": "perhaps"}, "features.franchise"),
+        ({"loan_id": None}, "loan_id"),
+        ({"defaulted": "perhaps"}, "defaulted"),
+    ],
+)
+def test_bad_cell_is_refused_by_field(overrides: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidField) as refused:
+        READER.loan(row(**overrides), history=True, now=NOW)
+    assert refused.value.field == field
+
+
+def test_outcome_without_any_date_is_refused() -> None:
+    undated = SBA.model_copy(update={"file": FileMapping(occurred_at="approved_at", defaulted="defaulted")})
+    with pytest.raises(InvalidField, match="needs the date when it became known"):
+        RowReader(undated).loan(row(), history=True, now=NOW)
+
+
+def test_text_that_is_not_utf8_is_refused() -> None:
+    with pytest.raises(InvalidMessage, match="can't be written as JSON"):
+        READER.loan(row(bank="B\udcff"), history=False, now=NOW)
+
+
+def test_bad_row_is_named_and_the_others_go_on() -> None:
+    refused: list[RefusedRow] = []
+    broken = RefusedRow(3, None, "", "has 2 cells, the header 19")
+    rows: list[Row | RefusedRow] = [row(), row(employees=-1), broken, row(loan_id="b")]
+    events = list(loan_events(rows, READER, now=NOW, refuse=refused.append))
+    assert [event.key for event in events] == [b"a", b"b"]
+    assert [(r.number, r.field, r.value) for r in refused] == [(2, "features.employees", "-1"), (3, None, "")]
+
+
+def test_rows_without_outcome_make_no_event() -> None:
+    rows = [row(defaulted=None), row(loan_id="b", defaulted=False)]
+    assert [event.key for event in outcome_events(rows, READER, now=NOW, refuse=refuse)] == [b"b"]
+
+
+def test_missing_column_is_named() -> None:
+    with pytest.raises(FileMappingMissing, match="no column approved_at, employees"):
+        READER.check_columns([name for name in row() if name not in {"approved_at", "employees"}])
+    READER.check_columns([name for name in row() if name not in {"term_months", "defaulted"}])

@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from loanloop_ingest.domain.file_events import RefusedRow
+from loanloop_ingest.loan_files import UnreadableFile, open_loan_file
+
+
+def rows_of(path: Path) -> list[object]:
+    return [row for chunk in open_loan_file(path).chunks() for row in chunk.rows]
+
+
+def write(folder: Path, content: bytes, name: str = "loans.csv") -> Path:
+    path = folder / name
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("content", [b"a,b\n1,\n,2\n", b"\xef\xbb\xbfa,b\r\n1,\r\n,2", b'a;b\n"1";\n;2\n'])
+def test_csv_of_any_habit_gives_the_same_rows(tmp_path: Path, content: bytes) -> None:
+    path = write(tmp_path, content)
+    assert open_loan_file(path).columns == ("a", "b")
+    assert open_loan_file(path).n_rows == 2
+    assert rows_of(path) == [{"a": "1", "b": None}, {"a": None, "b": "2"}]
+
+
+def test_broken_line_is_refused_alone(tmp_path: Path) -> None:
+    first, broken, last = rows_of(write(tmp_path, b'a,b\n"x\ny",1\n1\nz,2\n'))
+    assert first == {"a": "x\ny", "b": "1"}
+    assert broken == RefusedRow(2, None, "", "has 1 cells, the header 2")
+    assert last == {"a": "z", "b": "2"}
+
+
+def test_bytes_that_are_not_utf8_stay_in_their_row(tmp_path: Path) -> None:
+    assert rows_of(write(tmp_path, b"a,b\n\xff,1\nz,2\n"))[1] == {"a": "z", "b": "2"}
+
+
+def test_chunks_are_numbered_from_one(tmp_path: Path) -> None:
+    path = write(tmp_path, b"a\n" + b"x\n" * 5)
+    assert [(chunk.first, len(chunk.rows)) for chunk in open_loan_file(path).chunks(size=2)] == [(1, 2), (3, 2), (5, 1)]
+
+
+def test_parquet_gives_typed_rows(tmp_path: Path) -> None:
+    path = tmp_path / "loans.parquet"
+    pq.write_table(pa.table({"a": ["x", None], "n": [1, 2]}), path)
+    assert open_loan_file(path).n_rows == 2
+    assert rows_of(path) == [{"a": "x", "n": 1}, {"a": None, "n": 2}]
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.parquet", b"PAR1 no"), ("a.csv", b"\xff\xff"), ("a.xlsx", b"")])
+def test_what_is_no_loan_file_is_said_in_one_sentence(tmp_path: Path, name: str, content: bytes) -> None:
+    with pytest.raises(UnreadableFile, match=name):
+        open_loan_file(write(tmp_path, content, name))
+
+
+def test_empty_csv_has_no_rows(tmp_path: Path) -> None:
+    assert open_loan_file(write(tmp_path, b"")).n_rows == 0
