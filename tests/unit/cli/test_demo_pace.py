@@ -1,7 +1,7 @@
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from loanloop.demo.pace import FULL, HOLD, TRICKLE, pace_of
+from loanloop.demo.pace import EASY, FULL, HOLD, TRICKLE, pace_of
 from loanloop.demo.plan import DemoImpossible, plan_of
 
 from tests.support.snapshots import (
@@ -51,9 +51,11 @@ def test_replay_waits_for_days_that_are_closed_but_not_judged() -> None:
     days = make_days(date(2005, 3, 1), [0.85])
 
     behind = make_snapshot(days=days, as_of=datetime(2005, 6, 1, tzinfo=UTC))
+    a_little = make_snapshot(days=days, as_of=datetime(2005, 4, 5, tzinfo=UTC))
     in_time = make_snapshot(days=days, as_of=datetime(2005, 3, 10, tzinfo=UTC))
 
     assert pace_of(behind) is HOLD
+    assert pace_of(a_little) is EASY
     assert pace_of(in_time) is FULL
 
 

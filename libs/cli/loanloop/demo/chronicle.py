@@ -92,11 +92,12 @@ def _deployed(deployment: Deployment) -> str:
 
 
 def _served(snapshot: Snapshot, deployment: Deployment) -> Iterator[tuple[tuple[str, ...], str]]:
+    hot = f", swapped in place of {deployment.previous} while it served" if deployment.previous else ""
     applied = [i.deployment_seq for i in snapshot.instances if i.service == "predictor" and i.is_alive]
     if any(seq == deployment.deployment_seq for seq in applied):
         yield (
             ("served", str(deployment.deployment_seq)),
-            f"predictor: serves {deployment.version}, swapped while it served",
+            f"predictor: serves {deployment.version}{hot}",
         )
 
 

@@ -70,7 +70,7 @@ class Director:
     async def _backfill(self) -> None:
         plan = self.plan
         self.stage.tell(
-            f"backfill: loans approved {plan.history_from:%Y-%m} to {plan.stream_from:%Y-%m}, with outcomes"
+            f"backfill: loans approved {plan.history_from:%Y} to {plan.stream_from.year - 1}, each with its outcome"
         )
         events = self._events(
             Selection(now=datetime.now(UTC), history=True, since=plan.history_from, until=plan.stream_from)
@@ -86,7 +86,7 @@ class Director:
     async def _replay_the_rest(self) -> None:
         plan = self.plan
         self.stage.tell(
-            f"replay: loans approved from {plan.stream_from:%Y-%m} to {plan.until:%Y-%m} stream in, day by day; "
+            f"replay: loans approved from {plan.stream_from:%Y-%m} to {plan.last_month:%Y-%m} stream in, day by day; "
             f"some are asked for by REST. Each outcome follows {self.portfolio.file.outcome_delay_days} days of event "
             "time later, paid or not; real outcomes take years"
         )

@@ -8,7 +8,9 @@ from loanloop.observe.snapshot import Snapshot
 # A loan's outcome follows its application by 30 days of event time; a decision that waits as long would come too late.
 MAX_WAITING_LOANS = 300
 MAX_WAITING_OUTCOMES = 600
-MAX_DAYS_UNJUDGED = 21
+# Further ahead the model would be judged on days that are long past when the replay hears of it.
+EASY_DAYS_UNJUDGED = 20
+MAX_DAYS_UNJUDGED = 45
 DAYS_UNTIL_CLOSED = 7
 
 
@@ -23,6 +25,7 @@ class Pace:
 
 DAYS_PER_S = 22.0
 FULL = Pace(2500.0, DAYS_PER_S)
+EASY = Pace(2500.0, DAYS_PER_S / 2)
 # Counted in events, not in days: otherwise nothing would be sent over a weekend.
 TRICKLE = Pace(10.0, DAYS_PER_S, "a challenger is trained and judged: event time is slowed down, stream and REST go on")
 HOLD = Pace(4.0, DAYS_PER_S, "waiting for the services to catch up")
@@ -32,7 +35,9 @@ def pace_of(snapshot: Snapshot) -> Pace:
     """Never zero: stream and REST go on whatever happens."""
     if challenger_is_under_way(snapshot):
         return TRICKLE
-    return HOLD if services_are_behind(snapshot) else FULL
+    if services_are_behind(snapshot):
+        return HOLD
+    return EASY if days_unjudged(snapshot) > EASY_DAYS_UNJUDGED else FULL
 
 
 def challenger_is_under_way(snapshot: Snapshot) -> bool:

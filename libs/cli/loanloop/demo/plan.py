@@ -24,8 +24,8 @@ class Plan:
     shows_breach: bool
 
     @property
-    def days(self) -> int:
-        return (self.until - self.stream_from).days
+    def last_month(self) -> datetime:
+        return self.until - timedelta(days=1)
 
 
 _HISTORY = {"sba": (2002, 2005), "sba_application": (2001, 2004)}

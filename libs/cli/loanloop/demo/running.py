@@ -28,6 +28,8 @@ from loanloop.runtime.postgres_account import postgres_home, server_account
 from loanloop.runtime.services import SERVICES, keep_running, keep_servers_running
 from loanloop.runtime.tools import write_tools
 
+# A second is three weeks of the replay.
+QUICK = {"LOANLOOP_EVALUATOR__POLL_S": "0.5", "LOANLOOP_TRAINER__POLL_S": "0.5"}
 BEFORE_THE_TRAINER = tuple(name for name in SERVICES if name != "trainer")
 
 
@@ -80,7 +82,9 @@ class Keepers:
             self.add(keep_running(name, child, partial(self._start, name), self._stage.tell))
 
     async def _start(self, name: str) -> Any:
-        return await self._infrastructure.start_service(name, LOANLOOP_PORTFOLIO=self._infrastructure.portfolio)
+        return await self._infrastructure.start_service(
+            name, LOANLOOP_PORTFOLIO=self._infrastructure.portfolio, **QUICK
+        )
 
     async def stop(self) -> None:
         for task in self._tasks:
