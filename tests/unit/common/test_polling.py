@@ -1,0 +1,77 @@
+"""A poller looks now and again, whatever a look raises."""
+
+import asyncio
+from functools import partial
+
+from loanloop_common.polling import Poller
+
+from tests.support.eventually import eventually
+
+
+class Looks:
+    def __init__(self, failing: int = 0) -> None:
+        self.n = 0
+        self.at_once = 0
+        self.most_at_once = 0
+        self._failing = failing
+
+    def has_looked(self, n: int) -> bool:
+        return self.n >= n
+
+    async def look(self) -> None:
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        await asyncio.sleep(0)
+        self.at_once -= 1
+        self.n += 1
+        if self.n <= self._failing:
+            raise RuntimeError("the test says no")
+
+
+async def test_looks_at_once_and_then_every_so_often() -> None:
+    looks = Looks()
+    poller = Poller(looks.look, every_s=0.01, name="test")
+
+    await poller.start()
+    await eventually(lambda: looks.n >= 3)
+    await poller.stop()
+
+    assert looks.most_at_once == 1
+
+
+async def test_wake_is_a_look_now_also_while_one_is_under_way() -> None:
+    looks = Looks()
+    poller = Poller(looks.look, every_s=3600, name="test")
+    await poller.start()
+    await eventually(lambda: looks.n == 1)
+
+    for expected in range(2, 6):
+        poller.wake()
+        await eventually(partial(looks.has_looked, expected))
+    await poller.stop()
+
+    assert looks.n == 6
+
+
+async def test_look_that_raises_is_shown_and_repeated() -> None:
+    looks = Looks(failing=1)
+    poller = Poller(looks.look, every_s=0.01, name="test")
+
+    await poller.start()
+    await eventually(lambda: poller.state == "failing")
+    await eventually(lambda: poller.state == "looking")
+    await poller.stop()
+
+    assert looks.n >= 2
+    assert poller.state == "stopped"
+
+
+async def test_stop_looks_a_last_time() -> None:
+    looks = Looks()
+    poller = Poller(looks.look, every_s=3600, name="test")
+    await poller.start()
+    await eventually(lambda: looks.n == 1)
+
+    await poller.stop()
+
+    assert looks.n == 2

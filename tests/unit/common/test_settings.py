@@ -1,0 +1,90 @@
+"""Settings are read from the environment, and a wrong one is named."""
+
+import pytest
+from loanloop_common.kafka import make_broker
+from loanloop_common.settings import KafkaSettings, ServiceSettings, SettingsInvalid, load_settings
+from pydantic import ValidationError
+
+
+def test_nested_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOANLOOP_PORTFOLIO", "sba_application")
+    monkeypatch.setenv("LOANLOOP_KAFKA__BOOTSTRAP_SERVERS", "a:1,b:2")
+    monkeypatch.setenv("LOANLOOP_POSTGRES__READ_ONLY_DSN", "postgresql://replica/loans")
+
+    settings = load_settings(ServiceSettings)
+
+    assert settings.portfolio == "sba_application"
+    assert settings.kafka.bootstrap_servers == "a:1,b:2"
+    assert settings.postgres.read_only_dsn == "postgresql://replica/loans"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "named"),
+    [
+        ("LOANLOOP_LOG_FORMAT", "xml", "LOANLOOP_LOG_FORMAT"),
+        ("LOANLOOP_KAFKA__PARTITIONS", "0", "LOANLOOP_KAFKA__PARTITIONS"),
+        ("LOANLOOP_KAFKA__SECURITY_PROTOCOL", "SASL_SSL", "sasl_mechanism, sasl_username, sasl_password"),
+    ],
+)
+def test_wrong_setting_is_named_in_one_sentence(
+    variable: str, value: str, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(SettingsInvalid) as refused:
+        load_settings(ServiceSettings)
+
+    assert named in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_secrets_are_not_shown() -> None:
+    settings = ServiceSettings.model_validate(
+        {
+            "kafka": _sasl("PLAIN"),
+            "postgres": {"dsn": "postgresql://u:hunter2@h/d", "read_only_dsn": "postgresql://u:hunter2@h/d"},
+        }
+    )
+
+    assert "hunter2" not in repr(settings)
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])
+async def test_sasl_over_tls_reaches_the_kafka_client(mechanism: str) -> None:
+    broker = make_broker(KafkaSettings.model_validate(_sasl(mechanism)), service="test")
+
+    client = broker._connection_kwargs
+    assert (client["security_protocol"], client["sasl_mechanism"]) == ("SASL_SSL", mechanism)
+    assert (client["sasl_plain_username"], client["sasl_plain_password"]) == ("loans", "hunter2")
+    assert client["ssl_context"].check_hostname
+
+
+async def test_tls_alone_and_plain_text_reach_the_kafka_client() -> None:
+    tls = make_broker(KafkaSettings(security_protocol="SSL", ssl_check_hostname=False), service="test")
+    plain = make_broker(KafkaSettings(), service="test")
+
+    assert tls._connection_kwargs["security_protocol"] == "SSL"
+    assert not tls._connection_kwargs["ssl_context"].check_hostname
+    assert plain._connection_kwargs["security_protocol"] == "PLAINTEXT"
+
+
+async def test_producer_is_told_everything_that_keeps_a_message() -> None:
+    client = make_broker(KafkaSettings(), service="test")._connection_kwargs
+
+    assert (client["acks"], client["enable_idempotence"], client["compression_type"]) == ("all", True, "lz4")
+
+
+def test_settings_do_not_change_after_they_are_read() -> None:
+    settings = ServiceSettings()
+
+    with pytest.raises(ValidationError):
+        settings.portfolio = "other"  # type: ignore[misc]  # what is tested
+
+
+def _sasl(mechanism: str) -> dict[str, str]:
+    return {
+        "security_protocol": "SASL_SSL",
+        "sasl_mechanism": mechanism,
+        "sasl_username": "loans",
+        "sasl_password": "hunter2",
+    }
