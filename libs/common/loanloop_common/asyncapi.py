@@ -44,14 +44,13 @@ CHANNELS: dict[Topic, Channel] = {
         "loan_id", "Probability of default, decision, model version.", ("predictor",), {"users": None}
     ),
     Topic.MODEL_TRAINED: Channel(
-        "version", "A bundle is ready to be judged.", ("trainer",), {"evaluator": "evaluator"}, dead_letters=True
+        "version", "A bundle is ready to be judged.", ("trainer",), {"evaluator": "evaluator"}
     ),
     Topic.MODEL_EVALUATED: Channel(
         "version",
         "A verdict on a challenger or on the champion.",
         ("evaluator",),
         {"trainer": "trainer"},
-        dead_letters=True,
     ),
     Topic.MODEL_DEPLOYED: Channel(
         "slot",
@@ -59,7 +58,6 @@ CHANNELS: dict[Topic, Channel] = {
         ("evaluator", "operator"),
         {"predictor": None},
         compacted=True,
-        dead_letters=True,
     ),
     Topic.ALERT_RAISED: Channel(
         "kind",

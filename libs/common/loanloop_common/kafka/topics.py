@@ -8,7 +8,8 @@ from loanloop_common.events import Topic
 from loanloop_common.kafka.broker import admin_client
 from loanloop_common.settings import KafkaSettings
 
-CONSUMED = (Topic.LOAN_RECEIVED, Topic.LOAN_OUTCOME, Topic.MODEL_TRAINED, Topic.MODEL_EVALUATED, Topic.MODEL_DEPLOYED)
+# ingest alone refuses, and only loans: a reader of model.* takes the event as a wake-up and looks into the database.
+REFUSABLE = (Topic.LOAN_RECEIVED, Topic.LOAN_OUTCOME)
 _MANY = {Topic.LOAN_RECEIVED, Topic.LOAN_OUTCOME, Topic.LOAN_SCORED}
 
 
@@ -24,7 +25,7 @@ def _described(partitions: int, replication: int) -> list[NewTopic]:
         )
         for topic in Topic
     ]
-    return topics + [NewTopic(topic.dead_letters, 1, replication, topic_configs=kept) for topic in CONSUMED]
+    return topics + [NewTopic(topic.dead_letters, 1, replication, topic_configs=kept) for topic in REFUSABLE]
 
 
 async def create_topics(
