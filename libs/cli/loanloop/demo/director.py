@@ -104,7 +104,7 @@ class Director:
         async def look_again_and_again() -> None:
             told = ""
             while True:
-                snapshot = await self._look(f"replay at {replay.pace.days_per_s:g} days a second at most")
+                snapshot = await self._look("replay")
                 if snapshot is not None:
                     replay.pace = pace_of(snapshot)
                     if replay.pace.why != told and challenger_is_under_way(snapshot):
