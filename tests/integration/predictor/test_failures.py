@@ -1,12 +1,13 @@
 """Nothing is lost or decided twice when something goes away in mid-stream."""
 
 import asyncio
-from signal import SIGKILL, SIGTERM
+from functools import partial
+from signal import SIGKILL, SIGTERM, Signals
 
 import httpx
 import pytest
 from loanloop_common.kafka import create_topics, make_broker, stop_broker
-from loanloop_common.postgres import create_pool
+from loanloop_common.postgres import Connection, create_pool
 from loanloop_common.settings import KafkaSettings
 
 from tests.integration.predictor.versions import make_version
@@ -16,7 +17,6 @@ from tests.support.infrastructure import Backend, fresh_database
 from tests.support.loans import as_bytes, make_features, make_loan
 
 pytestmark = pytest.mark.timeout(240)
-N_LOANS = 6000
 SMALL_BATCHES = {"LOANLOOP_PREDICTOR__BATCH_RECORDS": "250"}
 
 
@@ -27,26 +27,44 @@ async def deployed(world: World) -> World:
 
 
 @pytest.mark.parametrize("number", [SIGKILL, SIGTERM])
-async def test_predictor_that_ends_in_mid_stream_loses_nothing(deployed: World, number: int) -> None:
-    await deployed.start_predictor(**SMALL_BATCHES)
-    await deployed.produce(make_loan(n) for n in range(N_LOANS))
-
-    async def some_decided() -> bool:
-        return 0 < await deployed.n_decided() < N_LOANS
-
-    await eventually(some_decided, every_s=0.01)
-    code = await deployed.infrastructure.kill_service("predictor", number)  # type: ignore[arg-type]
-    assert await deployed.n_decided() < N_LOANS, "it was ended after the last loan: the test shows nothing"
+async def test_predictor_that_ends_in_mid_batch_loses_nothing(deployed: World, number: Signals) -> None:
+    url = await deployed.start_predictor(**SMALL_BATCHES)
+    await deployed.produce(make_loan(n) for n in range(1000))
+    await eventually(deployed.n_decided)
+    async with deployed.pool.acquire() as connection, connection.transaction():
+        await connection.execute("LOCK TABLE loan_data.predictions IN SHARE MODE")
+        await deployed.produce(make_loan(n) for n in range(1000, 3000))
+        await eventually(partial(_waits_for_a_lock, connection), what="a batch that waits for the lock")
+        ending = asyncio.create_task(deployed.infrastructure.kill_service("predictor", number))
+        await eventually(partial(_refuses, url), what="the end of REST")
+    code = await ending
     assert code == (-9 if number == SIGKILL else 0)
+    assert await deployed.n_decided() < 3000
 
     await deployed.start_predictor(**SMALL_BATCHES)
-    await deployed.consumed(N_LOANS, within_s=90)
+    await deployed.consumed(3000, within_s=90)
     rows = await deployed.decisions()
-    assert len(rows) == len({row["loan_id"] for row in rows}) == N_LOANS
+    assert len(rows) == len({row["loan_id"] for row in rows}) == 3000
     published = await deployed.ids_published()
     assert set(published) == {str(row["decision_id"]) for row in rows}
     if number == SIGTERM:
         assert max(published.values()) == 1
+
+
+async def _waits_for_a_lock(connection: Connection) -> bool:
+    return bool(
+        await connection.fetchval(
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'loan_data.predictions'::regclass"
+        )
+    )
+
+
+async def _refuses(url: str) -> bool:
+    try:
+        await get(url, "/health")
+    except httpx.TransportError:
+        return True
+    return False
 
 
 async def test_requests_in_flight_are_answered_at_sigterm(deployed: World) -> None:
