@@ -23,16 +23,20 @@ class Screen:
 
     def show_addresses(self, installation: Installation, portfolio: Portfolio) -> None:
         self.tell("ready")
-        self._console.print(f"""
+        self._console.print(
+            f"""
   REST        [bold]{installation.rest_url}[/bold]  (its documentation: {installation.rest_url}/docs)
   Kafka       [bold]{installation.kafka_bootstrap}[/bold]
   PostgreSQL  DSN in {installation.postgres_dsn_file}
   portfolio   {portfolio.name}: {escape(portfolio.title)}
   logs        {installation.directory.logs}
-""")
+""",
+            soft_wrap=True,
+        )
         for field, reason in portfolio.warnings:
             self._console.print(
-                f"  [yellow]{field} is not known at the application but allowed:[/yellow] {escape(reason)}\n"
+                f"  [yellow]{field} is not known at the application but allowed:[/yellow] {escape(reason)}\n",
+                soft_wrap=True,
             )
         if isinstance(installation, EmbeddedInfrastructure):
             self._show_first_steps(installation, portfolio)
@@ -42,7 +46,7 @@ class Screen:
         steps = first_steps(portfolio, tools=write_tools(infrastructure), rest_url=infrastructure.rest_url)
         for title, line in (
             ("Send a loan to Kafka", steps.produce),
-            ("Ask for a decision by REST", steps.predict),
+            ("Ask for a decision by REST (503 until a model is live)", steps.predict),
             ("See the decisions", steps.consume),
         ):
             self._console.print(f"[bold]{title}[/bold]")

@@ -43,7 +43,11 @@ class EmbeddedInfrastructure(Installation):
             controller_port=ports.kafka_controller,
         )
         self.progress("starting Kafka and PostgreSQL")
-        await together(self.kafka.start(), self.postgres.start())
+        await together(self._start_server("Kafka", self.kafka), self._start_server("PostgreSQL", self.postgres))
+
+    async def _start_server(self, name: str, server: EmbeddedKafka | EmbeddedPostgres) -> None:
+        await server.start()
+        self.progress(f"{name} answers on port {server.port}")
 
     async def _stop_servers(self) -> None:
         self.progress("stopping Kafka and PostgreSQL")
