@@ -1,6 +1,6 @@
 from datetime import UTC, date, datetime, timedelta, timezone
 
-from loanloop_evaluator.domain.clock import days_between, last_closed_day
+from loanloop_evaluator.domain.clock import days_between, last_closed_day, spans_of
 from loanloop_evaluator.domain.rolling import RollingRule, daily_rows, decided_outcomes
 
 D = date(2008, 3, 10)
@@ -72,3 +72,9 @@ def test_a_day_closes_when_the_clock_is_seven_days_past_it() -> None:
 def test_days_are_those_of_utc() -> None:
     just_past_midnight_in_tokyo = datetime(2008, 3, 17, 1, tzinfo=timezone(timedelta(hours=9)))
     assert last_closed_day(just_past_midnight_in_tokyo) == D - timedelta(days=1)
+
+
+def test_days_become_unbroken_spans() -> None:
+    days = [date(2008, 3, 2), date(2008, 2, 29), date(2008, 3, 1), date(2008, 3, 5), date(2008, 3, 1)]
+    assert spans_of(days) == [(date(2008, 2, 29), date(2008, 3, 2)), (date(2008, 3, 5), date(2008, 3, 5))]
+    assert spans_of([]) == []

@@ -79,7 +79,7 @@ class RollingEvaluation:
         if not agenda.affected:
             return
         needed = {day - timedelta(days=n) for day in agenda.affected for n in range(self._rule.window_days)}
-        decided = await self._store.fetch_decided(connection, sorted(needed))
+        decided = await self._store.fetch_decided(connection, needed)
         first = min(agenda.affected[0], (agenda.closing or agenda.affected)[0] - timedelta(days=self._breach.days))
         stored = await self._store.fetch_windows(connection, first, agenda.affected[-1])
         rows = await asyncio.to_thread(self._rows, agenda, decided, stored)

@@ -1,7 +1,7 @@
 """Decided outcomes by day, the daily rows, and breaches."""
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from loanloop_common.postgres import Connection, Pool
 
-from loanloop_evaluator.domain.clock import start_of
+from loanloop_evaluator.domain.clock import spans_of, start_of
 from loanloop_evaluator.domain.rolling import DailyRow, WindowValue
 from loanloop_evaluator.store.clock import fetch_as_of
 
@@ -136,31 +136,35 @@ class RollingStore:
         days = {max(outcome.known_at, matured_at).astimezone(UTC).date() for outcome, matured_at in outcomes}
         return {day for day in days if day <= up_to}
 
-    async def fetch_decided(self, connection: Connection, days: Sequence[date]) -> dict[str, list[DecidedRow]]:
+    async def fetch_decided(self, connection: Connection, days: Iterable[date]) -> dict[str, list[DecidedRow]]:
         """By version: day, probability, declined and defaulted of each loan whose outcome counts on one of `days`.
 
         Only a loan's first decision, and only if it was made before the first outcome came in.
         """
-        rows = await connection.fetch(
-            """
-            SELECT d.version, wanted.day, d.probability, d.decision = 'decline' AS declined, p.defaulted
-            FROM unnest($1::date[]) AS wanted (day)
-            JOIN loan_data.processed_data p
-              ON p.counts_at >= wanted.day::timestamp AT TIME ZONE 'UTC'
-             AND p.counts_at < (wanted.day + 1)::timestamp AT TIME ZONE 'UTC'
-            CROSS JOIN LATERAL (
-                SELECT version, probability, decision, decided_at FROM loan_data.predictions
-                WHERE loan_id = p.loan_id
-                ORDER BY decided_at, decision_id
-                LIMIT 1
-            ) d
-            WHERE p.is_history IS NOT TRUE AND d.decided_at < p.outcome_first_received_at
-            """,
-            sorted(days),
-        )
         decided: dict[str, list[DecidedRow]] = defaultdict(list)
-        for version, *row in rows:
-            decided[version].append(tuple(row))
+        for first, last in spans_of(days):
+            # Materialized: the planner would look up the decision of every loan there is, and filter by day after.
+            rows = await connection.fetch(
+                """
+                WITH labelled AS MATERIALIZED (
+                    SELECT loan_id, counts_at, defaulted, outcome_first_received_at FROM loan_data.processed_data
+                    WHERE counts_at >= $1 AND counts_at < $2 AND is_history IS NOT TRUE
+                )
+                SELECT d.version, (labelled.counts_at AT TIME ZONE 'UTC')::date AS day, d.probability,
+                       d.decision = 'decline' AS declined, labelled.defaulted
+                FROM labelled CROSS JOIN LATERAL (
+                    SELECT version, probability, decision, decided_at FROM loan_data.predictions
+                    WHERE loan_id = labelled.loan_id
+                    ORDER BY decided_at, decision_id
+                    LIMIT 1
+                ) d
+                WHERE d.decided_at < labelled.outcome_first_received_at
+                """,
+                start_of(first),
+                start_of(last + timedelta(days=1)),
+            )
+            for version, *row in rows:
+                decided[version].append(tuple(row))
         return decided
 
     async def fetch_windows(self, connection: Connection, first: date, last: date) -> dict[str, list[WindowValue]]:
