@@ -1,0 +1,128 @@
+"""The stores of ingest on PostgreSQL: what the fake promises, the real one keeps."""
+
+import random
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from loanloop_common.events import Topic
+from loanloop_common.postgres import Pool, create_pool
+from loanloop_ingest.store.loans import LoanStore
+from loanloop_ingest.store.reconciliation import ReconciliationStore
+from loanloop_ingest.store.totals import fetch_totals, fetch_waiting_outcomes
+
+from tests.support.arrivals import READER, FakeArrivalStore, arrive
+from tests.support.loans import make_loan
+from tests.support.outcomes import make_outcome
+
+HISTORY = {"defaulted": True, "known_at": "2007-09-01T00:00:00Z"}
+EVENTS = [
+    *(make_loan(n) for n in range(4)),
+    make_loan(4, outcome=HISTORY),
+    *(make_outcome(n, correction=c) for n in range(6) for c in range(3)),
+]
+
+
+@pytest.fixture
+async def pool(database: str) -> AsyncIterator[Pool]:
+    pool = await create_pool(database, application_name="test")
+    yield pool
+    await pool.close()
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_any_interleaving_leaves_what_the_fake_holds(pool: Pool, seed: int) -> None:
+    chance = random.Random(seed)
+    events = EVENTS + chance.choices(EVENTS, k=12) + [make_loan(0, loan_id="other")]
+    chance.shuffle(events)
+    real, fake = LoanStore(pool, READER.fields), FakeArrivalStore()
+    offset = 0
+    while offset < len(events):
+        size = chance.randint(1, 12)
+        batch = arrive(events[offset : offset + size], first_offset=offset)
+        for _ in range(chance.randint(1, 2)):  # some batches are delivered again
+            assert kinds(await real.store(batch)) == kinds(await fake.store(batch))
+        offset += size
+    assert await loans_in(pool) == loans_of(fake)
+    assert await missing_in(pool) == fake.n_missing
+    totals = await fetch_totals(pool)
+    assert sum(t.stored for t in totals.values()) == len(fake.keys)
+    assert sum(t.duplicates for t in totals.values()) == len(fake.duplicates)
+    assert sum(t.rejected for t in totals.values()) == len(fake.rejected)
+
+
+async def test_totals_show_a_message_that_was_lost(pool: Pool) -> None:
+    store = LoanStore(pool, READER.fields)
+    await store.store(arrive([make_loan(n) for n in range(3)]))
+    await store.store(arrive([make_loan(4)], first_offset=4))
+    totals = await fetch_totals(pool)
+    assert (totals[Topic.LOAN_RECEIVED].received, totals[Topic.LOAN_RECEIVED].stored) == (5, 4)
+    assert not totals[Topic.LOAN_RECEIVED].add_up
+    assert totals[Topic.LOAN_OUTCOME].add_up
+
+
+async def test_outcome_without_its_loan_is_waiting(pool: Pool) -> None:
+    store = LoanStore(pool, READER.fields)
+    await store.store(arrive([make_outcome(1), make_outcome(2)]))
+    assert await fetch_waiting_outcomes(pool) == 2
+    await store.store(arrive([make_loan(2)]))
+    assert await fetch_waiting_outcomes(pool) == 1
+
+
+async def test_payload_that_differs_from_the_decided_one_is_alerted_once(pool: Pool) -> None:
+    await LoanStore(pool, READER.fields).store(arrive([make_loan(1), make_loan(2)]))
+    same = await pool.fetchval(
+        "SELECT payload_sha256 FROM loan_data.event_keys WHERE event_id = $1", UUID(make_loan(1)["event_id"])
+    )
+    for number, payload in ((1, same), (2, b"another")):
+        await pool.execute(
+            "INSERT INTO loan_data.decision_keys (event_id, decision_id, payload_sha256) VALUES ($1, $2, $3)",
+            UUID(make_loan(number)["event_id"]),
+            uuid4(),
+            payload,
+        )
+    store = ReconciliationStore(pool)
+
+    assert [str(i) for i in await store.raise_differing(timedelta(days=1))] == [make_loan(2)["event_id"]]
+    assert await store.raise_differing(timedelta(days=1)) == []
+
+    assert await pool.fetchval("SELECT count(*) FROM loan_data.alerts WHERE kind = 'reconciliation'") == 1
+    assert await pool.fetchval("SELECT topic FROM loan_data.outbox") == "alert.raised"
+
+
+def kinds(refusals: Any) -> list[tuple[str, int, str]]:
+    return sorted((r.record.topic, r.record.offset, r.reason) for r in refusals)
+
+
+def loans_of(fake: FakeArrivalStore) -> dict[str, tuple[object, ...]]:
+    return {
+        loan_id: (
+            c.loan_event_id,
+            c.loan and c.loan.occurred_at,
+            c.loan and c.loan.is_history,
+            c.loan and c.loan.matured_at,
+            c.outcome_event_id,
+            c.outcome and c.outcome.occurred_at,
+            c.outcome and c.outcome.defaulted,
+            c.outcome and c.outcome.known_at,
+        )
+        for loan_id, c in fake.loans.items()
+    }
+
+
+async def loans_in(pool: Pool) -> dict[str, tuple[object, ...]]:
+    rows = await pool.fetch(
+        """
+        SELECT loan_id, event_id, occurred_at, is_history, matured_at,
+               outcome_event_id, outcome_occurred_at, defaulted, known_at
+        FROM loan_data.processed_data
+        """
+    )
+    return {loan_id: tuple(rest) for loan_id, *rest in rows}
+
+
+async def missing_in(pool: Pool) -> dict[str, int]:
+    rows = await pool.fetch("SELECT field, sum(n_missing)::integer AS n FROM loan_data.data_quality GROUP BY field")
+    return {row["field"]: row["n"] for row in rows}
