@@ -53,9 +53,9 @@ def detail_of(error: LoanloopError) -> ErrorDetail:
         case BodyTooLarge():
             return ErrorDetail(kind="too_large", message=str(error))
         case Unavailable():
-            return ErrorDetail(kind="unavailable", message=f"{error}; nothing was decided, try again")
+            return ErrorDetail(kind="unavailable", message=f"{error}; no decision is given, send it again")
         case _:
-            return ErrorDetail(kind="fault", message="something failed here; nothing was decided")
+            return ErrorDetail(kind="fault", message="something failed here; no decision is given")
 
 
 def _invalid(error: InvalidMessage) -> ErrorDetail:
@@ -100,4 +100,4 @@ async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _on_fault(request: Request, error: Exception) -> JSONResponse:
     log.error("request_failed", path=request.url.path, exc_info=error)
-    return answer(500, ErrorDetail(kind="fault", message="something failed here; nothing was decided"))
+    return answer(500, ErrorDetail(kind="fault", message="something failed here; no decision is given"))

@@ -36,7 +36,10 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     409: {"model": ErrorAnswer, "description": "The event_id is taken by another payload"},
     413: {"model": ErrorAnswer, "description": "The body is too large"},
     422: {"model": ErrorAnswer, "description": "A field breaks a rule"},
-    503: {"model": ErrorAnswer, "description": "No model yet, or the database is away: nothing was decided"},
+    503: {
+        "model": ErrorAnswer,
+        "description": "No model yet, or the database is away: send it again, under the same event_id if it has one",
+    },
 }
 
 

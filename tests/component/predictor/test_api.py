@@ -1,0 +1,166 @@
+"""The REST application with a decider that holds its decisions in memory."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from loanloop_common.errors import EventConflict, Unavailable
+from loanloop_common.loan_codec import LoanCodec
+from loanloop_common.portfolio import load_portfolio
+from loanloop_predictor.api import Api, make_api
+from loanloop_predictor.domain.deciding import DecidedBy, decide
+from loanloop_predictor.domain.decisions import StoredDecision
+from loanloop_predictor.domain.deployments import Deployment
+from loanloop_predictor.domain.incoming import IncomingLoan
+from loanloop_predictor.serving.champions import Champions
+from loanloop_predictor.serving.decider import Answer
+
+from tests.support.loans import as_bytes, make_features, make_loan
+
+PORTFOLIO = load_portfolio("sba")
+CODEC = LoanCodec(PORTFOLIO)
+MAX_BYTES, MAX_LOANS = 20_000, 10
+LOAN = {"loan_id": "a", "features": make_features(1)}
+
+
+class FakeDecider:
+    def __init__(self) -> None:
+        self.stored: dict[UUID, tuple[bytes, StoredDecision]] = {}
+        self.away = False
+
+    async def __call__(self, incoming: Sequence[IncomingLoan]) -> Sequence[Answer]:
+        if self.away:
+            raise Unavailable("PostgreSQL does not answer")
+        return [self._answer(one) for one in incoming]
+
+    def _answer(self, one: IncomingLoan) -> Answer:
+        by = DecidedBy("v1", 1, 0.5, "fake")
+        (made,) = decide(CODEC, [one], [0.25], by, decision_ids=[uuid4()], latency_ms=1.0, channel="rest")
+        new = StoredDecision(made, datetime.now(UTC), is_new=True)
+        sha256, stored = self.stored.setdefault(made.event_id, (made.payload_sha256, new))
+        return stored if sha256 == made.payload_sha256 else EventConflict(str(made.event_id))
+
+
+class NothingDeployed:
+    async def fetch_deployments(self, slot: str, *, limit: int = 10) -> list[Deployment]:
+        return []
+
+
+@pytest.fixture
+def decider() -> FakeDecider:
+    return FakeDecider()
+
+
+@pytest.fixture
+async def client(decider: FakeDecider) -> AsyncIterator[httpx.AsyncClient]:
+    api = Api(
+        codec=CODEC,
+        champions=Champions(NothingDeployed(), PORTFOLIO, threads=1),  # type: ignore[arg-type]  # never loads one
+        decide=decider,
+        stream_state=lambda: "waiting",
+        database_state=lambda: "ok",
+        max_batch_loans=MAX_LOANS,
+        max_body_bytes=MAX_BYTES,
+    )
+    transport = httpx.ASGITransport(make_api(api), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://predictor") as client:
+        yield client
+
+
+async def test_decision_is_answered_with_what_explains_it(client: httpx.AsyncClient) -> None:
+    answer = (await client.post("/predict", json=LOAN)).json()
+    assert {"decision_id", "event_id", "probability", "decision", "threshold", "version"} <= set(answer)
+    assert (answer["probability"], answer["decision"], answer["version"]) == (0.25, "approve", "v1")
+
+
+async def test_the_same_event_is_answered_alike_and_another_payload_is_a_conflict(client: httpx.AsyncClient) -> None:
+    first, again = [await client.post("/predict", content=as_bytes(make_loan(1))) for _ in range(2)]
+    other = await client.post("/predict", json=make_loan(1, loan_id="other"))
+    assert first.json() == again.json()
+    assert (other.status_code, other.json()["error"]["field"]) == (409, "event_id")
+
+
+@pytest.mark.parametrize(
+    ("features", "rule"),
+    [
+        ({"employees": -1}, "must be a whole number from 0"),
+        ({"employees": "four"}, "must be a whole number from 0"),
+        ({"low_doc": "maybe"}, "must be one of Y, N"),
+        ({"franchise": None}, "must be true or false"),
+        ({"naics": "a\0b"}, ""),
+    ],
+)
+async def test_422_names_field_value_and_rule(client: httpx.AsyncClient, features: dict[str, Any], rule: str) -> None:
+    (name,) = features
+    answer = await client.post("/predict", json=LOAN | {"features": make_features(1) | features})
+    assert answer.status_code == 422
+    error = answer.json()["error"]
+    assert error["field"] == f"features.{name}"
+    assert error["value"] == features[name]
+    assert rule in error["rule"]
+    assert error["rule"]
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"loan"', b"\xff", b"[" * 5000])
+async def test_what_is_no_loan_is_422_in_the_same_shape(client: httpx.AsyncClient, body: bytes) -> None:
+    for path in ("/predict", "/predict/batch"):
+        answer = await client.post(path, content=body)
+        assert answer.status_code == 422
+        assert answer.json()["error"]["message"]
+
+
+async def test_body_over_the_limit_is_413_declared_or_not(client: httpx.AsyncClient) -> None:
+    async def undeclared() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b" " * (MAX_BYTES // 2)
+
+    declared = await client.post("/predict", content=b" " * (MAX_BYTES + 1))
+    chunked = await client.post("/predict/batch", content=undeclared())
+    assert (declared.status_code, chunked.status_code) == (413, 413)
+    assert chunked.json()["error"]["kind"] == "too_large"
+
+
+async def test_bad_loan_of_a_batch_fails_no_other(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/predict/batch", json={"loans": [LOAN, {"loan_id": "b"}, 3, LOAN]})
+    assert answer.status_code == 207
+    assert [item["error"] is None for item in answer.json()["results"]] == [True, False, False, True]
+    assert (answer.json()["n_decided"], answer.json()["n_refused"]) == (2, 2)
+
+
+@pytest.mark.parametrize("n_loans", [0, MAX_LOANS + 1])
+async def test_batch_has_one_loan_to_the_limit(client: httpx.AsyncClient, n_loans: int) -> None:
+    answer = await client.post("/predict/batch", json={"loans": [LOAN] * n_loans})
+    assert answer.status_code == 422
+
+
+async def test_without_the_database_503_and_nothing_is_answered(
+    client: httpx.AsyncClient, decider: FakeDecider
+) -> None:
+    decider.away = True
+    refused = await client.post("/predict", json=LOAN)
+    assert (refused.status_code, refused.json()["error"]["kind"]) == (503, "unavailable")
+    assert refused.headers["retry-after"]
+    decider.away = False
+    assert (await client.post("/predict", json=LOAN)).status_code == 200
+
+
+async def test_without_a_model_health_is_alive_and_says_so(client: httpx.AsyncClient) -> None:
+    health = await client.get("/health")
+    assert (health.status_code, health.json()["status"]) == (200, "waiting for a model")
+    for answer in (await client.get("/model-info"), await client.post("/reload-model")):
+        assert (answer.status_code, answer.json()["error"]["kind"]) == (503, "no_model")
+
+
+async def test_unknown_path_is_404_in_the_same_shape(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/nothing")
+    assert (answer.status_code, answer.json()["error"]["kind"]) == (404, "http")
+
+
+async def test_examples_in_openapi_are_decided(client: httpx.AsyncClient) -> None:
+    paths = (await client.get("/openapi.json")).json()["paths"]
+    for path in ("/predict", "/predict/batch"):
+        body = paths[path]["post"]["requestBody"]["content"]["application/json"]
+        assert (await client.post(path, json=body["example"])).status_code == 200
