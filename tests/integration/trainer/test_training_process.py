@@ -16,9 +16,9 @@ from tests.support.eventually import eventually
 from tests.support.infrastructure import Backend
 from tests.support.topics import read_all
 
-TRAINED_WITHIN_S = 100
+TRAINED_WITHIN_S = 150
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(400)
 
 
 def settings(world: TrainerWorld, **more: str) -> dict[str, str]:
@@ -60,19 +60,17 @@ async def manifest_of(world: TrainerWorld, run_id: UUID) -> Manifest:
 async def test_killed_training_resumes_from_its_checkpoint_to_the_same_model(
     world: TrainerWorld, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    world.set_portfolio(epochs=40, batch_size=32)
+    world.set_portfolio(epochs=15, batch_size=64)
     await world.label(2000)
-    retraining = world.retraining()
-    await retraining.start()
-    undisturbed = await eventually(lambda: succeeded(world), within_s=TRAINED_WITHIN_S)
-    await world.judge("v1", passed=False)
-    await world.runs.request_run(seed=1, requested_by="test")
-    await eventually(lambda: learning(world), within_s=TRAINED_WITHIN_S)
+    async with world.training():
+        undisturbed = await eventually(lambda: succeeded(world), within_s=TRAINED_WITHIN_S)
+        await world.judge("v1", passed=False)
+        await world.runs.request_run(seed=1, requested_by="test")
+        await eventually(lambda: learning(world), within_s=TRAINED_WITHIN_S)
 
-    (child,) = training_processes(os.getpid())
-    child.kill()
-    resumed = await eventually(lambda: succeeded(world), within_s=TRAINED_WITHIN_S)
-    await retraining.stop()
+        (child,) = training_processes(os.getpid())
+        child.kill()
+        resumed = await eventually(lambda: succeeded(world), within_s=TRAINED_WITHIN_S)
 
     assert (resumed["version"], resumed["crashes"], undisturbed["crashes"]) == ("v2", 1, 0)
     assert "training_resumed" in capfd.readouterr().err
@@ -85,11 +83,9 @@ async def test_killed_training_resumes_from_its_checkpoint_to_the_same_model(
 async def test_stopped_trainer_ends_its_child_and_leaves_the_run_queued(world: TrainerWorld) -> None:
     world.set_portfolio(epochs=200, batch_size=16)
     await world.label(2000)
-    retraining = world.retraining()
-    await retraining.start()
-    await eventually(lambda: learning(world), within_s=TRAINED_WITHIN_S)
 
-    await retraining.stop()
+    async with world.training():
+        await eventually(lambda: learning(world), within_s=TRAINED_WITHIN_S)
 
     run = await world.newest_run()
     assert (run["state"], run["owner"], run["crashes"]) == ("queued", None, 0)
@@ -100,11 +96,9 @@ async def test_stopped_trainer_ends_its_child_and_leaves_the_run_queued(world: T
 async def test_training_that_can_learn_nothing_fails_with_one_sentence(world: TrainerWorld) -> None:
     world.set_portfolio(learning_rate=1e30)
     await world.label(2000)
-    retraining = world.retraining()
-    await retraining.start()
 
-    alerts = await eventually(lambda: world.alerts("training_failed"), within_s=TRAINED_WITHIN_S)
-    await retraining.stop()
+    async with world.training():
+        alerts = await eventually(lambda: world.alerts("training_failed"), within_s=TRAINED_WITHIN_S)
 
     run = await world.newest_run()
     assert (run["state"], run["crashes"]) == ("failed", 0)
@@ -115,7 +109,7 @@ async def test_training_that_can_learn_nothing_fails_with_one_sentence(world: Tr
 async def test_labels_alone_train_a_model_while_the_consumer_stays_in_its_group(
     infrastructure: Backend, topics: str, world: TrainerWorld
 ) -> None:
-    world.set_portfolio(epochs=20, batch_size=32)
+    world.set_portfolio(epochs=4, batch_size=64)
     await infrastructure.start_service("trainer", **settings(world, LOANLOOP_KAFKA__MAX_POLL_INTERVAL_MS="3000"))
     before = await eventually(lambda: members(topics), within_s=60)
 
@@ -136,7 +130,7 @@ async def test_labels_alone_train_a_model_while_the_consumer_stays_in_its_group(
 async def test_killed_trainer_leaves_no_child_and_the_next_one_finishes_its_run(
     infrastructure: Backend, topics: str, world: TrainerWorld
 ) -> None:
-    world.set_portfolio(epochs=60, batch_size=32)
+    world.set_portfolio(epochs=15, batch_size=64)
     await world.label(2000)
     service = await infrastructure.start_service("trainer", **settings(world))
     await eventually(lambda: learning(world), within_s=TRAINED_WITHIN_S)

@@ -1,6 +1,8 @@
 """A database with tiny loans, and all that trainer, evaluator and operator write about models, made by hand."""
 
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -54,6 +56,16 @@ class TrainerWorld:
             stale_after_s=15,
             on_change=lambda _: None,
         )
+
+    @asynccontextmanager
+    async def training(self, owner: str = "a") -> AsyncIterator[Retraining]:
+        """A trainer that runs, with real training processes."""
+        retraining = self.retraining(owner)
+        await retraining.start()
+        try:
+            yield retraining
+        finally:
+            await retraining.stop()
 
     def orders(self, owner: str) -> Orders:
         return Orders(

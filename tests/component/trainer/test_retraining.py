@@ -1,0 +1,169 @@
+"""The trainer's loop on a fake of its runs: what it does about each end of a training process."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from uuid import UUID, uuid4
+
+import pytest
+from loanloop_common.portfolio import Policy
+from loanloop_trainer.domain.ports import ClaimedRun, Exit
+from loanloop_trainer.domain.trigger import MAX_CRASHES, Decision, Situation, Train
+from loanloop_trainer.handlers import Retraining
+
+from tests.support.eventually import eventually
+
+POLICY = Policy(maturity_days=0, first_labels=100, new_labels=100, cooldown_minutes=0)
+
+
+@dataclass
+class FakeRuns:
+    """One run at most, in memory."""
+
+    labels: int = 0
+    state: str = "none"
+    crashes: int = 0
+    error: str = ""
+    away: bool = False
+    looks: int = 0
+    run_id: UUID = field(default_factory=uuid4)
+
+    async def fetch_situation(self) -> Situation:
+        self.looks += 1
+        if self.away:
+            raise ConnectionRefusedError
+        return Situation(labels=self.labels, run_is_open=self.state != "none")
+
+    async def create_run(self, decide: Callable[[Situation], Decision], *, seed: int) -> UUID | None:
+        if not isinstance(decide(await self.fetch_situation()), Train):
+            return None
+        self.state = "queued"
+        return self.run_id
+
+    async def claim_run(self, owner: str, *, stale_after_s: float) -> ClaimedRun | None:
+        if self.state != "queued":
+            return None
+        self.state = "running"
+        return ClaimedRun(self.run_id, "labels", self.crashes)
+
+    async def release_run(self, run_id: UUID, owner: str) -> None:
+        self.state = "queued"
+
+    async def record_crash(self, run_id: UUID, owner: str, error: str) -> None:
+        self.crashes, self.error = self.crashes + 1, error
+        self.state = "failed" if self.crashes >= MAX_CRASHES else "queued"
+
+    async def fail_crashed(self, run: ClaimedRun, owner: str) -> None:
+        self.state = "failed"
+
+    async def give_up(self, breach_id: int) -> bool:
+        return True
+
+
+class FakeTraining:
+    """A training process that ends with the codes it was given, one after another; without any it runs on."""
+
+    def __init__(self, *codes: int) -> None:
+        self.started = 0
+        self._codes = list(codes)
+
+    async def __call__(self, run_id: UUID) -> int:
+        self.started += 1
+        if not self._codes:
+            await asyncio.Event().wait()
+        return self._codes.pop(0)
+
+
+@asynccontextmanager
+async def trainer(runs: FakeRuns, training: FakeTraining, *, poll_s: float = 0.01) -> AsyncIterator[Retraining]:
+    retraining = Retraining(
+        runs, POLICY, training, owner="a", seed=0, poll_s=poll_s, stale_after_s=15, on_change=lambda _: None
+    )
+    await retraining.start()
+    try:
+        yield retraining
+    finally:
+        await retraining.stop()
+
+
+async def test_enough_labels_start_one_training() -> None:
+    runs, training = FakeRuns(labels=100), FakeTraining()
+
+    async with trainer(runs, training) as retraining:
+        await eventually(lambda: training.started)
+
+        assert (training.started, runs.state, retraining.doing) == (1, "running", "training (labels)")
+
+
+async def test_stop_leaves_the_run_queued_for_whoever_comes_next() -> None:
+    runs, training = FakeRuns(labels=100), FakeTraining()
+
+    async with trainer(runs, training):
+        await eventually(lambda: training.started)
+
+    assert (runs.state, runs.crashes) == ("queued", 0)
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        (-9, "the training process was killed by SIGKILL"),
+        (1, "the training process ended with code 1"),
+    ],
+)
+async def test_training_that_crashes_is_started_again_twice_and_then_failed(code: int, error: str) -> None:
+    runs, training = FakeRuns(labels=100), FakeTraining(code, code, code)
+
+    async with trainer(runs, training):
+        await eventually(lambda: runs.state == "failed")
+
+    assert (training.started, runs.error) == (3, error)
+
+
+async def test_training_that_found_the_database_away_is_no_crash() -> None:
+    runs, training = FakeRuns(labels=100), FakeTraining(Exit.TRY_LATER, Exit.TRY_LATER)
+
+    async with trainer(runs, training):
+        await eventually(lambda: training.started == 3)
+
+    assert runs.crashes == 0
+
+
+async def test_run_that_was_lost_is_left_alone() -> None:
+    runs, training = FakeRuns(labels=100), FakeTraining(Exit.LOST)
+
+    async with trainer(runs, training) as retraining:
+        await eventually(lambda: retraining.doing == "a training is under way")
+
+    assert (runs.state, runs.crashes) == ("running", 0)
+
+
+async def test_run_that_crashed_with_its_trainers_is_failed_instead_of_started() -> None:
+    runs, training = FakeRuns(state="queued", crashes=MAX_CRASHES), FakeTraining()
+
+    async with trainer(runs, training):
+        await eventually(lambda: runs.state == "failed")
+
+    assert training.started == 0
+
+
+async def test_message_of_any_topic_shortens_the_wait() -> None:
+    runs, training = FakeRuns(labels=99), FakeTraining()
+
+    async with trainer(runs, training, poll_s=3600) as retraining:
+        await eventually(lambda: runs.looks == 1)
+        runs.labels = 100
+        await retraining.wake([])
+
+        await eventually(lambda: training.started)
+
+
+async def test_database_that_is_away_is_waited_for() -> None:
+    runs, training = FakeRuns(labels=100, away=True), FakeTraining()
+
+    async with trainer(runs, training) as retraining:
+        await eventually(lambda: retraining.doing == "waiting for the database")
+        runs.away = False
+
+        await eventually(lambda: training.started)
