@@ -116,11 +116,16 @@ def _from_tarball(draft: Path, url: str, progress: Progress) -> None:
         if actual != expected:
             raise URLError(f"{url} has SHA-512 {actual[:16]}…, but {expected[:16]}… was published")
         file.seek(0)
-        with tarfile.open(fileobj=file) as tarball:
-            for member in tarball:
-                if member.isfile() and member.name.endswith(".jar") and "/libs/" in member.name:
-                    member.name = Path(member.name).name
-                    tarball.extract(member, draft, filter="data")
+        _unpack_jars(file, draft)
+
+
+def _unpack_jars(archive: IO[bytes], draft: Path) -> None:
+    with tarfile.open(fileobj=archive) as tarball:
+        for member in tarball:
+            path = Path(member.name)
+            if path.suffix == ".jar" and path.parent.name == "libs" and (jar := tarball.extractfile(member)):
+                with jar, (draft / path.name).open("wb") as unpacked:
+                    shutil.copyfileobj(jar, unpacked)
 
 
 def _sha512(url: str) -> str:
