@@ -5,7 +5,7 @@ import hashlib
 import json
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -73,7 +73,9 @@ class Refusals:
         self.n += 1
         if self.n <= _REFUSALS_SHOWN:
             named = f"{row.field} = {row.value}: {row.rule}" if row.field else row.rule
-            self.console.print(f"{self.file.name}, row {row.number}: {named}", markup=False, soft_wrap=True, style="yellow")
+            self.console.print(
+                f"{self.file.name}, row {row.number}: {named}", markup=False, soft_wrap=True, style="yellow"
+            )
         elif self.n == _REFUSALS_SHOWN + 1:
             self.console.print("further refused rows are only counted", style="yellow")
 
@@ -103,26 +105,43 @@ async def produce_file(
     sent, selection = (Sent(), selection) if restart else bookmark.found(selection)
     if sent.events:
         console.print(f"Going on behind {sent.loans:,} loans and {sent.outcomes:,} outcomes (--restart begins anew).")
-    refusals = Refusals(console, path)
+    refusals, n_before, started = Refusals(console, path), sent.loans, time.monotonic()
     events = EventSequence(file, reader, selection, refusals)
-    broker = make_broker(destination.kafka, service="produce")
-    await broker.connect()
-    stop, started = _stop_on_signals(), time.monotonic()
-    n_before = sent.loans
-    try:
-        with _bar(console, events) as show, bookmark.kept(sent, selection):
-            sender = Sender(partial(publish_batch, broker), rate=rate, acknowledged=lambda s: show(s.events))
-            await sender.send(iter(events), sent, stop)
-    finally:
-        await stop_broker(broker)
-    speed = (sent.loans - n_before) / max(time.monotonic() - started, 1e-9)
+    with _bar(console, events) as show:
+
+        def acknowledged(so_far: Sent) -> None:
+            show(so_far.events)
+            bookmark.keep(so_far, selection)
+
+        stopped = await _send(events, destination.kafka, sent, rate=rate, acknowledged=acknowledged)
     said = f"{sent.loans:,} loans and {sent.outcomes:,} outcomes sent, {refusals.n:,} rows refused"
-    if stop.is_set():
+    if stopped:
         print(f"Stopped at row {events.rows_read:,} of {file.n_rows:,}: {said}. The same command goes on there.")
         return STOPPED_BY_CTRL_C
     bookmark.remove()
-    print(f"{path.name}: {said} ({speed:,.0f} loans/s)")
+    print(f"{path.name}: {said} ({(sent.loans - n_before) / (time.monotonic() - started):,.0f} loans/s)")
     return 0
+
+
+async def _send(
+    events: EventSequence,
+    kafka: KafkaSettings,
+    sent: Sent,
+    *,
+    rate: float | None,
+    acknowledged: Callable[[Sent], None],
+) -> bool:
+    """Whether it was stopped by a signal."""
+    broker = make_broker(kafka, service="produce")
+    await broker.connect()
+    stop = _stop_on_signals()
+    try:
+        await Sender(partial(publish_batch, broker), rate=rate, acknowledged=acknowledged).send(
+            iter(events), sent, stop
+        )
+    finally:
+        await stop_broker(broker)
+    return stop.is_set()
 
 
 def _opened(path: Path, portfolio: Portfolio) -> tuple[LoanFile, RowReader]:
@@ -146,14 +165,10 @@ class Bookmark:
             return Sent(), selection
         return Sent(**kept["sent"]), replace(selection, now=datetime.fromisoformat(kept["now"]))
 
-    @contextmanager
-    def kept(self, sent: Sent, selection: Selection) -> Iterator[None]:
-        try:
-            yield
-        finally:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            kept = {**self.told, "sent": asdict(sent), "now": selection.now.isoformat()}
-            write_private(self.path, json.dumps(kept, indent=2))
+    def keep(self, sent: Sent, selection: Selection) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        kept = {**self.told, "sent": asdict(sent), "now": selection.now.isoformat()}
+        write_private(self.path, json.dumps(kept, indent=2))
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)

@@ -1,0 +1,137 @@
+"""Files of a folder become loans of history on Kafka, each row once, bad rows by name."""
+
+import csv
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from loanloop_common.portfolio import load_portfolio
+from loanloop_common.postgres import Pool, create_pool
+from loanloop_ingest.collector import Collector
+from loanloop_ingest.domain.file_events import RowReader
+from loanloop_ingest.store.collected_files import CollectedFileStore
+
+from tests.integration.ingest.world import World
+from tests.support.loans import make_features
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+READER = RowReader(load_portfolio("sba"))
+FILES = "SELECT path, rows_done, rows_total, n_produced, n_refused, finished_at FROM loan_data.collected_files"
+
+
+def write_loans(path: Path, n: int, **changes: dict[int, Any]) -> Path:
+    """`changes` maps a column to values by row number, from 1."""
+    loans: list[dict[str, Any]] = [{"loan_id": f"f-{i}", "approved_at": "2005-05-20"} for i in range(1, n + 1)]
+    rows = [loan | {"defaulted": i % 5 == 0} | make_features(i) for i, loan in enumerate(loans)]
+    for column, values in changes.items():
+        for number, value in values.items():
+            rows[number - 1][column] = value
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+class FakeKafka:
+    """Takes `until` messages, then is away."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.until: int | None = None
+
+    async def publish(self, messages: Sequence[tuple[bytes | None, bytes]]) -> None:
+        if self.until is not None and len(self.events) >= self.until:
+            raise OSError("the broker is away")
+        self.events += [json.loads(value) for _, value in messages]
+
+
+@pytest.fixture
+async def pool(database: str) -> AsyncIterator[Pool]:
+    pool = await create_pool(database, application_name="test")
+    yield pool
+    await pool.close()
+
+
+@pytest.fixture
+def kafka() -> FakeKafka:
+    return FakeKafka()
+
+
+@pytest.fixture
+def collector(pool: Pool, kafka: FakeKafka, tmp_path: Path) -> Collector:
+    store = CollectedFileStore(pool)
+    return Collector(
+        folder=tmp_path, reader=READER, store=store, publish=kafka.publish, clock=lambda: NOW, every_s=3600
+    )
+
+
+async def test_file_is_read_once_whatever_its_name(collector: Collector, kafka: FakeKafka, tmp_path: Path) -> None:
+    path = write_loans(tmp_path / "loans.csv", 30)
+    await collector.collect()
+    await collector.collect()
+    path.rename(tmp_path / "renamed.csv")
+    await collector.collect()
+    assert [event["loan_id"] for event in kafka.events] == [f"f-{n}" for n in range(1, 31)]
+    assert all(event["outcome"]["known_at"] == "2005-06-19T00:00:00Z" for event in kafka.events)
+
+
+async def test_bad_row_is_kept_by_file_row_field_and_rule(
+    collector: Collector, kafka: FakeKafka, pool: Pool, tmp_path: Path
+) -> None:
+    write_loans(tmp_path / "loans.csv", 10, employees={3: "many"}, bank={7: "A\0B"})
+    await collector.collect()
+
+    assert len(kafka.events) == 8
+    rows = await pool.fetch("SELECT * FROM loan_data.rejected ORDER BY kafka_offset")
+    assert [(row["service"], row["kafka_offset"], row["field"]) for row in rows] == [
+        ("collector", 3, "features.employees"),
+        ("collector", 7, "features.bank"),
+    ]
+    assert rows[0]["message"].startswith("loans.csv@")
+    assert "row 3: features.employees = 'many': must be a whole number from 0 to 100000" in rows[0]["message"]
+    assert json.loads(rows[0]["payload"])["employees"] == "many"
+    (file,) = await pool.fetch(FILES)
+    assert (file["rows_total"], file["n_produced"], file["n_refused"]) == (10, 8, 2)
+
+
+async def test_after_a_crash_it_goes_on_behind_the_last_acknowledged_rows(
+    collector: Collector, kafka: FakeKafka, pool: Pool, tmp_path: Path
+) -> None:
+    write_loans(tmp_path / "loans.csv", 5000)
+    kafka.until = 2000
+    with pytest.raises(OSError, match="away"):
+        await collector.collect()
+    (file,) = await pool.fetch(FILES)
+    assert (file["rows_done"], file["finished_at"]) == (2000, None)
+
+    kafka.until = None
+    await collector.collect()
+
+    assert [event["loan_id"] for event in kafka.events] == [f"f-{n}" for n in range(1, 5001)]
+    (file,) = await pool.fetch(FILES)
+    assert (file["rows_done"], file["n_produced"]) == (5000, 5000)
+    assert file["finished_at"]
+
+
+@pytest.mark.parametrize("spoil", [lambda p: p.write_bytes(b"PAR1 no"), lambda p: p.write_text("a,b\n1,2\n")])
+async def test_unusable_file_does_not_hold_up_the_next(
+    collector: Collector, kafka: FakeKafka, tmp_path: Path, spoil: Callable[[Path], object]
+) -> None:
+    spoil(tmp_path / "a.parquet")
+    spoil(tmp_path / "a.csv")
+    write_loans(tmp_path / "b.csv", 3)
+    await collector.collect()
+    assert len(kafka.events) == 3
+
+
+@pytest.mark.timeout(120)
+async def test_running_ingest_collects_a_folder_through_kafka(world: World, tmp_path: Path) -> None:
+    write_loans(tmp_path / "loans.csv", 100)
+    await world.start_ingest(LOANLOOP_INGEST__COLLECT_FOLDER=str(tmp_path))
+    totals = await world.consumed(100)
+    assert totals.stored == 100
+    assert await world.pool.fetchval("SELECT count(*) FROM loan_data.processed_data WHERE is_history") == 100
