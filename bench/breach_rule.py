@@ -36,38 +36,41 @@ FIRST_DAY = date(2005, 1, 31)
 
 
 class Loans:
-    """All loans of the file from TRAIN_FROM on, in order of approval."""
+    """In order of approval; the first `n_train` are those of 2002 to 2004."""
 
-    def __init__(self, path: Path, portfolio: Portfolio, until: date) -> None:
-        table = pq.read_table(path, columns=["approved_at", "defaulted", *portfolio.features])
-        approved = table["approved_at"].cast("int32").to_numpy()
-        chosen = (approved >= _epoch_day(TRAIN_FROM)) & (approved <= _epoch_day(until))
-        order = np.argsort(approved[chosen], kind="stable")
-        table = table.filter(chosen).take(order)
+    def __init__(self, table: Any, portfolio: Portfolio) -> None:
         self.portfolio = portfolio
-        self.approved = approved[chosen][order]
+        self.approved = table["approved_at"].cast("int32").to_numpy()
         self.defaulted = np.asarray(table["defaulted"].to_numpy(zero_copy_only=False), dtype=bool)
         self.columns = {name: table[name].to_pylist() for name in portfolio.features}
+        self.n_train = int(np.searchsorted(self.approved, _epoch_day(TRAIN_TO), side="right"))
 
-    def rows_of(self, rows: Any) -> dict[str, list[Any]]:
-        return {name: [column[row] for row in rows] for name, column in self.columns.items()}
+    def part(self, chosen: slice) -> dict[str, list[Any]]:
+        return {name: column[chosen] for name, column in self.columns.items()}
+
+
+def read_loans(path: Path, portfolio: Portfolio, until: date) -> Any:
+    table = pq.read_table(path, columns=["approved_at", "defaulted", *portfolio.features])
+    approved = table["approved_at"].cast("int32").to_numpy()
+    chosen = (approved >= _epoch_day(TRAIN_FROM)) & (approved <= _epoch_day(until))
+    return table.filter(chosen).take(np.argsort(approved[chosen], kind="stable"))
 
 
 def _epoch_day(day: date) -> int:
     return day.toordinal() - date(1970, 1, 1).toordinal()
 
 
-Model = Callable[[Loans, Any, Any, int], tuple[Any, float]]
+Model = Callable[[Loans, int], tuple[Any, float]]
 
 
-def boosting(loans: Loans, train: Any, later: Any, seed: int) -> tuple[Any, float]:
-    """Scores of the later loans, and the threshold."""
+def boosting(loans: Loans, seed: int) -> tuple[Any, float]:
+    """Scores of the loans after 2004, and the threshold."""
     x, is_category = _inputs(loans)
-    fit, validate = np.split(train, [int(len(train) * 0.9)])
+    fit, validate = slice(int(loans.n_train * 0.9)), slice(int(loans.n_train * 0.9), loans.n_train)
     model = HistGradientBoostingClassifier(max_iter=300, categorical_features=is_category, random_state=seed)
     model.fit(x[fit], loans.defaulted[fit])
     threshold = _threshold(model.predict_proba(x[validate])[:, 1], loans.defaulted[validate])
-    return model.predict_proba(x[later])[:, 1], threshold
+    return model.predict_proba(x[loans.n_train :])[:, 1], threshold
 
 
 def _inputs(loans: Loans) -> tuple[Any, list[bool]]:
@@ -95,31 +98,28 @@ def _threshold(scores: Any, defaulted: Any) -> float:
     return float(thresholds[int(np.argmax(f1))])
 
 
-def network(loans: Loans, train: Any, later: Any, seed: int) -> tuple[Any, float]:
+def network(loans: Loans, seed: int) -> tuple[Any, float]:
     """As `boosting`, with the network and hyperparameters of the portfolio, through the bundle."""
+    train = slice(loans.n_train)
     moments = loans.approved[train].astype("datetime64[D]").astype("datetime64[us]")
-    data = TrainingData(loans.rows_of(train), loans.defaulted[train], moments)
+    data = TrainingData(loans.part(train), loans.defaulted[train], moments)
     made = trained(data, loans.portfolio, seed=seed, threads=2)
     bundle = unpack(exported(made, version="v1", code_version="bench"))
-    scores = Scorer(bundle, threads=2).score(bundle.encoder.encode_columns(loans.rows_of(later)))
-    return scores, bundle.manifest.threshold
+    later = bundle.encoder.encode_columns(loans.part(slice(loans.n_train, None)))
+    return Scorer(bundle, threads=2).score(later), bundle.manifest.threshold
 
 
 MODELS: dict[str, Model] = {"boosting": boosting, "network": network}
 
 
-def simulate(
-    loans: Loans, model: Model, seed: int, share: float, rules: list[tuple[RollingRule, BreachRule]]
-) -> dict[str, Any]:
-    sample = np.flatnonzero(np.random.default_rng(seed).random(len(loans.approved)) < share)
-    train, later = np.split(sample, [np.searchsorted(loans.approved[sample], _epoch_day(TRAIN_TO), side="right")])
-    scores, threshold = model(loans, train, later, seed)
-    counts_on = loans.approved[later].astype(np.int64) + date(1970, 1, 1).toordinal() + 30
-    outcomes = DecidedOutcomes(counts_on, Scored(scores, scores >= threshold, loans.defaulted[later]))
+def simulate(loans: Loans, model: Model, seed: int, rules: list[tuple[RollingRule, BreachRule]]) -> dict[str, Any]:
+    scores, threshold = model(loans, seed)
+    counts_on = loans.approved[loans.n_train :].astype(np.int64) + date(1970, 1, 1).toordinal() + 30
+    outcomes = DecidedOutcomes(counts_on, Scored(scores, scores >= threshold, loans.defaulted[loans.n_train :]))
     last = date.fromordinal(int(outcomes.day[-1]))
     return {
         "seed": seed,
-        "n_train": len(train),
+        "n_train": loans.n_train,
         "threshold": round(threshold, 3),
         "f1_by_quarter": _by_quarter(outcomes, last),
         "breaches": {_name(*rule): _breaches(outcomes, last, *rule) for rule in rules},
@@ -156,10 +156,12 @@ def main() -> None:
         for c in options.confidence
         for d in options.days
     ]
-    loans = Loans(options.loans, load_portfolio("sba"), date.fromisoformat(options.until))
+    portfolio = load_portfolio("sba")
+    table = read_loans(options.loans, portfolio, date.fromisoformat(options.until))
     results = []
     for seed in options.seeds:
-        results.append(simulate(loans, MODELS[options.model], seed, options.share, rules))
+        sample = np.flatnonzero(np.random.default_rng(seed).random(len(table)) < options.share)
+        results.append(simulate(Loans(table.take(sample), portfolio), MODELS[options.model], seed, rules))
         print(json.dumps(results[-1]), flush=True)
     for rolling, breach in rules:
         opened = [result["breaches"][_name(rolling, breach)] for result in results]

@@ -20,6 +20,8 @@ class BundleScorer:
     def __init__(self, stored: StoredBundle, codec: LoanCodec, threads: int) -> None:
         """Raises BundleCorrupt, also where the model does not give the scores that its manifest keeps."""
         bundle = unpack(stored.data, stored.sha256.hex(), version=stored.version)
+        if bundle.version != stored.version:
+            raise BundleCorrupt(stored.version, f"its manifest says that it is {bundle.version}")
         self._decode = codec.decode_features
         self._scorer = Scorer(bundle, threads=threads)
         self._scorer.self_test()

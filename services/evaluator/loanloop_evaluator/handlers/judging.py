@@ -41,13 +41,14 @@ class Judge:
         self._rule = rule
         self._load = load
         self._loaded: dict[str, Contender] = {}
+        self._unreadable: set[str] = set()
         self.waiting: dict[str, str] = {}
 
     async def look(self) -> bool:
         """Judges one version, if one can be judged; True: look again at once."""
         candidates, live = await self._store.fetch_candidates()
         due = to_judge(candidates, live)
-        self._forget_all_but({candidate.version for candidate in due})
+        self._forget_all_but({c.version for c in due} | ({live.version} if live and due else set()))
         for candidate in due:
             if await self._judge(candidate, live):
                 self._forget_all_but(set(self._loaded) - {candidate.version})
@@ -85,23 +86,28 @@ class Judge:
         return self._loaded[version]
 
     async def _champion(self, live: Live | None) -> Contender | None:
-        if live is None:
+        if live is None or live.version in self._unreadable:
             return None
-        bundle = await self._store.fetch_bundle(live.version)
         try:
-            return Contender(bundle, await asyncio.to_thread(self._load, bundle))
+            return await self._contender(live.version)
         except BundleCorrupt as corrupt:
-            # What can't be loaded can't be served again either: the challenger needs the threshold alone.
-            log.error("champion_unreadable", version=live.version, reason=str(corrupt))
+            self._do_without(corrupt)
             return None
 
     async def _judgement(self, challenger: Contender, live: Live | None) -> Judgement | None:
         champion = await self._champion(live)
         try:
             return await self._compared(challenger, champion, live)
-        finally:
-            if champion is not None:
-                champion.scorer.close()
+        except BundleCorrupt as corrupt:
+            if champion is None or corrupt.version != champion.bundle.version:
+                raise
+            self._do_without(corrupt)
+            return await self._compared(challenger, None, live)
+
+    def _do_without(self, champion: BundleCorrupt) -> None:
+        # What can't be loaded can't be served again either: the challenger needs the threshold alone.
+        self._unreadable.add(champion.version)
+        log.error("champion_unreadable", version=champion.version, reason=str(champion))
 
     async def _compared(self, challenger: Contender, champion: Contender | None, live: Live | None) -> Judgement | None:
         as_of = await self._store.fetch_as_of()

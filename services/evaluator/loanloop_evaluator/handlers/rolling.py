@@ -13,12 +13,12 @@ from loanloop_evaluator.domain.clock import days_between, last_closed_day
 from loanloop_evaluator.domain.rolling import DailyRow, RollingRule, WindowValue, daily_rows, decided_outcomes
 from loanloop_evaluator.store.breaches import announce_turn, has_open_breach, open_breach, recover_breach
 from loanloop_evaluator.store.deployments import fetch_live, lock_slot
-from loanloop_evaluator.store.rolling import DecidedRow, Reign, RollingStore
+from loanloop_evaluator.store.rolling import DecidedRow, Reign, RollingStore, Signature
 
 log = structlog.get_logger()
 
 # A transaction that began before the last look may have committed after it.
-OVERLAP = timedelta(seconds=30)
+OVERLAP = timedelta(seconds=90)
 DAYS_AT_ONCE = 60
 
 
@@ -30,6 +30,7 @@ class Agenda:
     not_before: date
     closing: list[date]
     affected: list[date]
+    touched: dict[date, Signature]
     is_last: bool
 
 
@@ -40,6 +41,7 @@ class RollingEvaluation:
         self._rule = rule
         self._breach = breach
         self._last_look: datetime | None = None
+        self._counted: dict[date, Signature] = {}
 
     async def look(self) -> bool:
         """True: more days wait to be closed, look again at once."""
@@ -52,6 +54,7 @@ class RollingEvaluation:
             if agenda is not None:
                 await self._follow(connection, agenda)
         self._last_look = now
+        self._counted = agenda.touched if agenda else {}
         return agenda is not None and not agenda.is_last
 
     async def _agenda(self, connection: Connection, since: datetime) -> Agenda | None:
@@ -66,9 +69,11 @@ class RollingEvaluation:
         until = min(last, recorded_to + timedelta(days=DAYS_AT_ONCE))
         closing = days_between(recorded_to + timedelta(days=1), until)
         touched = await self._store.fetch_touched_days(connection, since, recorded_to)
-        behind = {day + timedelta(days=n) for day in touched for n in range(self._rule.window_days)}
+        # What the overlap shows a second time is not worth a second count.
+        changed = [day for day, signature in touched.items() if self._counted.get(day) != signature]
+        behind = {day + timedelta(days=n) for day in changed for n in range(self._rule.window_days)}
         affected = sorted({day for day in behind if day <= recorded_to} | set(closing))
-        return Agenda(reign, not_before, closing, affected, is_last=until >= last)
+        return Agenda(reign, not_before, closing, affected, touched, is_last=until >= last)
 
     async def _first_day_of(self, connection: Connection, reign: Reign) -> date | None:
         """The first day that closes while the live version is live."""

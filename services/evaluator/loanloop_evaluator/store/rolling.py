@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from decimal import Decimal
+from typing import Any, NamedTuple
 
 import msgspec
 from loanloop_common.postgres import Connection, Pool
@@ -19,6 +20,14 @@ DecidedRow = tuple[date, float, bool, bool]
 
 class _Known(msgspec.Struct):
     known_at: datetime
+
+
+class Signature(NamedTuple):
+    """Of a day's labels: another one whenever a label comes, is corrected or moves."""
+
+    n_labels: int
+    labels_received: Decimal
+    loans_received: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +111,7 @@ class RollingStore:
         )
         return day
 
-    async def fetch_touched_days(self, connection: Connection, since: datetime, up_to: date) -> set[date]:
+    async def fetch_touched_days(self, connection: Connection, since: datetime, up_to: date) -> dict[date, Signature]:
         """Days to `up_to` whose labels, or whose loans, arrived at or after `since`."""
         rows = await connection.fetch(
             """
@@ -118,7 +127,25 @@ class RollingStore:
             since,
             start_of(up_to + timedelta(days=1)),
         )
-        return {row["day"] for row in rows} | await self._left_days(connection, since, up_to)
+        days = {row["day"] for row in rows} | await self._left_days(connection, since, up_to)
+        return dict.fromkeys(days, Signature(0, Decimal(0), Decimal(0))) | await self._signatures(connection, days)
+
+    async def _signatures(self, connection: Connection, days: Iterable[date]) -> dict[date, Signature]:
+        signatures: dict[date, Signature] = {}
+        for first, last in spans_of(days):
+            rows = await connection.fetch(
+                """
+                SELECT (counts_at AT TIME ZONE 'UTC')::date AS day, count(*),
+                       sum(extract(epoch FROM outcome_received_at)), sum(extract(epoch FROM received_at))
+                FROM loan_data.processed_data
+                WHERE counts_at >= $1 AND counts_at < $2 AND is_history IS NOT TRUE
+                GROUP BY 1
+                """,
+                start_of(first),
+                start_of(last + timedelta(days=1)),
+            )
+            signatures |= {row[0]: Signature(*row[1:]) for row in rows}
+        return signatures
 
     async def _left_days(self, connection: Connection, since: datetime, up_to: date) -> set[date]:
         """Days that corrections moved loans away from: as the loans' earlier outcomes said."""
