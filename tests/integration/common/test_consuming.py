@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from aiokafka.errors import GroupAuthorizationFailedError
 from loanloop_common.kafka import (
     BatchConsumer,
     Broker,
@@ -97,6 +98,21 @@ async def test_failing_consumer_leaves_the_others_alone(broker: Broker, topic: s
         await eventually(lambda: failing.attempts > QUICK.attempts)
 
     assert max(well.values.values()) == 1
+
+
+async def test_consumer_whose_fetching_fails_is_replaced(broker: Broker, topic: str) -> None:
+    handler = RecordingHandler()
+    async with consuming(broker, topic, handle=handler, group=topic) as consumer:
+        await publish_batch(broker, topic, numbered(10))
+        await eventually(lambda: _is_committed(broker, topic, 10))
+        first = consumer._subscriber.consumer
+        first._coordinator._pending_exception = GroupAuthorizationFailedError(topic)
+
+        await eventually(lambda: consumer._subscriber.consumer not in (None, first))
+        await publish_batch(broker, topic, numbered(10, start=10))
+        await eventually(lambda: _is_committed(broker, topic, 20))
+
+    assert handler.values == dict.fromkeys((value for _, value in numbered(20)), 1)
 
 
 async def test_one_batch_spans_topics_and_partitions(broker: Broker, topic: str, kafka_settings: KafkaSettings) -> None:

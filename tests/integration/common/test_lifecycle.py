@@ -72,6 +72,7 @@ async def test_service_stopped_in_mid_batch_loses_nothing(
     first = await counting.start(LOANLOOP_PAUSE_S="0.5", LOANLOOP_MAX_RECORDS="100")
     await eventually(lambda: _handled(connection))
 
+    first.send_signal(signal.SIGINT)
     first.send_signal(signal.SIGTERM)
 
     assert await asyncio.wait_for(first.wait(), 20) == 0

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import ConsumerStoppedError, KafkaError
 from faststream.kafka import KafkaBroker
 from faststream.kafka.security import parse_security
 from faststream.middlewares import AckPolicy
@@ -37,7 +37,9 @@ class ObservedConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka is u
     async def getmany(self, *partitions: Any, timeout_ms: int = 0, max_records: int | None = None) -> Any:
         try:
             return await super().getmany(*partitions, timeout_ms=timeout_ms, max_records=max_records)
-        except KafkaError:
+        except ConsumerStoppedError:
+            raise
+        except Exception:
             self.fetching_failed.set()
             raise
 
