@@ -85,13 +85,16 @@ async def test_the_supervisor_killed_with_its_parent_leaves_no_server(tmp_path: 
     program = await start_program(tmp_path)
     run = running_state(tmp_path)
     assert run is not None
-    servers = [psutil.Process(run.pids[name]) for name in ("kafka", "postgres")]
+    processes = descendants(program)
+    servers = [process for process in processes if process.name() in ("java", "postgres")]
 
     program.send_signal(signal.SIGKILL)
     psutil.Process(run.pids["supervisor"]).kill()
     await program.wait()
 
     assert await still_running(servers) == []
+    for detached in await still_running(processes):  # only the supervisor could have found it
+        detached.kill()
 
 
 async def test_a_second_start_on_a_folder_in_use_says_so(tmp_path: Path) -> None:
