@@ -10,7 +10,7 @@ class IngestOptions(BaseModel):
     batch_records: int = Field(default=2000, ge=1, description="Most messages stored in one transaction")
     collect_folder: Path | None = Field(default=None, description="Its .csv and .parquet files are read, once each")
     collect_every_s: float = Field(default=86_400, gt=0, description="Daily by default")
-    reconcile_every_s: float = Field(default=60, gt=0)
+    reconcile_every_s: float = Field(default=300, gt=0)
     partitions_every_s: float = Field(default=86_400, gt=0)
 
 
