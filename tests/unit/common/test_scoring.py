@@ -1,0 +1,113 @@
+"""The scorer: the same bits whatever the batch and the threads."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from loanloop_common.bundle import Bundle, unpack
+from loanloop_common.errors import BundleCorrupt
+from loanloop_common.features import FIRST_VALUE, EncodedBatch
+from loanloop_common.loan_codec import LoanCodec
+from loanloop_common.portfolio import load_portfolio
+from loanloop_common.scoring import Scorer, decide, engine, instruction_set, runtime_version
+
+from tests.support.bundles import make_bundle
+
+N_ROWS = 2048
+BATCH_SIZES = (1, 2, 3, 5, 64, 127, 128, 129, 255, 256, 257, 1000, 2047, 2048)
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return unpack(make_bundle())
+
+
+@pytest.fixture(scope="module")
+def scorer(bundle: Bundle) -> Iterator[Scorer]:
+    scorer = Scorer(bundle, threads=2)
+    yield scorer
+    scorer.close()
+
+
+@pytest.fixture(scope="module")
+def batch(bundle: Bundle) -> EncodedBatch:
+    random = np.random.default_rng(0)
+    categories = [random.integers(0, part.n_ids, N_ROWS) for part in bundle.encoder.categories]
+    exact = [random.integers(0, part.n_ids, N_ROWS) for part in bundle.encoder.numbers]
+    x_num = random.normal(size=(N_ROWS, len(exact))).astype(np.float32)
+    return EncodedBatch(np.stack(categories, axis=1), x_num, np.stack(exact, axis=1))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_row_has_the_same_bits_in_any_batch(bundle: Bundle, batch: EncodedBatch, threads: int) -> None:
+    scorer = Scorer(bundle, threads=threads)
+    expected = scorer.score(batch.rows(slice(0, 257)))
+
+    for size in BATCH_SIZES:
+        starts = range(0, min(N_ROWS, 4 * size), size)
+        scored = np.concatenate([scorer.score(batch.rows(slice(start, start + size))) for start in starts])
+        n_common = min(len(scored), len(expected))
+        assert scored[:n_common].tobytes() == expected[:n_common].tobytes(), size
+    scorer.close()
+
+
+def test_probabilities_are_strictly_between_nothing_and_certainty(scorer: Scorer, batch: EncodedBatch) -> None:
+    probabilities = scorer.score(batch)
+
+    assert probabilities.shape == (N_ROWS,)
+    assert probabilities.dtype == np.float64
+    assert ((probabilities > 0) & (probabilities < 1)).all()
+    assert len(np.unique(probabilities)) > N_ROWS // 2
+
+
+def test_an_empty_batch_has_no_probabilities(scorer: Scorer, batch: EncodedBatch) -> None:
+    assert scorer.score(batch.rows(slice(0, 0))).shape == (0,)
+
+
+def test_decoded_loans_score_as_their_encoding_does(bundle: Bundle, scorer: Scorer) -> None:
+    codec = LoanCodec(load_portfolio("sba"))
+    loans = [codec.convert(codec.example())] * 3
+    columns = {name: [getattr(loan.features, name) for loan in loans] for name in bundle.encoder.sources}
+
+    assert scorer.score_loans(loans).tobytes() == scorer.score(bundle.encoder.encode_columns(columns)).tobytes()
+
+
+def test_the_reference_rows_score_as_the_trainer_said(scorer: Scorer) -> None:
+    assert scorer.self_test() == 0.0
+
+
+def test_a_bundle_that_scores_otherwise_than_its_reference_is_refused(bundle: Bundle) -> None:
+    reference = bundle.manifest.reference
+    lying = reference.model_copy(update={"probabilities": [p * 0.9 for p in reference.probabilities]})
+    manifest = bundle.manifest.model_copy(update={"reference": lying})
+
+    with pytest.raises(BundleCorrupt, match="off"):
+        Scorer(dataclasses.replace(bundle, manifest=manifest)).self_test()
+
+
+def test_a_model_that_does_not_fit_its_encoder_is_refused(bundle: Bundle) -> None:
+    reference = bundle.manifest.reference
+    outside = reference.model_copy(
+        update={"x_cat": [[row[0] + FIRST_VALUE + 10**6, *row[1:]] for row in reference.x_cat]}
+    )
+    manifest = bundle.manifest.model_copy(update={"reference": outside})
+
+    with pytest.raises(BundleCorrupt, match="can't score"):
+        Scorer(dataclasses.replace(bundle, manifest=manifest)).self_test()
+
+
+def test_a_model_the_runtime_cannot_load_is_refused(bundle: Bundle) -> None:
+    with pytest.raises(BundleCorrupt, match="can't load"):
+        Scorer(dataclasses.replace(bundle, model=bundle.model[:1000]))
+
+
+def test_the_decision_is_monotone_in_the_probability() -> None:
+    decisions = [decide(p, 0.3) for p in (0.0, 0.29, 0.3, 0.31, 1.0)]
+
+    assert decisions == ["approve", "approve", "decline", "decline", "decline"]
+
+
+def test_the_engine_names_runtime_and_instruction_set() -> None:
+    assert runtime_version() in engine()
+    assert instruction_set() in engine()

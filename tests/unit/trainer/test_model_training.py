@@ -1,0 +1,200 @@
+"""A whole training, small: deterministic, resumable, exported with parity."""
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from loanloop_common.bundle import unpack
+from loanloop_common.features import MASK
+from loanloop_common.portfolio import ModelConfig, Portfolio, load_portfolio
+from loanloop_common.scoring import Scorer
+from loanloop_trainer.domain.split import TooFewDays
+from loanloop_trainer.model import Progress, TrainedModel, TrainingData, export, train
+from loanloop_trainer.model.checkpoint import CheckpointUnusable, Position, from_bytes, to_bytes
+from loanloop_trainer.model.exporting import PARITY, ParityBroken
+
+N_LOANS = 600
+
+
+class Killed(Exception):
+    """The process ends here."""
+
+
+def small_portfolio(**changes: Any) -> Portfolio:
+    tiny: dict[str, Any] = {
+        "d_model": 8,
+        "n_layers": 1,
+        "n_heads": 2,
+        "d_feedforward": 8,
+        "min_count": 5,
+        "pretrain_batch_size": 64,
+    }
+    tiny |= {"pretrain_epochs": 1, "epochs": 2, "patience": 2, "batch_size": 64, "learning_rate": 1e-2}
+    return load_portfolio("sba").model_copy(update={"model": ModelConfig(**(tiny | changes))})
+
+
+def make_data(n_loans: int = N_LOANS, seed: int = 0) -> TrainingData:
+    """Loans whose term tells nearly all, and whose state tells a little."""
+    chance = np.random.default_rng(seed)
+    state = chance.choice(["CA", "TX", "NY"], n_loans)
+    term = chance.choice([84, 120, 77, 55], n_loans)
+    defaulted = chance.random(n_loans) < np.where(term % 12 == 0, 0.1, 0.8) * np.where(state == "CA", 0.6, 1.0)
+    example = {f.name: f.example for f in load_portfolio("sba").features.values()}
+    columns: dict[str, list[Any]] = {name: [value] * n_loans for name, value in example.items()}
+    columns |= {"state": state.tolist(), "term_months": term.tolist()}
+    columns["employees"] = chance.integers(0, 50, n_loans).tolist()
+    return TrainingData(
+        columns, defaulted, np.datetime64("2005-01-01", "us") + np.arange(n_loans) * np.timedelta64(6, "h")
+    )
+
+
+def weights_of(trained: TrainedModel) -> list[bytes]:
+    return [tensor.numpy().tobytes() for tensor in trained.network.state_dict().values()]
+
+
+@pytest.fixture(scope="module")
+def trained() -> TrainedModel:
+    return train(make_data(), small_portfolio(), seed=1, threads=1)
+
+
+def test_it_learns_what_there_is_to_learn(trained: TrainedModel) -> None:
+    assert (trained.metrics["roc_auc"] or 0) > 0.75
+    assert 0 < trained.threshold < 1
+    assert trained.audit[0].feature == "term_months"
+
+
+def test_the_same_seed_gives_the_same_weights(trained: TrainedModel) -> None:
+    assert weights_of(train(make_data(), small_portfolio(), seed=1, threads=1)) == weights_of(trained)
+    assert weights_of(train(make_data(), small_portfolio(), seed=2, threads=1)) != weights_of(trained)
+
+
+@pytest.mark.parametrize("killed_after", [1, 5, 9, 12, 20, 24])
+def test_a_killed_training_resumes_to_the_same_bits(trained: TrainedModel, killed_after: int) -> None:
+    kept: list[bytes] = []
+
+    def save_until_killed(checkpoint: bytes) -> None:
+        kept.append(checkpoint)
+        if len(kept) == killed_after:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(
+            make_data(), small_portfolio(), seed=1, threads=1, save_checkpoint=save_until_killed, checkpoint_every_s=0
+        )
+    torch.manual_seed(99)
+    resumed = train(make_data(), small_portfolio(), seed=1, threads=1, load_checkpoint=lambda: kept[-1])
+
+    assert weights_of(resumed) == weights_of(trained)
+    assert resumed.threshold == trained.threshold
+
+
+@pytest.mark.parametrize("damage", [b"", b"nonsense", b"\xff" * 100])
+def test_a_damaged_checkpoint_starts_the_training_again(trained: TrainedModel, damage: bytes) -> None:
+    again = train(make_data(), small_portfolio(), seed=1, threads=1, load_checkpoint=lambda: damage)
+
+    assert weights_of(again) == weights_of(trained)
+
+
+def test_a_checkpoint_of_another_run_is_not_used() -> None:
+    data = to_bytes(Position("train", 3), {"network/x": torch.ones(2)}, "one run")
+
+    assert from_bytes(data, "one run")[0] == Position("train", 3)
+    with pytest.raises(CheckpointUnusable, match="another run"):
+        from_bytes(data, "another run")
+
+
+def test_what_came_after_the_training_rows_is_unknown_to_the_encoder() -> None:
+    data = make_data()
+    columns = {**data.columns, "state": [*data.columns["state"][:-30], *["WY"] * 30]}
+
+    encoder = train(TrainingData(columns, data.defaulted, data.occurred_at), small_portfolio(), seed=1).encoder
+
+    state = next(part for part in encoder.categories if part.name == "state")
+    assert set(state.values) == {"CA", "NY", "TX"}
+    assert not (encoder.encode_columns(columns).x_cat == MASK).any()
+
+
+def test_the_data_window_covers_all_that_was_used_in_any_way(trained: TrainedModel) -> None:
+    data = make_data()
+
+    assert trained.train_from.replace(tzinfo=None) == data.occurred_at.min().item()
+    assert trained.train_to.replace(tzinfo=None) == data.occurred_at.max().item()
+    assert trained.n_train + trained.n_validation == N_LOANS
+
+
+def test_progress_names_every_phase_in_order_and_ends_each_at_its_last_step() -> None:
+    said: list[Progress] = []
+    export(
+        train(make_data(), small_portfolio(), seed=1, on_progress=said.append),
+        version="v1",
+        code_version="t",
+        on_progress=said.append,
+    )
+
+    assert list(dict.fromkeys(progress.phase for progress in said)) == [
+        "audit",
+        "pretrain",
+        "train",
+        "calibrate",
+        "export",
+    ]
+    last = [progress for progress in said if progress.phase == "train"][-1]
+    assert (last.step, last.epoch, last.eta_s) == (last.steps, 2, 0.0)
+
+
+def test_training_stops_when_validation_does_not_improve() -> None:
+    said: list[Progress] = []
+    data = make_data()
+    noise = TrainingData(data.columns, np.random.default_rng(3).random(N_LOANS) < 0.5, data.occurred_at)
+
+    train(noise, small_portfolio(epochs=200, patience=1, pretrain_epochs=0), seed=1, on_progress=said.append)
+
+    train_steps = [progress for progress in said if progress.phase == "train"]
+    assert train_steps
+    assert train_steps[-1].step < train_steps[-1].steps
+
+
+def test_no_pretraining_is_a_setting() -> None:
+    said: list[Progress] = []
+    train(make_data(), small_portfolio(pretrain_epochs=0), seed=1, on_progress=said.append)
+
+    assert "pretrain" not in {progress.phase for progress in said}
+
+
+def test_the_plain_form_has_no_exact_values() -> None:
+    plain = train(make_data(), small_portfolio(exact_values=False, class_weights=True), seed=1)
+
+    assert all(number.exact == () for number in plain.encoder.numbers)
+
+
+def test_loans_of_a_single_day_cannot_be_split() -> None:
+    data = make_data(50)
+    with pytest.raises(TooFewDays):
+        train(TrainingData(data.columns, data.defaulted, data.occurred_at[:1].repeat(50)), small_portfolio(), seed=1)
+
+
+def test_the_export_computes_what_the_network_computes(trained: TrainedModel) -> None:
+    bundle = unpack(export(trained, version="v3", code_version="test"))
+
+    assert bundle.manifest.parity <= PARITY
+    assert bundle.version == "v3"
+    assert bundle.manifest.metrics == trained.metrics
+    assert Scorer(bundle).self_test() == 0.0
+
+
+def test_an_export_that_computes_otherwise_is_not_served(
+    trained: TrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loanloop_trainer.model.exporting.PARITY", -1.0)
+
+    with pytest.raises(ParityBroken):
+        export(trained, version="v1", code_version="test")
+
+
+def test_training_leaves_no_thread_behind() -> None:
+    before = {thread.name for thread in threading.enumerate()}
+    export(train(make_data(), small_portfolio(), seed=1), version="v1", code_version="test")
+
+    assert {thread.name for thread in threading.enumerate()} <= before
