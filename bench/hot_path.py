@@ -32,7 +32,7 @@ from loanloop_common.resources import resource_folder
 from loanloop_common.scoring import Scorer
 from loanloop_common.settings import KafkaSettings
 from loanloop_trainer.model.encoding import fit_encoder
-from loanloop_trainer.model.export import export
+from loanloop_trainer.model.exporting import export
 from loanloop_trainer.model.tabtransformer import TabTransformer
 from loanloop_trainer.model.training import TrainedModel
 

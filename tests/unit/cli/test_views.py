@@ -138,6 +138,4 @@ def test_chronicle_tells_each_fact_once() -> None:
 def test_chronicle_tells_what_the_audit_found() -> None:
     warned = make_training(progress={"audit_warnings": {"term_months": "term_months alone gives ROC-AUC 0.965"}})
 
-    assert "audit WARNING: term_months alone gives ROC-AUC 0.965" in Chronicle().news(
-        make_snapshot(training=warned)
-    )
+    assert "audit WARNING: term_months alone gives ROC-AUC 0.965" in Chronicle().news(make_snapshot(training=warned))

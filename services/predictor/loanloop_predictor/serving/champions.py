@@ -96,7 +96,9 @@ class Champions:
                 except BundleCorrupt as corrupt:
                     await self._refuse(deployment, corrupt.reason)
                 else:
-                    self._swap(champion)
+                    former = self._swap(champion)
+                    # Freeing its sessions takes milliseconds, which the event loop must not spend.
+                    await asyncio.to_thread(former.clear)
 
     async def _next(self) -> Deployment | None:
         newest_first = await self._store.fetch_deployments(self._portfolio.name)
@@ -108,7 +110,9 @@ class Champions:
         model = await self._store.fetch_model(deployment.version)
         return await asyncio.to_thread(load_champion, model, deployment, self._portfolio, threads=self._threads)
 
-    def _swap(self, champion: Champion) -> None:
+    def _swap(self, champion: Champion) -> list[Champion | None]:
+        """Returns the former one, whose last reference the caller has to drop."""
+        former = [self._current]
         started = time.perf_counter_ns()
         self._current = champion
         switch_us = (time.perf_counter_ns() - started) / 1000
@@ -122,6 +126,7 @@ class Champions:
             switch_us=round(switch_us, 2),
         )
         self._on_swap(self.last_swap)
+        return former
 
     async def _refuse(self, deployment: Deployment, reason: str) -> None:
         refused = RefusedDeployment(deployment.version, deployment.deployment_seq, reason)
