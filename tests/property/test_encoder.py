@@ -16,7 +16,7 @@ flags = st.none() | st.booleans()
 KINDS: dict[str, st.SearchStrategy[Any]] = {"category": texts, "number": numbers, "flag": flags}
 loans = st.fixed_dictionaries({feature.name: KINDS[feature.kind] for feature in PORTFOLIO.features.values()})
 
-VALID_KINDS = KINDS | {"number": st.none() | st.floats(0, 1e8) | st.integers(0, 600)}
+VALID_KINDS = KINDS | {"number": st.none() | st.floats(1, 1e8) | st.integers(0, 600)}
 valid_loans = st.fixed_dictionaries({f.name: VALID_KINDS[f.kind] for f in PORTFOLIO.features.values()})
 
 
