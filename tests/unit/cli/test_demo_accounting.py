@@ -1,7 +1,7 @@
 from datetime import date
 from typing import Any
 
-from loanloop.demo.accounting import Ledger, Sent, checks_of
+from loanloop.demo.accounting import Ledger, Sent, checks_of, story_is_over
 from loanloop.demo.plan import plan_of
 from loanloop.demo.rest import RestFigures
 from loanloop.observe.snapshot import Snapshot
@@ -101,3 +101,11 @@ def test_a_predictor_that_serves_another_version_is_seen() -> None:
     stale = (make_instance("predictor", version="v1", seq=1),)
 
     assert broken(told_story(instances=stale)) == ["the predictor serves the live version, v2"]
+
+
+def test_story_goes_on_until_the_new_version_is_judged_on_two_weeks() -> None:
+    short = (*make_days(date(2008, 5, 1), [0.76] * 30), *make_days(date(2008, 9, 1), [0.85] * 13, version="v2"))
+
+    assert not story_is_over(PLAN, told_story(days=short))
+    assert story_is_over(PLAN, told_story())
+    assert story_is_over(plan_of("sba", "2005-06"), make_snapshot())

@@ -72,3 +72,20 @@ async def test_at_most_every_second_loan_goes_to_rest() -> None:
     await replay._send(loans(10))
 
     assert (len(sink.streamed), len(sink.asked)) == (5, 5)
+
+
+async def test_replay_that_ends_early_still_sends_the_outcomes_of_what_it_sent() -> None:
+    received = loans(40)
+    outcomes = [FileEvent(Topic.LOAN_OUTCOME, e.key, b"outcome", e.due_at + timedelta(days=30)) for e in received]
+    events = [event._replace(key=event.value) for event in received]
+    events += [outcome._replace(key=loan.key) for outcome, loan in zip(outcomes, events, strict=True)]
+    replay, sink = replay_of([], Pace(events_per_s=1e6, days_per_s=1e4))
+    replay._ahead.extend(sorted(events, key=lambda event: event.due_at))
+
+    await replay._send(replay.due(0.0001))
+    replay.accepting = False
+    await replay.run()
+
+    assert replay.replayed.loans == 20  # days 0 and 1
+    assert replay.replayed.outcomes == 20
+    assert sink.streamed.count(b"outcome") == 20

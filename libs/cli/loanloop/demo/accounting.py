@@ -7,6 +7,7 @@ from loanloop.demo.rest import RestFigures
 from loanloop.observe.snapshot import Day, Deployment, Snapshot
 
 MIN_REST_REQUESTS = 1000
+DAYS_OF_RECOVERY = 14
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,15 @@ def _of_breach(snapshot: Snapshot, rest: RestFigures) -> list[Check]:
         Check("REST was answered by the version before and by the one after the swap", served),
         Check(f"{name} recovered: {figures} (threshold {snapshot.rule.threshold:g})", recovered),
     ]
+
+
+def story_is_over(plan: Plan, snapshot: Snapshot) -> bool:
+    """Nothing is left to be seen: the version that replaced the breached one has been judged on two weeks."""
+    if not plan.shows_breach:
+        return True
+    swap = swap_after_breach(snapshot)
+    known = [day for day in snapshot.days if swap and day.version == swap.version and day.value is not None]
+    return len(known) >= DAYS_OF_RECOVERY
 
 
 def swap_after_breach(snapshot: Snapshot) -> Deployment | None:

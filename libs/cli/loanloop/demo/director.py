@@ -14,7 +14,7 @@ from loanloop_common.portfolio import Portfolio
 from loanloop_ingest.domain.file_events import RefusedRow, RowReader
 from loanloop_ingest.loan_files import open_loan_file
 
-from loanloop.demo.accounting import Sent
+from loanloop.demo.accounting import Sent, story_is_over
 from loanloop.demo.chronicle import Chronicle
 from loanloop.demo.pace import challenger_is_under_way, days_unjudged, pace_of
 from loanloop.demo.plan import DemoImpossible, Plan
@@ -48,6 +48,7 @@ class Director:
     refused: list[RefusedRow] = field(default_factory=list)
     _replay: Replay | None = None
     _history: int = 0
+    _told_longer: bool = False
 
     async def play(self) -> Sent:
         await self._backfill()
@@ -90,7 +91,9 @@ class Director:
             f"some are asked for by REST. Each outcome follows {self.portfolio.file.outcome_delay_days} days of event "
             "time later, paid or not; real outcomes take years"
         )
-        selection = Selection(now=datetime.now(UTC), outcomes=Outcomes.DUE, since=plan.stream_from, until=plan.until)
+        selection = Selection(
+            now=datetime.now(UTC), outcomes=Outcomes.DUE, since=plan.stream_from, until=plan.at_most_until
+        )
         replay = self._replay = Replay(
             iter(self._events(selection)), self._publish, self.rest.ask, clock=plan.stream_from
         )
@@ -106,6 +109,7 @@ class Director:
             while True:
                 snapshot = await self._look("replay")
                 if snapshot is not None:
+                    self._end_when_told(replay, snapshot)
                     replay.pace = pace_of(snapshot)
                     if replay.pace.why != told and challenger_is_under_way(snapshot):
                         self.stage.tell(f"replay: {replay.pace.why}")
@@ -119,6 +123,18 @@ class Director:
             looking.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await looking
+
+    def _end_when_told(self, replay: Replay, snapshot: Snapshot) -> None:
+        if not replay.accepting or replay.clock < self.plan.until:
+            return
+        if story_is_over(self.plan, snapshot):
+            replay.accepting = False
+            self.stage.tell(f"replay: ends with the loans of {replay.clock:%Y-%m-%d}; their outcomes still follow")
+        elif not self._told_longer:
+            self._told_longer = True
+            self.stage.tell(
+                f"replay: goes on after {self.plan.last_month:%Y-%m}, until the version after the breach is judged"
+            )
 
     async def _until(self, condition: Callable[[Snapshot], bool], what: str, *, within_s: float) -> None:
         """Raises DemoImpossible when it takes too long: a hung demo would say nothing."""

@@ -22,6 +22,7 @@ class Plan:
     stream_from: datetime
     until: datetime
     shows_breach: bool
+    at_most_until: datetime  # the replay goes on after `until` while breach, swap and recovery are not over
 
     @property
     def last_month(self) -> datetime:
@@ -31,6 +32,7 @@ class Plan:
 _HISTORY = {"sba": (2002, 2005), "sba_application": (2001, 2004)}
 # From this month on the replay has seen the fall of the first model.
 _BREACH_BY = {"sba": datetime(2008, 10, 1, tzinfo=UTC), "sba_application": datetime(2006, 10, 1, tzinfo=UTC)}
+_LONGER = timedelta(days=150)
 _LAST = datetime(2010, 1, 1, tzinfo=UTC)
 
 
@@ -46,8 +48,14 @@ def plan_of(portfolio: str, until: str) -> Plan:
         raise DemoImpossible(
             f"--until {until} must be a month from {stream:%Y-%m} to 2009-12: those are the loans there are"
         )
+    shows_breach = end > _BREACH_BY[story]
     return Plan(
-        portfolio=portfolio, history_from=first, stream_from=stream, until=end, shows_breach=end > _BREACH_BY[story]
+        at_most_until=min(end + _LONGER, _LAST) if shows_breach else end,
+        portfolio=portfolio,
+        history_from=first,
+        stream_from=stream,
+        until=end,
+        shows_breach=shows_breach,
     )
 
 

@@ -14,7 +14,7 @@ from loanloop.demo.pace import FULL, Pace
 
 TICK_S = 0.1
 READ_AHEAD = 4000
-REST_PER_S = 12.0
+REST_PER_S = 20.0
 
 Publish = Callable[[Topic, Sequence[tuple[bytes | None, bytes]]], Awaitable[None]]
 Ask = Callable[[bytes], Awaitable[None]]
@@ -49,24 +49,29 @@ class Budget:
 
 @dataclass
 class Replay:
-    """`clock` is the event time reached. Every second loan at most goes to REST, so that the stream never stops."""
+    """`clock` is the event time reached. Every second loan at most goes to REST, so that the stream never stops.
+
+    Once `accepting` is False no new loans are sent; the outcomes of those that were still follow.
+    """
 
     events: Iterator[FileEvent]
     publish: Publish
     ask: Ask
     clock: datetime
     pace: Pace = FULL
+    accepting: bool = True
     replayed: Replayed = field(default_factory=Replayed)
     _ahead: deque[FileEvent] = field(default_factory=deque)
     _events_budget: Budget = field(default_factory=Budget)
     _rest_budget: Budget = field(default_factory=Budget)
     _asked_last: bool = False
+    _passed_over: set[bytes] = field(default_factory=set)
 
     async def run(self) -> None:
-        """Until all events are sent."""
+        """Until all events are sent, or no more loans are accepted and each outcome is sent."""
         loop = asyncio.get_running_loop()
         last = loop.time()
-        while await self._read_ahead():
+        while await self._read_ahead() and not self._is_over():
             await asyncio.sleep(TICK_S)
             now = loop.time()
             # After a stall (a slow broker) event time does not leap.
@@ -80,10 +85,20 @@ class Replay:
         horizon = self.clock + timedelta(days=self.pace.days_per_s * seconds)
         chosen = []
         while self._ahead and self._ahead[0].due_at <= horizon and self._events_budget.spend():
-            chosen.append(self._ahead.popleft())
+            if self._is_wanted(event := self._ahead.popleft()):
+                chosen.append(event)
         held_back = bool(self._ahead) and self._ahead[0].due_at <= horizon
         self.clock = max(self.clock, self._ahead[0].due_at) if held_back else horizon
         return chosen
+
+    def _is_over(self) -> bool:
+        return not self.accepting and self.replayed.outcomes == self.replayed.loans
+
+    def _is_wanted(self, event: FileEvent) -> bool:
+        if event.topic is Topic.LOAN_RECEIVED and not self.accepting:
+            self._passed_over.add(event.key)
+            return False
+        return event.key not in self._passed_over
 
     async def _read_ahead(self) -> bool:
         if len(self._ahead) < READ_AHEAD // 2:
