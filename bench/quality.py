@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
+import structlog
 from loanloop_common.bundle import unpack
 from loanloop_common.portfolio import ModelConfig, Portfolio, load_portfolio
 from loanloop_common.scoring import Scorer
@@ -68,6 +69,7 @@ def main() -> None:
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--threads", type=int, default=2)
     given = arguments.parse_args()
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
     portfolio = overridden(load_portfolio(given.portfolio), given.set)
     loans = read_loans(given.file, portfolio)
