@@ -24,7 +24,7 @@ from loanloop_common.scoring import Scorer
 from loanloop_evaluator.domain.breach import BreachRule, turns_of
 from loanloop_evaluator.domain.clock import days_between
 from loanloop_evaluator.domain.metrics import metric_of
-from loanloop_evaluator.domain.rolling import DecidedOutcomes, RollingRule, daily_rows
+from loanloop_evaluator.domain.rolling import DecidedOutcomes, RollingRule, WindowValue, daily_rows
 from loanloop_evaluator.domain.scored import Scored
 from loanloop_trainer.model import TrainingData
 from loanloop_trainer.model import export as exported
@@ -117,12 +117,14 @@ def simulate(loans: Loans, model: Model, seed: int, rules: list[tuple[RollingRul
     counts_on = loans.approved[loans.n_train :].astype(np.int64) + date(1970, 1, 1).toordinal() + 30
     outcomes = DecidedOutcomes(counts_on, Scored(scores, scores >= threshold, loans.defaulted[loans.n_train :]))
     last = date.fromordinal(int(outcomes.day[-1]))
+    days = days_between(FIRST_DAY, last)
+    windows = {rule: [row.window for row in daily_rows("v1", outcomes, days, rule)] for rule, _ in rules}
     return {
         "seed": seed,
         "n_train": loans.n_train,
         "threshold": round(threshold, 3),
         "f1_by_quarter": _by_quarter(outcomes, last),
-        "breaches": {_name(*rule): _breaches(outcomes, last, *rule) for rule in rules},
+        "breaches": {_name(rolling, breach): _breaches(windows[rolling], breach) for rolling, breach in rules},
     }
 
 
@@ -130,11 +132,10 @@ def _name(rolling: RollingRule, breach: BreachRule) -> str:
     return f"{rolling.confidence:g} × {breach.days} days"
 
 
-def _breaches(outcomes: DecidedOutcomes, last: date, rolling: RollingRule, breach: BreachRule) -> list[str]:
+def _breaches(windows: list[WindowValue], rule: BreachRule) -> list[str]:
     """Days on which a breach opens, each time after the one before has recovered."""
-    closing = days_between(FIRST_DAY, last)
-    windows = [row.window for row in daily_rows("v1", outcomes, closing, rolling)]
-    turns = turns_of(windows, closing, is_open=False, not_before=FIRST_DAY, rule=breach)
+    closing = [window.day for window in windows]
+    turns = turns_of(windows, closing, is_open=False, not_before=FIRST_DAY, rule=rule)
     return [turn.at.day.isoformat() for turn in turns if turn.kind == "breach"]
 
 

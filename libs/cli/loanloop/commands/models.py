@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from loanloop_evaluator.store.models import VersionFacts
     from rich.table import Table
 
@@ -84,32 +86,42 @@ def _described(version: "VersionFacts", newest_deployed: int) -> dict[str, Any]:
 
 
 def _table(preset: str, described: list[dict[str, Any]]) -> "Table":
+    """Fits into 80 columns."""
+    from rich import box
     from rich.table import Table
 
-    table = Table(title=f"Models of {preset} (figures of the gate's window, preset {preset})")
-    for name in ("version", "state", "trained on", "loans", "gate: loans", "F1", "ROC-AUC", "live, event time", "live"):
-        table.add_column(name, justify="right" if name in ("loans", "gate: loans", "F1", "ROC-AUC") else "left")
+    table = Table(title=f"Models of preset {preset}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in ("", "state", "trained on", "loans", "gate:\nloans", "F1,\nROC-AUC", "live,\nevent time", "live"):
+        numeric = name.startswith(("loans", "gate", "F1"))
+        table.add_column(name, justify="right" if numeric else "left", no_wrap=True)
     for model in described:
         gate, live = model["gate"] or {}, model["live"]
         table.add_row(
             model["version"],
             model["state"],
-            _span(model["train_from"], model["train_to"], 10),
+            _span(model["train_from"], model["train_to"], _day),
             f"{model['n_rows']:,}",
-            f"{gate['n_loans']:,}" if gate else "not judged",
-            _figure(gate.get("f1")),
-            _figure(gate.get("roc_auc")),
-            "\n".join(_span(p["from_event_time"], p["to_event_time"], 10) for p in live),
-            "\n".join(_span(p["from"], p["to"], 16) for p in live),
+            f"{gate['n_loans']:,}" if gate else "-",
+            "\n".join(_figure(gate.get(name)) for name in ("f1", "roc_auc")),
+            "\n".join(_span(period["from_event_time"], period["to_event_time"], _day) for period in live),
+            "\n".join(_span(period["from"], period["to"], _minute) for period in live),
+            end_section=True,
         )
     return table
 
 
 def _figure(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+    return "-" if value is None else f"{value:.3f}"
 
 
-def _span(first: str | None, last: str | None, length: int) -> str:
-    """Dates to the day or to the minute; open at the end."""
-    shown = [(moment or "")[:length].replace("T", " ") for moment in (first, last)]
-    return f"{shown[0]} – {shown[1]}".rstrip()
+def _span(first: str | None, last: str | None, shown: "Callable[[str], str]") -> str:
+    """Two lines; the second one is empty while it lasts."""
+    return f"{shown(first) if first else '-'}\n{'– ' + shown(last) if last else ''}"
+
+
+def _day(moment: str) -> str:
+    return moment[:10]
+
+
+def _minute(moment: str) -> str:
+    return moment[5:16].replace("T", " ")
