@@ -90,7 +90,7 @@ def _table(preset: str, described: list[dict[str, Any]]) -> "Table":
     from rich import box
     from rich.table import Table
 
-    table = Table(title=f"Models of preset {preset}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title=f"Models of preset {preset}", box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     for name in ("", "state", "trained on", "loans", "gate:\nloans", "F1,\nROC-AUC", "live,\nevent time", "live"):
         numeric = name.startswith(("loans", "gate", "F1"))
         table.add_column(name, justify="right" if numeric else "left", no_wrap=True)
