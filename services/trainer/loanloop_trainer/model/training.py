@@ -68,41 +68,61 @@ def train(  # noqa: PLR0913 - whoever trains hears, keeps and resumes; each is o
     on_progress(Progress("audit"))
     findings = audit(data, portfolio)
     on_audit(findings)
-    split = split_by_day(data.occurred_at, validation_share=portfolio.model.validation_share)
-    older, newer = data.rows(split.train), data.rows(split.validation)
-    encoder = fit_encoder(portfolio, older.columns)
-    encoded, validation = encoder.encode_columns(older.columns), encoder.encode_columns(newer.columns)
-
+    loans = _encoded(data, portfolio)
     learner = Learner(
-        *_fresh_modules(encoder, portfolio.model, seed),
+        *_fresh_modules(loans.encoder, portfolio.model, seed),
         config=portfolio.model,
         seed=seed,
-        fingerprint=_fingerprint(portfolio, seed, encoded, older.defaulted),
+        fingerprint=_fingerprint(portfolio, seed, loans),
         save_checkpoint=save_checkpoint,
         checkpoint_every_s=checkpoint_every_s,
     )
     _resume(learner, load_checkpoint())
     if learner.position.phase == "pretrain":
-        pretrain(learner, encoded, on_progress)
+        pretrain(learner, loans.older, on_progress)
         learner.enter(Position(phase="train"))
-    fine_tune(learner, encoded, older.defaulted, (validation, newer.defaulted), on_progress)
+    fine_tune(learner, loans.older, loans.older_defaulted, (loans.newer, loans.newer_defaulted), on_progress)
 
     on_progress(Progress("calibrate"))
-    calibration, threshold, metrics = calibrate(learner.network, validation, newer.defaulted)
+    calibration, threshold, metrics = calibrate(learner.network, loans.newer, loans.newer_defaulted)
     return TrainedModel(
         network=learner.network.cpu().eval(),
-        encoder=encoder,
+        encoder=loans.encoder,
         portfolio=portfolio,
         seed=seed,
         calibration=calibration,
         threshold=threshold,
         metrics=metrics,
         audit=findings,
-        validation=validation,
+        validation=loans.newer,
         train_from=_moment(data.occurred_at.min()),
         train_to=_moment(data.occurred_at.max()),
-        n_train=len(older),
-        n_validation=len(newer),
+        n_train=len(loans.older_defaulted),
+        n_validation=len(loans.newer_defaulted),
+    )
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """The older loans to learn from and the newer ones held out, by an encoder that saw only the former."""
+
+    encoder: Encoder
+    older: EncodedBatch
+    older_defaulted: Mask
+    newer: EncodedBatch
+    newer_defaulted: Mask
+
+
+def _encoded(data: TrainingData, portfolio: Portfolio) -> _Encoded:
+    split = split_by_day(data.occurred_at, validation_share=portfolio.model.validation_share)
+    older, newer = data.rows(split.train), data.rows(split.validation)
+    encoder = fit_encoder(portfolio, older.columns)
+    return _Encoded(
+        encoder,
+        encoder.encode_columns(older.columns),
+        older.defaulted,
+        encoder.encode_columns(newer.columns),
+        newer.defaulted,
     )
 
 
@@ -160,9 +180,9 @@ def _resume(learner: Learner, data: bytes | None) -> None:
         log.info("training_resumed", phase=learner.position.phase, step=learner.position.step)
 
 
-def _fingerprint(portfolio: Portfolio, seed: int, loans: EncodedBatch, defaulted: Mask) -> str:
+def _fingerprint(portfolio: Portfolio, seed: int, loans: _Encoded) -> str:
     said = hashlib.sha256(f"{seed} {portfolio.schema_hash} {portfolio.model.model_dump_json()}".encode())
-    for part in (*loans, defaulted):
+    for part in (*loans.older, loans.older_defaulted):
         said.update(np.ascontiguousarray(part).tobytes())
     return said.hexdigest()
 
