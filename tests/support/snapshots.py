@@ -55,10 +55,11 @@ def make_snapshot(**overrides: Any) -> Snapshot:
     return Snapshot(**(facts | overrides))
 
 
-def make_version(number: int = 1, *, passed: bool | None = True) -> ModelVersion:
+def make_version(number: int = 1, *, passed: bool | None = True, trigger: str = "labels") -> ModelVersion:
     gate = None if passed is None else make_gate(passed)
     return ModelVersion(
         version=f"v{number}",
+        trigger=trigger,
         train_from=event_time(2002),
         train_to=event_time(2004, 9),
         n_rows=36_000,

@@ -22,7 +22,7 @@ PLAN = plan_of("sba", "2008-10")
 def told_story(**overrides: Any) -> Snapshot:
     facts: dict[str, Any] = {
         "loans": make_counts(received=110, stored=110, history=60, scored=50, decided=50, labelled=110),
-        "versions": (make_version(1), make_version(2)),
+        "versions": (make_version(1), make_version(2, trigger="breach")),
         "deployments": (make_deployment(1), make_deployment(2, previous="v1")),
         "breaches": (make_breach(closed_on=date(2008, 8, 1), closed_by="deployment"),),
         "days": (

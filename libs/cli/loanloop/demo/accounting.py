@@ -119,9 +119,9 @@ def story_is_over(plan: Plan, snapshot: Snapshot) -> bool:
 
 
 def swap_after_breach(snapshot: Snapshot) -> Deployment | None:
-    """The first automatic deployment that replaced a version with a breach."""
-    breached = {breach.version for breach in snapshot.breaches if breach.closed_by == "deployment"}
-    return next((d for d in snapshot.deployments if d.kind == "deploy" and d.previous in breached), None)
+    """The first automatic deployment of a version that was trained because of a breach."""
+    answers = {version.version for version in snapshot.versions if version.trigger == "breach"}
+    return next((d for d in snapshot.deployments if d.kind == "deploy" and d.version in answers), None)
 
 
 def around(snapshot: Snapshot, swap: Deployment | None) -> tuple[float | None, float | None]:

@@ -44,7 +44,7 @@ async def run_demo(plan: Plan, file: Path, data_dir: Path, stage: Stage) -> Play
     started = time.monotonic()
     await asyncio.to_thread(_start_afresh, data_dir)
     with stage:
-        stage.show(Scene(doing="starting Kafka and PostgreSQL"))
+        stage.show(Scene(doing="getting ready"))
         async with EmbeddedInfrastructure(data_dir, progress=stage.tell) as infrastructure:
             portfolio = await prepare(infrastructure, plan.portfolio, stage.tell)
             async with _kept_running(infrastructure, stage) as keepers:

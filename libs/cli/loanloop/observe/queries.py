@@ -79,11 +79,12 @@ async def fetch_versions(connection: Connection) -> tuple[ModelVersion, ...]:
     """Every version with its newest verdict, and the champion's figures on the same loans."""
     rows = await connection.fetch(
         """
-        SELECT m.version, m.train_from, m.train_to, m.n_rows, m.created_at,
+        SELECT m.version, r.trigger, m.train_from, m.train_to, m.n_rows, m.created_at,
                c.passed, c.reason, c.f1, (c.metrics ->> 'roc_auc')::float8 AS roc_auc, c.n_loans,
                c.window_from, c.window_to, c.opponent,
                o.f1 AS opponent_f1, (o.metrics ->> 'roc_auc')::float8 AS opponent_roc_auc
         FROM loan_data.model_metadata m
+        JOIN loan_data.training_runs r USING (run_id)
         LEFT JOIN LATERAL (
             SELECT * FROM loan_data.model_performance p
             WHERE p.kind = 'gate' AND p.role = 'challenger' AND p.version = m.version
@@ -98,7 +99,9 @@ async def fetch_versions(connection: Connection) -> tuple[ModelVersion, ...]:
 
 
 def _version(row: dict[str, Any]) -> ModelVersion:
-    of_version = {name: row.pop(name) for name in ("version", "train_from", "train_to", "n_rows", "created_at")}
+    of_version = {
+        name: row.pop(name) for name in ("version", "trigger", "train_from", "train_to", "n_rows", "created_at")
+    }
     return ModelVersion(**of_version, gate=Gate(**row) if row["passed"] is not None else None)
 
 

@@ -72,6 +72,7 @@ class Gate:
 @dataclass(frozen=True, kw_only=True)
 class ModelVersion:
     version: str
+    trigger: str
     train_from: datetime
     train_to: datetime
     n_rows: int
