@@ -12,7 +12,7 @@ from tests.support.infrastructure import Backend
 
 HERE = Path(__file__).parent
 # Real servers start within seconds, on a busy machine within a minute.
-SERVERS_TIMEOUT_S = 240
+SERVERS_TIMEOUT_S = 600
 
 
 def pytest_report_header() -> str:

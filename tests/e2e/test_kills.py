@@ -10,7 +10,7 @@ from loanloop_common.events import Topic
 from tests.e2e.world import SERVICES, Loan, World, loans
 from tests.support.eventually import eventually
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 N_LOANS = 4000
 SLICE = 50

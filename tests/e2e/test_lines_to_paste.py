@@ -17,7 +17,7 @@ from tests.support.eventually import eventually
 
 README = Path(__file__).parents[2] / "README.md"
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 
 
 def readme_block(language: str, containing: str) -> str:

@@ -11,7 +11,7 @@ from loanloop_common.events import Topic
 from tests.e2e.world import World, loans
 from tests.support.eventually import eventually
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 
 async def test_enough_new_labels_alone_replace_a_healthy_champion(world: World) -> None:

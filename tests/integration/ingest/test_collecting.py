@@ -15,6 +15,7 @@ from loanloop_ingest.domain.file_events import RowReader
 from loanloop_ingest.store.collected_files import CollectedFileStore
 
 from tests.integration.ingest.world import World
+from tests.support.eventually import eventually
 from tests.support.loans import make_features
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -134,4 +135,6 @@ async def test_running_ingest_collects_a_folder_through_kafka(world: World, tmp_
     await world.start_ingest(LOANLOOP_INGEST__COLLECT_FOLDER=str(tmp_path))
     totals = await world.consumed(100)
     assert totals.stored == 100
+    await eventually(lambda: world.pool.fetchval("SELECT finished_at FROM loan_data.collected_files"))
+    await world.consumed(100)
     assert await world.pool.fetchval("SELECT count(*) FROM loan_data.processed_data WHERE is_history") == 100
