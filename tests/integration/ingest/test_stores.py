@@ -7,9 +7,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from loanloop_common.dead_letters import refusal_of
+from loanloop_common.errors import InvalidField
 from loanloop_common.events import Topic
 from loanloop_common.postgres import Pool, create_pool
-from loanloop_ingest.store.loans import LoanStore
+from loanloop_ingest.store.loans import Arrived, LoanStore
 from loanloop_ingest.store.reconciliation import ReconciliationStore
 from loanloop_ingest.store.totals import fetch_totals, fetch_waiting_outcomes
 
@@ -21,6 +23,7 @@ HISTORY = {"defaulted": True, "known_at": "2007-09-01T00:00:00Z"}
 EVENTS = [
     *(make_loan(n) for n in range(4)),
     make_loan(4, outcome=HISTORY),
+    make_loan(0, event_id=str(UUID(int=1)), occurred_at="2007-05-21T00:00:00Z"),
     *(make_outcome(n, correction=c) for n in range(6) for c in range(3)),
 ]
 
@@ -51,6 +54,18 @@ async def test_any_interleaving_leaves_what_the_fake_holds(pool: Pool, seed: int
     assert sum(t.stored for t in totals.values()) == len(fake.keys)
     assert sum(t.duplicates for t in totals.values()) == len(fake.duplicates)
     assert sum(t.rejected for t in totals.values()) == len(fake.rejected)
+
+
+async def test_place_refused_once_stays_refused(pool: Pool) -> None:
+    store = LoanStore(pool, READER.fields)
+    (arrived,) = arrive([make_loan(1)])
+    early = InvalidField("occurred_at", "tomorrow", "must not lie in the future")
+    await store.store([Arrived(arrived.record, refusal_of(arrived.record, early))])
+
+    (refusal,) = await store.store([arrived])
+
+    assert (refusal.reason, refusal.field, refusal.rule) == ("invalid_field", "occurred_at", early.rule)
+    assert (await fetch_totals(pool))[Topic.LOAN_RECEIVED].stored == 0
 
 
 async def test_totals_show_a_message_that_was_lost(pool: Pool) -> None:
