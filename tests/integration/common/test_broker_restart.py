@@ -14,7 +14,7 @@ from tests.support.recording import RecordingHandler, numbered
 from tests.support.topics import committed, make_topic, read_all
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 async def test_killed_broker_costs_no_acknowledged_and_no_handled_record(own_infrastructure: Backend) -> None:
     settings = KafkaSettings(bootstrap_servers=own_infrastructure.kafka_bootstrap, session_timeout_ms=6000)
     topic = await make_topic(settings.bootstrap_servers, "loans")
@@ -44,7 +44,7 @@ async def test_killed_broker_costs_no_acknowledged_and_no_handled_record(own_inf
     assert sorted(stored) == sorted(value for _, value in numbered(sent))
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 async def test_without_a_broker_publishing_gives_up_and_everything_still_stops(own_infrastructure: Backend) -> None:
     settings = KafkaSettings(
         bootstrap_servers=own_infrastructure.kafka_bootstrap, publish_within_s=2, finish_batch_within_s=2

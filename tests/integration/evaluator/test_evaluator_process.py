@@ -52,7 +52,7 @@ async def deployed_events(bootstrap: str) -> list[tuple[int, str, str]]:
     return [(event.deployment_seq, event.version, event.kind) for event in events]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_a_stored_bundle_is_judged_deployed_and_announced(
     infrastructure: Backend, database: str, topics: str, world: World
 ) -> None:
@@ -71,7 +71,7 @@ async def test_a_stored_bundle_is_judged_deployed_and_announced(
     await eventually(announced)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_an_evaluator_killed_again_and_again_gives_one_verdict_and_one_deployment(
     infrastructure: Backend, database: str, topics: str, world: World
 ) -> None:
@@ -95,7 +95,7 @@ async def test_an_evaluator_killed_again_and_again_gives_one_verdict_and_one_dep
     assert set(await deployed_events(topics)) == {(1, "v1", "deploy")}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_a_truncated_bundle_is_rejected_and_the_evaluator_goes_on(
     infrastructure: Backend, database: str, topics: str, world: World
 ) -> None:
@@ -118,7 +118,7 @@ def loanloop(*arguments: str, database: str, folder: Path) -> subprocess.Complet
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_the_commands_show_promote_roll_back_and_unpin(
     infrastructure: Backend, database: str, topics: str, world: World, tmp_path: Path
 ) -> None:

@@ -129,7 +129,7 @@ async def test_unusable_file_does_not_hold_up_the_next(
     assert len(kafka.events) == 3
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 async def test_running_ingest_collects_a_folder_through_kafka(world: World, tmp_path: Path) -> None:
     write_loans(tmp_path / "loans.csv", 100)
     await world.start_ingest(LOANLOOP_INGEST__COLLECT_FOLDER=str(tmp_path))

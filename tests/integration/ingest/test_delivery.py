@@ -20,7 +20,7 @@ from tests.support.loans import as_bytes, make_loan
 from tests.support.outcomes import make_outcome
 from tests.support.topics import committed
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 
 
 async def test_kill_between_the_database_and_the_offsets_stores_once(world: World) -> None:

@@ -10,7 +10,7 @@ from tests.integration.predictor.world import World, get, predict
 from tests.support.eventually import eventually
 from tests.support.loans import as_bytes, make_features, make_loan
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture

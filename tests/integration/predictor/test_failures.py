@@ -16,7 +16,7 @@ from tests.support.eventually import eventually
 from tests.support.infrastructure import Backend, fresh_database
 from tests.support.loans import as_bytes, make_features, make_loan
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 SMALL_BATCHES = {"LOANLOOP_PREDICTOR__BATCH_RECORDS": "250"}
 
 

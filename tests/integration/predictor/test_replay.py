@@ -13,7 +13,7 @@ from tests.integration.predictor.world import World, predict
 from tests.support.eventually import eventually
 from tests.support.loans import make_features, make_loan
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 
 
 async def test_decisions_by_rest_and_stream_replay_to_the_same_bits(world: World, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tests.integration.predictor.world import DAY, SLOT, World, get, predict
 from tests.support.eventually import eventually
 from tests.support.loans import make_features, make_loan
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 N_SWAPS = 20
 
 

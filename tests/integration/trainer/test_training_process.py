@@ -19,7 +19,7 @@ from tests.support.topics import read_all
 
 TRAINED_WITHIN_S = 150
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(600)
 
 
 def settings(world: TrainerWorld, **more: str) -> dict[str, str]:
