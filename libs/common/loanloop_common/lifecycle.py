@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
+import asyncpg
 import structlog
 from setproctitle import setproctitle
 
@@ -21,7 +22,7 @@ from loanloop_common.installation import check_installation
 from loanloop_common.instances import Heartbeat
 from loanloop_common.kafka import BatchConsumer, Broker, create_topics, make_broker, stop_broker
 from loanloop_common.portfolio import Portfolio, load_portfolio
-from loanloop_common.postgres import Pool, create_pool
+from loanloop_common.postgres import UNREACHABLE, Pool, create_pool
 from loanloop_common.settings import ServiceSettings, load_settings
 from loanloop_common.telemetry import set_up_logging
 
@@ -32,6 +33,8 @@ T = TypeVar("T")
 
 _SAY_AGAIN_S = 30.0
 _LONGEST_PAUSE_S = 5.0
+# The database restarts while the service starts. Not any OSError: a port that is taken will not get better.
+_AWAY = (*(error for error in UNREACHABLE if error not in (OSError, asyncpg.InterfaceError)), ConnectionError)
 
 
 class Part(Protocol):
@@ -79,7 +82,8 @@ async def _serve(service: str, settings: Settings, portfolio: Portfolio, build: 
     async with AsyncExitStack() as stack:
         try:
             foundation = await _founded(service, settings, portfolio, stack, stop)
-            parts = [foundation.heartbeat, *await build(foundation)]
+            own = await waited_for("the database", lambda: build(foundation), stop.asked)
+            parts = [foundation.heartbeat, *own]
         except StopAsked:
             return 0
         foundation.heartbeat.report = lambda: {"parts": _states(parts)}
@@ -136,12 +140,12 @@ async def _founded(
 
 
 async def waited_for(what: str, attempt: Callable[[], Awaitable[T]], stop: asyncio.Event) -> T:
-    """The attempt's result, tried with backoff while it raises Unavailable. Raises StopAsked when `stop` is set."""
+    """The attempt's result, tried with backoff while what it needs is away. Raises StopAsked when `stop` is set."""
     pause_s, said_at = 0.2, -_SAY_AGAIN_S
     while not stop.is_set():
         try:
             return await attempt()
-        except Unavailable as error:
+        except (Unavailable, *_AWAY) as error:
             if time.monotonic() - said_at >= _SAY_AGAIN_S:
                 said_at = time.monotonic()
                 log.warning("waiting", what=what, error=str(error))
