@@ -50,7 +50,10 @@ def _facts(snapshot: Snapshot) -> Iterator[tuple[tuple[str, ...], str]]:
         yield from _served(snapshot, deployment)
     for breach in snapshot.breaches:
         if breach.closed_by:
-            yield ("closed", str(breach.breach_id)), f"the breach of {breach.version} is closed by {breach.closed_by}"
+            yield (
+                ("closed", str(breach.breach_id)),
+                f"the breach of {breach.version} is closed by {breach.closed_by} on {breach.closed_on} (event time)",
+            )
     for alert in snapshot.alerts:
         yield ("alert", alert.kind, alert.message), f"ALERT {alert.severity} {alert.kind}: {alert.message}"
 

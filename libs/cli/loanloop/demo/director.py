@@ -27,6 +27,8 @@ from loanloop.production import EventSequence, Outcomes, Selection, Sender
 from loanloop.production import Sent as Produced
 
 LOOK_EVERY_S = 0.7
+# Counting costs a tenth of a core, which the training needs more.
+LOOK_WHILE_TRAINING_EVERY_S = 2.0
 FIRST_MODEL_WITHIN_S = 900.0
 SETTLED_WITHIN_S = 600.0
 
@@ -114,7 +116,7 @@ class Director:
                     if replay.pace.why != told and challenger_is_under_way(snapshot):
                         self.stage.tell(f"replay: {replay.pace.why}")
                     told = replay.pace.why
-                await asyncio.sleep(LOOK_EVERY_S)
+                await self._pause()
 
         looking = asyncio.create_task(look_again_and_again())
         try:
@@ -145,8 +147,12 @@ class Director:
                 if condition(snapshot):
                     return
                 self._give_up_on_failure(snapshot)
-            await asyncio.sleep(LOOK_EVERY_S)
+            await self._pause()
         raise DemoImpossible(f"waited {within_s:.0f} s for {what} in vain; `loanloop status` and the logs say more")
+
+    async def _pause(self) -> None:
+        training = self.snapshot.training if self.snapshot else None
+        await asyncio.sleep(LOOK_WHILE_TRAINING_EVERY_S if training and training.is_open else LOOK_EVERY_S)
 
     def _give_up_on_failure(self, snapshot: Snapshot) -> None:
         if snapshot.live is None and snapshot.versions and all(v.gate for v in snapshot.versions):

@@ -23,9 +23,9 @@ class Pace:
     why: str = ""
 
 
-DAYS_PER_S = 22.0
-FULL = Pace(2500.0, DAYS_PER_S)
-EASY = Pace(2500.0, DAYS_PER_S / 2)
+DAYS_PER_S = 32.0
+FULL = Pace(4000.0, DAYS_PER_S)
+EASY = Pace(4000.0, DAYS_PER_S / 2)
 # Counted in events, not in days: otherwise nothing would be sent over a weekend.
 TRICKLE = Pace(6.0, DAYS_PER_S, "a challenger is trained and judged: event time is slowed down, stream and REST go on")
 HOLD = Pace(4.0, DAYS_PER_S, "waiting for the services to catch up")

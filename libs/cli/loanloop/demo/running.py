@@ -28,7 +28,7 @@ from loanloop.runtime.postgres_account import postgres_home, server_account
 from loanloop.runtime.services import SERVICES, keep_running, keep_servers_running
 from loanloop.runtime.tools import write_tools
 
-# A second is three weeks of the replay.
+# A second is a month of the replay.
 QUICK = {"LOANLOOP_EVALUATOR__POLL_S": "0.5", "LOANLOOP_TRAINER__POLL_S": "0.5"}
 BEFORE_THE_TRAINER = tuple(name for name in SERVICES if name != "trainer")
 

@@ -66,7 +66,7 @@ class LiveStage:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._started = time.monotonic()
-        self._live = Live(console=console, refresh_per_second=4, transient=True)
+        self._live = Live(console=console, refresh_per_second=2, transient=True)
 
     def __enter__(self) -> Self:
         self._live.start()
