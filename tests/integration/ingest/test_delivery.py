@@ -79,8 +79,8 @@ async def test_two_replicas_lose_no_label_of_interleaved_loans_and_outcomes(worl
     outcomes = shuffled(chance, [make_outcome(n, correction=c) for n in numbers for c in (0, 1)], repeated=200)
     # Without keys, the events of one loan lie on any partition, so both replicas meet on the same rows.
     for start in range(0, 4400, 220):
-        await world.produce(map(as_bytes, loans[start // 2 : start // 2 + 110]))
-        await world.produce(map(as_bytes, outcomes[start : start + 220]), Topic.LOAN_OUTCOME)
+        await world.produce(map(as_bytes, loans[start // 2 : start // 2 + 110]), keyed=False)
+        await world.produce(map(as_bytes, outcomes[start : start + 220]), Topic.LOAN_OUTCOME, keyed=False)
 
     got_loans = await world.consumed(2200, within_s=60)
     got_outcomes = await world.consumed(4200, Topic.LOAN_OUTCOME, within_s=60)

@@ -30,11 +30,9 @@ class World:
         settings = {"LOANLOOP_POSTGRES__DSN": self.dsn, "LOANLOOP_PORTFOLIO": "sba"}
         await self.infrastructure.start_service("ingest", instance=instance, **settings, **env)
 
-    async def produce(self, events: Iterable[Said], topic: Topic = Topic.LOAN_RECEIVED) -> int:
-        """Keyed by loan_id, or without a key where there is none; how many were sent."""
-        messages = [
-            (_key(event), event if isinstance(event, bytes) else json.dumps(event).encode()) for event in events
-        ]
+    async def produce(self, events: Iterable[Said], topic: Topic = Topic.LOAN_RECEIVED, *, keyed: bool = True) -> int:
+        """By loan_id where the event says one, unless not `keyed`: then over all partitions; how many were sent."""
+        messages = [(_key(event) if keyed else None, _bytes(event)) for event in events]
         await publish_batch(self.broker, topic, messages)
         return len(messages)
 
@@ -70,4 +68,10 @@ def _bytes(event: Said) -> bytes:
 
 
 def _key(event: Said) -> bytes | None:
-    return None if isinstance(event, bytes) else str(event.get("loan_id")).encode()
+    """The loan's id where the event says one, so that events of one loan keep their order."""
+    if isinstance(event, bytes):
+        try:
+            event = json.loads(event)
+        except ValueError:
+            return None
+    return str(event["loan_id"]).encode() if isinstance(event, dict) and event.get("loan_id") else None
