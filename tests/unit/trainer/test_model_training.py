@@ -29,9 +29,9 @@ def small_portfolio(**changes: Any) -> Portfolio:
         "n_heads": 2,
         "d_feedforward": 8,
         "min_count": 5,
-        "pretrain_batch_size": 64,
+        "pretrain_batch_size": 128,
     }
-    tiny |= {"pretrain_epochs": 1, "epochs": 2, "patience": 2, "batch_size": 64, "learning_rate": 1e-2}
+    tiny |= {"pretrain_epochs": 2, "epochs": 4, "patience": 2, "batch_size": 128, "learning_rate": 1e-2}
     return load_portfolio("sba").model_copy(update={"model": ModelConfig(**(tiny | changes))})
 
 
@@ -56,7 +56,7 @@ def weights_of(trained: TrainedModel) -> list[bytes]:
 
 @pytest.fixture(scope="module")
 def trained() -> TrainedModel:
-    return train(make_data(), small_portfolio(), seed=1, threads=1)
+    return train(make_data(), small_portfolio(), seed=1, threads=2)
 
 
 def test_it_learns_what_there_is_to_learn(trained: TrainedModel) -> None:
@@ -66,8 +66,16 @@ def test_it_learns_what_there_is_to_learn(trained: TrainedModel) -> None:
 
 
 def test_the_same_seed_gives_the_same_weights(trained: TrainedModel) -> None:
-    assert weights_of(train(make_data(), small_portfolio(), seed=1, threads=1)) == weights_of(trained)
-    assert weights_of(train(make_data(), small_portfolio(), seed=2, threads=1)) != weights_of(trained)
+    assert weights_of(train(make_data(), small_portfolio(), seed=1, threads=2)) == weights_of(trained)
+    assert weights_of(train(make_data(), small_portfolio(), seed=2, threads=2)) != weights_of(trained)
+
+
+def test_a_batch_in_parts_learns_what_the_whole_batch_learns() -> None:
+    whole = train(make_data(), small_portfolio(dropout=0.0, pretrain_epochs=0), seed=1, threads=1)
+    in_parts = train(make_data(), small_portfolio(dropout=0.0, pretrain_epochs=0), seed=1, threads=2)
+
+    for one, other in zip(whole.network.parameters(), in_parts.network.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("killed_after", [1, 5, 9, 12, 20, 24])
@@ -81,10 +89,10 @@ def test_a_killed_training_resumes_to_the_same_bits(trained: TrainedModel, kille
 
     with pytest.raises(Killed):
         train(
-            make_data(), small_portfolio(), seed=1, threads=1, save_checkpoint=save_until_killed, checkpoint_every_s=0
+            make_data(), small_portfolio(), seed=1, threads=2, save_checkpoint=save_until_killed, checkpoint_every_s=0
         )
     torch.manual_seed(99)
-    resumed = train(make_data(), small_portfolio(), seed=1, threads=1, load_checkpoint=lambda: kept[-1])
+    resumed = train(make_data(), small_portfolio(), seed=1, threads=2, load_checkpoint=lambda: kept[-1])
 
     assert weights_of(resumed) == weights_of(trained)
     assert resumed.threshold == trained.threshold
@@ -92,7 +100,7 @@ def test_a_killed_training_resumes_to_the_same_bits(trained: TrainedModel, kille
 
 @pytest.mark.parametrize("damage", [b"", b"nonsense", b"\xff" * 100])
 def test_a_damaged_checkpoint_starts_the_training_again(trained: TrainedModel, damage: bytes) -> None:
-    again = train(make_data(), small_portfolio(), seed=1, threads=1, load_checkpoint=lambda: damage)
+    again = train(make_data(), small_portfolio(), seed=1, threads=2, load_checkpoint=lambda: damage)
 
     assert weights_of(again) == weights_of(trained)
 
@@ -141,7 +149,7 @@ def test_progress_names_every_phase_in_order_and_ends_each_at_its_last_step() ->
         "export",
     ]
     last = [progress for progress in said if progress.phase == "train"][-1]
-    assert (last.step, last.epoch, last.eta_s) == (last.steps, 2, 0.0)
+    assert (last.step, last.epoch, last.eta_s) == (last.steps, 4, 0.0)
 
 
 def test_training_stops_when_validation_does_not_improve() -> None:

@@ -1,4 +1,7 @@
-"""A training that can go on after a crash: weights, optimiser and random generators as safetensors, no pickle."""
+"""A training that can go on after a crash: weights and optimiser as safetensors, no pickle.
+
+No random generator is in it: what a step draws follows from the seed and the step.
+"""
 
 import json
 from dataclasses import asdict, dataclass
@@ -10,7 +13,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-FORMAT = 1
+FORMAT = 2
 _ABOUT = "about"  # JSON as bytes, beside the tensors
 
 
@@ -58,19 +61,6 @@ def load_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
         index, _, key = name.partition(".")
         state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def random_tensors() -> dict[str, Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state()
-    return states
-
-
-def load_random(tensors: dict[str, Tensor]) -> None:
-    torch.set_rng_state(tensors["cpu"])
-    if torch.cuda.is_available() and "cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["cuda"])
 
 
 def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from loanloop_trainer.model.phases import log_odds
 from loanloop_trainer.model.progress import OnProgress, Progress
 from loanloop_trainer.model.tabtransformer import TabTransformer
 from loanloop_trainer.model.training import TrainedModel
+from loanloop_trainer.model.workers import Workers
 
 PARITY = 1e-4
 PARITY_ROWS = 1000
@@ -40,7 +41,9 @@ def export(
     draft = _manifest(trained, version=version, code_version=code_version)
     scorer = Scorer(Bundle(draft, trained.encoder, model, sha256=""))
     try:
-        difference = float(np.abs(scorer.logits(real_loans) - log_odds(trained.network, real_loans)).max())
+        with Workers(1) as workers:
+            by_torch = log_odds(trained.network, real_loans, workers)
+        difference = float(np.abs(scorer.logits(real_loans) - by_torch).max())
         if not difference <= PARITY:
             raise ParityBroken(difference)
         few = real_loans.rows(slice(0, REFERENCE_ROWS))

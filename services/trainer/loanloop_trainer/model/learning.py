@@ -1,26 +1,29 @@
 """One run of steps: what both phases share. Batches, learning rate, optimiser, checkpoints."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from time import monotonic
 
+import numpy as np
 import torch
 from loanloop_common.features import EncodedBatch
 from loanloop_common.portfolio import ModelConfig
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.optim import AdamW
 
 from loanloop_trainer.model import checkpoint
 from loanloop_trainer.model.checkpoint import Position
 from loanloop_trainer.model.pretraining import Inputs, Projection
 from loanloop_trainer.model.tabtransformer import TabTransformer
+from loanloop_trainer.model.workers import Workers
 
 MAX_GRADIENT_NORM = 1.0
 WARM_UP_SHARE = 0.3
 CHECKPOINT_EVERY_S = 5.0
 
 SaveCheckpoint = Callable[[bytes], None]
+Forward = Callable[[Inputs, Generator], Tensor]
 
 
 def one_cycle(step: int, steps: int, peak: float) -> float:
@@ -34,6 +37,12 @@ def one_cycle(step: int, steps: int, peak: float) -> float:
 def epoch_order(n_rows: int, *, seed: int, epoch: int) -> Tensor:
     """The same order for the same seed and epoch, whatever was drawn before: a resumed epoch needs no memory of it."""
     return torch.randperm(n_rows, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
+
+
+def chance_of(*, seed: int, position: Position, step: int, part: int, device: torch.device) -> Generator:
+    """What a part of a step draws depends on nothing drawn before: neither threads nor a resumption change it."""
+    words = np.random.SeedSequence([seed, position.phase == "train", step, part]).generate_state(1)
+    return Generator(device).manual_seed(int(words[0]))
 
 
 def steps_per_epoch(n_rows: int, batch_size: int) -> int:
@@ -56,6 +65,7 @@ class Learner:
 
     network: TabTransformer
     projection: Projection
+    workers: Workers
     config: ModelConfig
     seed: int
     fingerprint: str
@@ -64,7 +74,8 @@ class Learner:
     position: Position = field(default_factory=Position)
 
     def __post_init__(self) -> None:
-        self.device = next(self.network.parameters()).device
+        self.device = self.workers.device
+        self._parameters = [*self.network.parameters(), *self.projection.parameters()]
         self.best: dict[str, Tensor] = {}
         self._saved_at = monotonic()
         self._optimizer = self._fresh_optimizer()
@@ -85,11 +96,43 @@ class Learner:
             # Parts of nearly one size: no batch is left with a single row.
             yield step + 1, order.tensor_split(per_epoch)[i].to(self.device)
 
-    def learn(self, loss: Tensor, learning_rate: float) -> None:
+    def learn(
+        self,
+        step: int,
+        inputs: Inputs,
+        rows: Tensor,
+        forward: Forward,
+        loss_of: Callable[[Tensor], Tensor],
+        *,
+        learning_rate: float,
+    ) -> float:
+        """One step on `rows` of `inputs`; the loss before it. `loss_of` sees what `forward` made of the whole batch."""
+        outputs = self.workers.map(
+            lambda part: self._forward(step, *part, inputs, forward), enumerate(self.workers.parts_of(rows))
+        )
+        whole = torch.cat([output.detach().float() for output in outputs]).requires_grad_()
+        loss = loss_of(whole)
+        loss.backward()  # type: ignore[no-untyped-call]
+        assert whole.grad is not None
+        slopes = torch.split(whole.grad, [len(output) for output in outputs])
+        gradients = self.workers.map(lambda part: self._backward(*part), zip(outputs, slopes, strict=True))
+        for parameter, parts in zip(self._parameters, zip(*gradients, strict=True), strict=True):
+            # The phase of pretraining does not reach the classifier, nor training the projection.
+            parameter.grad = None if parts[0] is None else sum(parts[1:], start=parts[0])
+        self._move(learning_rate)
+        return loss.item()
+
+    def _forward(self, step: int, part: int, rows: Tensor, inputs: Inputs, forward: Forward) -> Tensor:
+        chance = chance_of(seed=self.seed, position=self.position, step=step, part=part, device=self.device)
+        with self._autocast():
+            return forward(rows_of(inputs, rows), chance)
+
+    def _backward(self, output: Tensor, slope: Tensor) -> Sequence[Tensor | None]:
+        return torch.autograd.grad(output, self._parameters, slope.to(output.dtype), allow_unused=True)
+
+    def _move(self, learning_rate: float) -> None:
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), MAX_GRADIENT_NORM)
         self._optimizer.step()
 
@@ -100,7 +143,7 @@ class Learner:
             self.save_checkpoint(self.to_bytes())
             self._saved_at = monotonic()
 
-    def autocast(self) -> torch.autocast:
+    def _autocast(self) -> torch.autocast:
         wanted = self.config.mixed_precision
         enabled = wanted == "bf16" or (wanted == "auto" and self.device.type == "cuda")
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
@@ -111,7 +154,6 @@ class Learner:
             **checkpoint.prefixed("projection", self.projection.state_dict()),
             **checkpoint.prefixed("best", self.best),
             **checkpoint.prefixed("optimizer", checkpoint.optimizer_tensors(self._optimizer)),
-            **checkpoint.prefixed("random", checkpoint.random_tensors()),
         }
         return checkpoint.to_bytes(self.position, tensors, self.fingerprint)
 
@@ -123,7 +165,6 @@ class Learner:
         self.projection.load_state_dict(checkpoint.part("projection", tensors))
         self.best = {name: t.to(self.device) for name, t in checkpoint.part("best", tensors).items()}
         checkpoint.load_optimizer(self._optimizer, checkpoint.part("optimizer", tensors))
-        checkpoint.load_random(checkpoint.part("random", tensors))
 
     def _fresh_optimizer(self) -> AdamW:
         decayed = self.network.parameter_groups(self.config.weight_decay)

@@ -1,22 +1,24 @@
 """The two phases of learning: pretraining without labels, then the classifier with early stopping."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 from loanloop_common.features import EncodedBatch, Floats
 from sklearn.metrics import roc_auc_score
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn import functional
 
 from loanloop_trainer.domain.split import Mask
 from loanloop_trainer.model.checkpoint import copied
-from loanloop_trainer.model.learning import Learner, inputs_of, one_cycle, rows_of, steps_per_epoch
-from loanloop_trainer.model.pretraining import pretraining_loss
+from loanloop_trainer.model.learning import Learner, inputs_of, one_cycle, steps_per_epoch
+from loanloop_trainer.model.pretraining import Inputs, nt_xent, projected_views
 from loanloop_trainer.model.progress import Meter, OnProgress
 from loanloop_trainer.model.tabtransformer import TabTransformer
+from loanloop_trainer.model.workers import Workers
 
-EVALUATION_ROWS = 2048
+EVALUATION_ROWS = 512
 NO_DISCRIMINATION = 0.5
 
 
@@ -24,18 +26,18 @@ def pretrain(learner: Learner, loans: EncodedBatch, on_progress: OnProgress) -> 
     config, inputs = learner.config, inputs_of(loans, learner.device)
     n_steps = steps_per_epoch(len(inputs[0]), config.pretrain_batch_size) * config.pretrain_epochs
     meter = Meter("pretrain", on_progress, epochs=config.pretrain_epochs, steps=n_steps, first=learner.position.step)
+
+    def forward(part: Inputs, chance: Generator) -> Tensor:
+        return projected_views(learner.network, learner.projection, part, mask_share=config.mask_share, chance=chance)
+
+    def loss_of(views: Tensor) -> Tensor:
+        return nt_xent(views[:, 0], views[:, 1], config.temperature)
+
     learner.network.train()
     for step, rows in learner.steps(len(inputs[0]), config.pretrain_batch_size, config.pretrain_epochs):
-        with learner.autocast():
-            loss = pretraining_loss(
-                learner.network,
-                learner.projection,
-                rows_of(inputs, rows),
-                mask_share=config.mask_share,
-                temperature=config.temperature,
-            )
-        learner.learn(loss, one_cycle(step, n_steps, config.pretrain_learning_rate))
-        meter.advance(step=step, rows=len(rows), loss=loss.item())
+        learning_rate = one_cycle(step, n_steps, config.pretrain_learning_rate)
+        loss = learner.learn(step, inputs, rows, forward, loss_of, learning_rate=learning_rate)
+        meter.advance(step=step, rows=len(rows), loss=loss)
         learner.advance(step)
 
 
@@ -51,13 +53,17 @@ def fine_tune(
     meter = Meter("train", on_progress, epochs=config.epochs, steps=n_steps, first=learner.position.step)
     for step, rows in learner.steps(len(labels), config.batch_size, config.epochs):
         learner.network.train()
-        with learner.autocast():
-            logits = learner.network(*rows_of(inputs, rows))
-        loss = functional.cross_entropy(logits.float(), labels[rows], weight=weights)
-        learner.learn(loss, one_cycle(step, n_steps, config.learning_rate))
+        loss = learner.learn(
+            step,
+            inputs,
+            rows,
+            lambda part, chance: learner.network(*part, chance),
+            partial(functional.cross_entropy, target=labels[rows], weight=weights),
+            learning_rate=one_cycle(step, n_steps, config.learning_rate),
+        )
         if step % per_epoch == 0:
-            _remember_best(learner, roc_auc(learner.network, *held_out))
-        meter.advance(step=step, rows=len(rows), loss=loss.item(), validation_roc_auc=learner.position.best_score)
+            _remember_best(learner, roc_auc(learner.network, *held_out, learner.workers))
+        meter.advance(step=step, rows=len(rows), loss=loss, validation_roc_auc=learner.position.best_score)
         learner.advance(step)
         if learner.position.stale_epochs >= config.patience:
             break
@@ -79,19 +85,24 @@ def class_weights(labels: Tensor) -> Tensor:
     return len(labels) / (2.0 * counts)
 
 
-def roc_auc(network: TabTransformer, loans: EncodedBatch, defaulted: Mask) -> float:
+def roc_auc(network: TabTransformer, loans: EncodedBatch, defaulted: Mask, workers: Workers) -> float:
     if defaulted.all() or not defaulted.any():
         return NO_DISCRIMINATION
-    scores = log_odds(network, loans)
+    scores = log_odds(network, loans, workers)
     return float(roc_auc_score(defaulted, scores)) if np.isfinite(scores).all() else NO_DISCRIMINATION
 
 
-@torch.no_grad()
-def log_odds(network: TabTransformer, loans: EncodedBatch) -> Floats:
+def log_odds(network: TabTransformer, loans: EncodedBatch, workers: Workers) -> Floats:
     """(B,) of default, before calibration."""
     network.eval()
     device = next(network.parameters()).device
-    parts = [loans.rows(slice(i, i + EVALUATION_ROWS)) for i in range(0, len(loans.x_cat), EVALUATION_ROWS)]
-    logits = torch.cat([network(*inputs_of(part, device)) for part in parts]).double()
+
+    @torch.no_grad()
+    def logits_of(part: EncodedBatch) -> Tensor:
+        logits: Tensor = network(*inputs_of(part, device))
+        return logits
+
+    parts = (loans.rows(slice(i, i + EVALUATION_ROWS)) for i in range(0, len(loans.x_cat), EVALUATION_ROWS))
+    logits = torch.cat(workers.map(logits_of, parts)).double()
     difference: Floats = (logits[:, 1] - logits[:, 0]).cpu().numpy()
     return difference

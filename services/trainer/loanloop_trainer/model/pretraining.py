@@ -2,7 +2,7 @@
 
 import torch
 from loanloop_common.features import MASK
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from loanloop_trainer.model.tabtransformer import TabTransformer
@@ -23,11 +23,11 @@ class Projection(nn.Module):
         return projected
 
 
-def masked_view(inputs: Inputs, share: float) -> Inputs:
+def masked_view(inputs: Inputs, share: float, chance: Generator) -> Inputs:
     """A random share of each row's tokens replaced by the mask's own index; a masked number also loses its value."""
     x_cat, x_num, x_exact = inputs
-    hidden_cat = torch.rand(x_cat.shape, device=x_cat.device) < share
-    hidden_num = torch.rand(x_num.shape, device=x_num.device) < share
+    hidden_cat = torch.rand(x_cat.shape, device=x_cat.device, generator=chance) < share
+    hidden_num = torch.rand(x_num.shape, device=x_num.device, generator=chance) < share
     return (
         x_cat.masked_fill(hidden_cat, MASK),
         x_num.masked_fill(hidden_num, 0.0),
@@ -52,10 +52,11 @@ def nt_xent(one: Tensor, other: Tensor, temperature: float) -> Tensor:
     return (torch.logaddexp(positive, negatives.logsumexp(dim=1)) - positive).mean()
 
 
-def pretraining_loss(
-    network: TabTransformer, projection: Projection, inputs: Inputs, *, mask_share: float, temperature: float
+def projected_views(
+    network: TabTransformer, projection: Projection, inputs: Inputs, *, mask_share: float, chance: Generator
 ) -> Tensor:
-    one, other = masked_view(inputs, mask_share), masked_view(inputs, mask_share)
-    both = network.pooled(*(torch.cat(pair) for pair in zip(one, other, strict=True)))
-    first, second = projection(both).chunk(2)
-    return nt_xent(first, second, temperature)
+    """(B, 2, d_model): both masked views of each loan, projected."""
+    views = [masked_view(inputs, mask_share, chance) for _ in range(2)]
+    x_cat, x_num, x_exact = (torch.cat(pair) for pair in zip(*views, strict=True))
+    pooled = network.pooled(x_cat, x_num, x_exact, chance)
+    return torch.stack(projection(pooled).chunk(2), dim=1)

@@ -23,6 +23,7 @@ from loanloop_trainer.model.phases import fine_tune, log_odds, pretrain
 from loanloop_trainer.model.pretraining import Projection
 from loanloop_trainer.model.progress import OnProgress, Progress
 from loanloop_trainer.model.tabtransformer import TabTransformer
+from loanloop_trainer.model.workers import Workers
 
 log = structlog.get_logger()
 
@@ -63,28 +64,24 @@ def train(  # noqa: PLR0913 - whoever trains hears, keeps and resumes; each is o
     The newest loans of `data` are held out to stop early, calibrate and choose the threshold; the gate's loans must
     not be in `data` at all. Raises TooFewDays.
     """
-    if threads is not None:
-        torch.set_num_threads(threads)
     on_progress(Progress("audit"))
     findings = audit(data, portfolio)
     on_audit(findings)
     loans = _encoded(data, portfolio)
-    learner = Learner(
-        *_fresh_modules(loans.encoder, portfolio.model, seed),
-        config=portfolio.model,
-        seed=seed,
-        fingerprint=_fingerprint(portfolio, seed, loans),
-        save_checkpoint=save_checkpoint,
-        checkpoint_every_s=checkpoint_every_s,
-    )
-    _resume(learner, load_checkpoint())
-    if learner.position.phase == "pretrain":
-        pretrain(learner, loans.older, on_progress)
-        learner.enter(Position(phase="train"))
-    fine_tune(learner, loans.older, loans.older_defaulted, (loans.newer, loans.newer_defaulted), on_progress)
-
-    on_progress(Progress("calibrate"))
-    calibration, threshold, metrics = calibrate(learner.network, loans.newer, loans.newer_defaulted)
+    with Workers(threads) as workers:
+        learner = Learner(
+            *_fresh_modules(loans.encoder, portfolio.model, seed, workers.device),
+            workers=workers,
+            config=portfolio.model,
+            seed=seed,
+            fingerprint=_fingerprint(portfolio, seed, loans),
+            save_checkpoint=save_checkpoint,
+            checkpoint_every_s=checkpoint_every_s,
+        )
+        _resume(learner, load_checkpoint())
+        _learn(learner, loans, on_progress)
+        on_progress(Progress("calibrate"))
+        calibration, threshold, metrics = _calibrated(learner, loans)
     return TrainedModel(
         network=learner.network.cpu().eval(),
         encoder=loans.encoder,
@@ -142,10 +139,15 @@ def audit(data: TrainingData, portfolio: Portfolio) -> list[Finding]:
     return findings
 
 
-def calibrate(
-    network: TabTransformer, loans: EncodedBatch, defaulted: Mask
-) -> tuple[Calibration, float, dict[str, float | None]]:
-    logits = log_odds(network, loans)
+def _learn(learner: Learner, loans: _Encoded, on_progress: OnProgress) -> None:
+    if learner.position.phase == "pretrain":
+        pretrain(learner, loans.older, on_progress)
+        learner.enter(Position(phase="train"))
+    fine_tune(learner, loans.older, loans.older_defaulted, (loans.newer, loans.newer_defaulted), on_progress)
+
+
+def _calibrated(learner: Learner, loans: _Encoded) -> tuple[Calibration, float, dict[str, float | None]]:
+    logits, defaulted = log_odds(learner.network, loans.newer, learner.workers), loans.newer_defaulted
     slope, intercept = platt(logits, defaulted)
     calibration = Calibration(slope=slope, intercept=intercept)
     probabilities = calibration.probabilities(logits)
@@ -153,8 +155,9 @@ def calibrate(
     return calibration, threshold, validation_metrics(probabilities, defaulted, threshold)
 
 
-def _fresh_modules(encoder: Encoder, config: ModelConfig, seed: int) -> tuple[TabTransformer, Projection]:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def _fresh_modules(
+    encoder: Encoder, config: ModelConfig, seed: int, device: torch.device
+) -> tuple[TabTransformer, Projection]:
     torch.manual_seed(seed)
     network = TabTransformer(
         category_ids=[part.n_ids for part in encoder.categories],

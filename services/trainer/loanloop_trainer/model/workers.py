@@ -1,0 +1,45 @@
+"""A batch in parts, side by side: each part on a thread of its own, which computes on that thread alone."""
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Self, TypeVar
+
+import torch
+from torch import Tensor
+
+# A smaller part takes its thread longer to be told of than to be computed.
+MIN_PART_ROWS = 64
+
+Part = TypeVar("Part")
+Result = TypeVar("Result")
+
+
+class Workers:
+    """Operations on so few rows gain nothing from torch's own threads, which split each of them; parts of a batch that
+    go through the whole network side by side do: docs/decisions/0026. On a GPU the batch stays whole.
+    """
+
+    def __init__(self, n: int | None = None) -> None:
+        """`n`: None for one on each core."""
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.n = 1 if self.device.type == "cuda" else n or len(os.sched_getaffinity(0))
+        torch.set_num_threads(1)
+        self._pool = ThreadPoolExecutor(self.n, "learning", initializer=torch.set_num_threads, initargs=(1,))
+
+    def parts_of(self, rows: Tensor) -> list[Tensor]:
+        """Of nearly one size, one for each worker at most."""
+        return [*rows.tensor_split(max(1, min(self.n, len(rows) // MIN_PART_ROWS)))]
+
+    def map(self, work: Callable[[Part], Result], parts: Iterable[Part]) -> list[Result]:
+        """In the order of `parts`."""
+        return list(self._pool.map(work, parts))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
