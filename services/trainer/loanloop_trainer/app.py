@@ -28,6 +28,7 @@ def make_orders(settings: Settings, owner: str) -> Orders:
         dsn=settings.postgres.dsn,
         read_only_dsn=settings.postgres.read_only_dsn,
         threads=settings.trainer.threads,
+        niceness=settings.trainer.niceness,
         checkpoint_every_s=settings.trainer.checkpoint_every_s,
         log_format=settings.log_format,
         log_level=settings.log_level,

@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field
 
 class TrainerSettings(BaseModel):
     threads: int = Field(default=0, ge=0, description="Of the training process; 0: one for each core")
+    niceness: int = Field(default=5, ge=0, le=19, description="Of the training process: what serves goes first")
     seed: int = Field(default=0, ge=0)
     poll_s: float = Field(default=3.0, gt=0, description="Looks for work this often, wake-ups apart")
     checkpoint_every_s: float = Field(default=5.0, gt=0)

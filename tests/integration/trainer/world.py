@@ -75,6 +75,7 @@ class TrainerWorld:
             dsn=self.dsn,
             read_only_dsn=None,
             threads=1,
+            niceness=0,
             checkpoint_every_s=0.1,
             log_format="console",
             log_level="INFO",

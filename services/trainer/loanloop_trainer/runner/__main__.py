@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import sys
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from loanloop_trainer.runner.process import read_orders
 def main() -> int:
     run_id = UUID(sys.argv[1])
     orders = read_orders()
+    os.nice(orders.niceness)
     setproctitle(f"loanloop-training {run_id}")
     set_up_logging("trainer", log_format=orders.log_format, level=orders.log_level)
     for library in ("onnx_ir", "onnxscript"):  # they tell of every node of the graph

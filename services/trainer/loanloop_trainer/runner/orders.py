@@ -12,6 +12,7 @@ class Orders(BaseModel):
     dsn: str
     read_only_dsn: str | None
     threads: int
+    niceness: int
     checkpoint_every_s: float
     log_format: Literal["console", "json"]
     log_level: str
