@@ -22,7 +22,7 @@ up: setup ## Start Kafka, PostgreSQL and the services, and stay
 	@$(BIN)/loanloop up
 
 test: setup ## All tests
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile tests
 
 unit: setup ## The pure tests alone, in seconds
 	$(BIN)/python -m pytest tests/unit
