@@ -87,8 +87,8 @@ async def test_bundle_that_is_not_right_is_refused_and_the_old_one_serves(world:
         )
     if fault == "other bytes":
         await world.pool.execute(
-            "UPDATE loan_data.model_metadata SET bundle = overlay(bundle PLACING 'xx'::bytea FROM 200000) "
-            "WHERE version = 'v2'"
+            "UPDATE loan_data.model_metadata "
+            "SET bundle = overlay(bundle PLACING 'xx'::bytea FROM length(bundle) / 2) WHERE version = 'v2'"
         )
     await world.deploy("v2", 2)
 
