@@ -1,11 +1,12 @@
 """What the services have refused: the rows of `rejected`, and sending them again."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 from loanloop_common.errors import LoanloopError
 from loanloop_common.events import Topic
 from loanloop_common.kafka import Broker, publish_batch
@@ -56,10 +57,11 @@ class DeadLetterId(NamedTuple):
         topic, *numbers = text.rsplit(":", 2)
         try:
             partition, offset = map(int, numbers)
+            topic.encode()
         except ValueError:
-            raise DeadLetterUnusable(
-                f"{text!r} is no dead letter's id: `loanloop dlq list` shows them, such as loan.received:2:1714"
-            ) from None
+            raise _no_id(text) from None
+        if not (0 <= partition < 1 << 31 and 0 <= offset < 1 << 63):
+            raise _no_id(text)
         return cls(topic, partition, offset)
 
 
@@ -76,7 +78,7 @@ class DeadLetter:
     replayed_at: datetime | None
 
     def as_json(self) -> dict[str, Any]:
-        return {**vars(self), "id": str(self.id)}
+        return {**vars(self), "id": str(self.id), **self.id._asdict()}
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,16 @@ async def fetch_dead_letter(pool: Pool, which: DeadLetterId) -> WholeDeadLetter:
     return WholeDeadLetter(_letter(row), *whole)
 
 
+def read_event(path: Path) -> bytes:
+    """A mended event. Raises DeadLetterUnusable where the file holds no JSON object."""
+    content = path.read_bytes().strip()
+    try:
+        msgspec.json.decode(content, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as broken:
+        raise DeadLetterUnusable(f"{path} holds no JSON object ({broken}): nothing was sent") from broken
+    return content
+
+
 async def replay(pool: Pool, broker: Broker, dead: WholeDeadLetter, mended: bytes | None = None) -> Topic:
     """Send it to the topic it came from, as it was or mended, and note that; the topic.
 
@@ -129,12 +141,21 @@ def _topic_of(dead: WholeDeadLetter, mended: bytes | None) -> Topic:
     return Topic.LOAN_RECEIVED if from_file else Topic(which.topic)
 
 
+class _OfLoan(msgspec.Struct):
+    loan_id: str
+
+
 def _loan_id(payload: bytes) -> bytes | None:
     try:
-        event = json.loads(payload)
-    except ValueError:
+        return msgspec.json.decode(payload, type=_OfLoan).loan_id.encode()
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
-    return str(event["loan_id"]).encode() if isinstance(event, dict) and "loan_id" in event else None
+
+
+def _no_id(text: str) -> DeadLetterUnusable:
+    return DeadLetterUnusable(
+        f"{text!r} is no dead letter's id: `loanloop dlq list` shows them, such as loan.received:2:1714"
+    )
 
 
 def _letter(row: dict[str, Any]) -> DeadLetter:

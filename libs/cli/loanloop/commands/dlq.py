@@ -1,13 +1,14 @@
 """`loanloop dlq`: what was refused, and sending it again once it is mended."""
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from datetime import datetime
 
     from loanloop.dead_lettered import DeadLetter, WholeDeadLetter
 
@@ -25,7 +26,7 @@ def list_(
     ] = None,
     topic: Annotated[str | None, typer.Option(help="Only those that came from this topic.")] = None,
     replayed: Annotated[bool, typer.Option("--replayed", help="Also those that were sent again.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="No more than so many, the newest first.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000_000, help="No more than so many, the newest first.")] = 50,
     json: Annotated[bool, typer.Option("--json", help="For machines: one JSON array.")] = False,
     data_dir: DataDir = Path(".loanloop"),
 ) -> None:
@@ -37,35 +38,37 @@ def list_(
     - `loanloop dlq list --reason conflict --limit 500`
     - `loanloop dlq list --json | python -m json.tool`
     """
-    from rich.console import Console
-
-    letters = asyncio.run(_fetch(data_dir, reason=reason, topic=topic, replayed=replayed, limit=limit))
+    letters = asyncio.run(_fetch(data_dir, reason=reason, topic=topic, replayed=replayed, limit=limit + 1))
+    letters, more = letters[:limit], len(letters) > limit
     if json:
         import msgspec
 
         print(msgspec.json.encode([letter.as_json() for letter in letters]).decode())
     elif letters:
-        Console().print(_table(letters))
+        _print_table(letters, replayed=replayed)
     else:
-        print("Nothing was refused that has not been sent again.")
+        kind, state = " of that kind" if reason or topic else "", "" if replayed else " that has not been sent again"
+        print(f"There is no dead letter{kind}{state}.")
+    if more:
+        print(f"These are the newest {limit}; --limit N shows more.", file=sys.stderr)
 
 
 @app.command()
 def show(letter_id: LetterId, *, data_dir: DataDir = Path(".loanloop")) -> None:
-    """One dead letter: why it was refused, and its bytes.
+    """One dead letter: why it was refused, and its bytes, in a file or a pipe as they came.
 
     **Examples**
 
     - `loanloop dlq show loan.received:2:1714`
     - `loanloop dlq show loan.received:2:1714 2>/dev/null > mended.json`, edit it, then `loanloop dlq replay`
     """
-    import sys
-
     dead = asyncio.run(_fetch_one(data_dir, letter_id))
     for name, value in _facts(dead).items():
-        print(f"{name:>12}  {value}", file=sys.stderr)
-    sys.stdout.flush()
-    sys.stdout.buffer.write(dead.payload + b"\n")
+        print(f"{name:>12}  {_readable(str(value))}", file=sys.stderr)
+    if sys.stdout.isatty():
+        print(_readable(dead.payload.decode(errors="backslashreplace")))
+    else:
+        sys.stdout.buffer.write(dead.payload)
 
 
 @app.command()
@@ -73,7 +76,15 @@ def replay(
     letter_id: LetterId,
     *,
     mended: Annotated[
-        Path | None, typer.Option("--with", metavar="FILE", help="Send this event (JSON) in its place.")
+        Path | None,
+        typer.Option(
+            "--with",
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            help="Send this event (JSON) in its place.",
+        ),
     ] = None,
     data_dir: DataDir = Path(".loanloop"),
 ) -> None:
@@ -87,8 +98,7 @@ def replay(
     - `loanloop dlq replay loan.received:2:1714`
     - `loanloop dlq replay loan.received:2:1714 --with mended.json`
     """
-    content = None if mended is None else mended.read_bytes().strip()
-    topic = asyncio.run(_replay(data_dir, letter_id, content))
+    topic = asyncio.run(_replay(data_dir, letter_id, mended))
     print(f"{letter_id} was sent to {topic}{'' if mended is None else f' as in {mended}'}.")
 
 
@@ -111,22 +121,26 @@ async def _fetch_one(data_dir: Path, letter_id: str) -> "WholeDeadLetter":
         return await fetch_dead_letter(installation.pool, which)
 
 
-async def _replay(data_dir: Path, letter_id: str, mended: bytes | None) -> str:
+async def _replay(data_dir: Path, letter_id: str, mended: Path | None) -> str:
+    import logging
+
     from loanloop_common.kafka import make_broker, stop_broker
 
-    from loanloop.dead_lettered import DeadLetterId, fetch_dead_letter
+    from loanloop.dead_lettered import DeadLetterId, fetch_dead_letter, read_event
     from loanloop.dead_lettered import replay as send_again
     from loanloop.operating import operated
     from loanloop.producing import find_destination
 
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # Unavailable says it in one sentence
     which = DeadLetterId.parse(letter_id)
+    content = None if mended is None else read_event(mended)
     async with operated(data_dir) as installation:
         dead = await fetch_dead_letter(installation.pool, which)
         kafka = find_destination(portfolio=None, kafka=None, data_dir=data_dir).kafka
         broker = make_broker(kafka, service="dlq")
         await broker.connect()
         try:
-            return await send_again(installation.pool, broker, dead, mended)
+            return await send_again(installation.pool, broker, dead, content)
         finally:
             await stop_broker(broker)
 
@@ -149,15 +163,25 @@ def _facts(dead: "WholeDeadLetter") -> dict[str, object]:
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def _table(letters: "list[DeadLetter]") -> "Table":
+def _print_table(letters: "list[DeadLetter]", *, replayed: bool) -> None:
+    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
-    for column in ("id", "reason", "message", "refused at", "replayed at"):
+    for column in ("id", "reason", "message", "refused at", *(["replayed at"] if replayed else [])):
         table.add_column(column, no_wrap=column != "message", overflow="fold")
     for letter in letters:
-        replayed_at = letter.replayed_at.strftime("%m-%d %H:%M:%S") if letter.replayed_at else ""
-        refused_at = letter.rejected_at.strftime("%m-%d %H:%M:%S")
-        table.add_row(str(letter.id), letter.reason, Text(letter.message), refused_at, replayed_at)
-    return table
+        cells = (str(letter.id), letter.reason, letter.message, _moment(letter.rejected_at))
+        more = (_moment(letter.replayed_at),) if replayed else ()
+        table.add_row(*(Text(_readable(cell)) for cell in (*cells, *more)))
+    Console().print(table)
+
+
+def _moment(at: "datetime | None") -> str:
+    return at.strftime("%m-%d %H:%M:%S") if at else ""
+
+
+def _readable(text: str) -> str:
+    """Senders choose what is in a message: a terminal must not take it for its own control characters."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
