@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from loanloop_common.errors import LoanloopError
 from loanloop_common.events import Topic
-from loanloop_common.kafka import Broker, publish_batch
 from loanloop_common.postgres import Pool
+
+if TYPE_CHECKING:
+    from loanloop_common.kafka import Broker
 
 SELECT_REFUSED = """
     SELECT service, topic, kafka_partition, kafka_offset, reason, field, rule, message, payload_bytes,
@@ -120,11 +122,13 @@ def read_event(path: Path) -> bytes:
     return content
 
 
-async def replay(pool: Pool, broker: Broker, dead: WholeDeadLetter, mended: bytes | None = None) -> Topic:
+async def replay(pool: Pool, broker: "Broker", dead: WholeDeadLetter, mended: bytes | None = None) -> Topic:
     """Send it to the topic it came from, as it was or mended, and note that; the topic.
 
     Raises DeadLetterUnusable where the original can't be sent.
     """
+    from loanloop_common.kafka import publish_batch  # half of the time that showing a list would take
+
     topic = _topic_of(dead, mended)
     payload = dead.payload if mended is None else mended
     await publish_batch(broker, topic, [(dead.key or _loan_id(payload), payload)])

@@ -6,85 +6,33 @@ import json
 import os
 import pty
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import pytest
-from loanloop_common.events import Topic
 from loanloop_common.resources import resource_folder
-from loanloop_ingest.store.collected_files import CollectedFileStore, RefusedFileRow
 
+from tests.integration.cli.bad_events import (
+    ANCIENT,
+    BAD_OUTCOME,
+    CROWDED,
+    FILE_ROW,
+    FOR_THE_TERMINAL,
+    HUGE,
+    LONE_SURROGATE,
+    NEGATIVE,
+    NESTED,
+    NO_ID,
+    NOT_JSON,
+    NOT_UTF8,
+    OVER_WHAT_IS_KEPT,
+    REFUSED,
+    TAKEN,
+    UNSTORABLE,
+    Bad,
+    loan_with,
+)
 from tests.integration.cli.world import LOANLOOP, NO_ENVIRONMENT, Answer, Operated, loanloop
-from tests.support.loans import as_bytes, make_features, make_loan
-from tests.support.outcomes import make_outcome
 
 NOBODY_LISTENS = "127.0.0.1:1"
-FILE_ROW = "file:[red]loans.csv@0123456789ab:0:17"
-
-
-class Bad(NamedTuple):
-    payload: bytes
-    reason: str
-    field: str | None
-    said: str
-
-
-def loan_with(number: int, **features: Any) -> bytes:
-    return as_bytes(make_loan(number, features=make_features(number) | features))
-
-
-ANCIENT = Bad(
-    loan_with(1, business_age="ancient"),
-    "invalid_field",
-    "features.business_age",
-    "features.business_age = 'ancient': must be one of existing, new, or null",
-)
-NEGATIVE = Bad(loan_with(2, employees=-1), "invalid_field", "features.employees", "features.employees = -1: must be")
-CROWDED = Bad(loan_with(3, employees=250_000), "invalid_field", "features.employees", "features.employees = 250000")
-UNSTORABLE = Bad(loan_with(4), "refused_by_database", None, "violates check constraint")
-TAKEN = Bad(
-    as_bytes(make_loan(10, features=make_features(11))),
-    "conflict",
-    "event_id",
-    f"event_id {make_loan(10)['event_id']} is already taken",
-)
-HUGE = Bad(loan_with(5, bank="x" * 900_000), "invalid_field", "features.bank", "features.bank = 'xxx")
-OVER_WHAT_IS_KEPT = Bad(loan_with(6, bank="y" * 1_010_000), "invalid_field", "features.bank", "features.bank = 'yyy")
-NO_ID = Bad(
-    as_bytes({name: value for name, value in make_loan(7).items() if name != "loan_id"}),
-    "invalid_field",
-    "loan_id",
-    "loan_id = None: is missing",
-)
-KEYED = [ANCIENT, NEGATIVE, CROWDED, UNSTORABLE, TAKEN, HUGE, OVER_WHAT_IS_KEPT]
-
-NOT_JSON = Bad(b"not json", "invalid_message", None, "the message is not JSON")
-NOT_UTF8 = Bad(b"\xff\xfe\x00\x80", "invalid_message", None, "the message is not JSON")
-NESTED = Bad(b'{"loan_id":' * 10_000, "invalid_message", None, "nested too deeply")
-LONE_SURROGATE = Bad(b'{"loan_id": "\\ud800"}', "invalid_message", None, "the message is not JSON")
-FOR_THE_TERMINAL = Bad(b"\x1b]0;owned\x07 \xff", "invalid_message", None, "the message is not JSON")
-UNKEYED = [NO_ID, NOT_JSON, NOT_UTF8, NESTED, LONE_SURROGATE, FOR_THE_TERMINAL]
-
-BAD_OUTCOME = Bad(
-    as_bytes(make_outcome(1, defaulted="perhaps")), "invalid_field", "defaulted", "defaulted = 'perhaps': must be"
-)
-REFUSED = [*KEYED, *UNKEYED, BAD_OUTCOME]
-
-
-@pytest.fixture(scope="module", autouse=True)
-async def world(operated: Operated) -> Operated:
-    """All of the above are refused, and one row of a file."""
-    await operated.pool.execute("ALTER TABLE loan_data.processed_data ADD CONSTRAINT no_4 CHECK (loan_id <> 'loan-4')")
-    await operated.produce([make_loan(10), *(bad.payload for bad in KEYED)])
-    await operated.produce([bad.payload for bad in UNKEYED], keyed=False)
-    await operated.produce([BAD_OUTCOME.payload], Topic.LOAN_OUTCOME)
-    await operated.start_ingest()
-    files = CollectedFileStore(operated.pool)
-    await files.claim(b"\x01", "loans.csv", 17)
-    row = RefusedFileRow("file:[red]loans.csv@0123456789ab", 17, "term_months", "must be a number", "row 17", b"{}")
-    await files.advance(b"\x01", 17, 0, [row])
-    await operated.consumed(1, Topic.LOAN_OUTCOME)
-    await operated.settled()
-    return operated
 
 
 async def listed(world: Operated, *options: str) -> list[dict[str, Any]]:
