@@ -17,7 +17,7 @@ from tests.integration.ingest.world import World
 from tests.support.topics import read_all
 
 LOANLOOP = str(Path(sys.executable).with_name("loanloop"))
-NO_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "COLUMNS": "160"}
+NO_ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
 
 
 @dataclass(frozen=True)

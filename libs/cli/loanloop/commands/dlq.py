@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from loanloop.dead_lettered import DeadLetter, WholeDeadLetter
+
+_MOMENT = "%Y-%m-%d %H:%M:%S UTC"
 
 app = typer.Typer(name="dlq", help="Dead letters: what was refused, why, and sending it again.", no_args_is_help=True)
 
@@ -45,7 +45,7 @@ def list_(
 
         print(msgspec.json.encode([letter.as_json() for letter in letters]).decode())
     elif letters:
-        _print_table(letters, replayed=replayed)
+        _print_letters(letters)
     else:
         kind, state = " of that kind" if reason or topic else "", "" if replayed else " that has not been sent again"
         print(f"There is no dead letter{kind}{state}.")
@@ -163,23 +163,13 @@ def _facts(dead: "WholeDeadLetter") -> dict[str, object]:
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def _print_table(letters: "list[DeadLetter]", *, replayed: bool) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False)
-    for column in ("id", "reason", "message", "refused at", *(["replayed at"] if replayed else [])):
-        table.add_column(column, no_wrap=column != "message", overflow="fold")
+def _print_letters(letters: "list[DeadLetter]") -> None:
+    """Two lines each: beside an id of a file, a column of messages would be a few letters wide."""
+    width = max(len(str(letter.id)) for letter in letters)
     for letter in letters:
-        cells = (str(letter.id), letter.reason, letter.message, _moment(letter.rejected_at))
-        more = (_moment(letter.replayed_at),) if replayed else ()
-        table.add_row(*(Text(_readable(cell)) for cell in (*cells, *more)))
-    Console().print(table)
-
-
-def _moment(at: "datetime | None") -> str:
-    return at.strftime("%m-%d %H:%M:%S") if at else ""
+        again = f", sent again {letter.replayed_at:{_MOMENT}}" if letter.replayed_at else ""
+        print(_readable(f"{letter.id!s:<{width}}  {letter.reason}, {letter.rejected_at:{_MOMENT}}{again}"))
+        print(_readable(f"    {' '.join(letter.message.split())}"))
 
 
 def _readable(text: str) -> str:
