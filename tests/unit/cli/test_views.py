@@ -1,14 +1,17 @@
 import io
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
 from loanloop.demo.chronicle import Chronicle
+from loanloop.demo.report import print_next_steps
 from loanloop.observe.chart import chart
 from loanloop.observe.rates import Rates
 from loanloop.observe.screen import screen
 from loanloop.observe.snapshot import Snapshot, as_json
 from loanloop.observe.view import status_view
+from loanloop.runtime.first_steps import FirstSteps
 from rich.console import Console
 
 from tests.support.snapshots import (
@@ -139,3 +142,14 @@ def test_chronicle_tells_what_the_audit_found() -> None:
     warned = make_training(progress={"audit_warnings": {"term_months": "term_months alone gives ROC-AUC 0.965"}})
 
     assert "audit WARNING: term_months alone gives ROC-AUC 0.965" in Chronicle().news(make_snapshot(training=warned))
+
+
+def test_lines_to_paste_are_whole_on_a_narrow_terminal() -> None:
+    steps = FirstSteps(produce="p" * 300, predict="q" * 200, consume="c" * 100)
+    console = Console(file=io.StringIO(), width=80)
+
+    print_next_steps(console, Path("data"), steps)
+
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert {f"  {step}" for step in (steps.produce, steps.predict, steps.consume)} <= set(lines)

@@ -36,7 +36,7 @@ def demo(
     from rich.console import Console
 
     from loanloop.demo.plan import plan_of
-    from loanloop.demo.report import next_steps_view, report_json, report_view
+    from loanloop.demo.report import print_next_steps, report_json, report_view
     from loanloop.demo.running import Played, run_demo
     from loanloop.demo.stage import make_stage
     from loanloop.runtime.foreground import until_signalled
@@ -54,7 +54,7 @@ def demo(
         raise typer.Exit(130)
     result = played[0].result
     console.print(report_view(result, width=min(console.width, 110)))
-    console.print(next_steps_view(data_dir, played[0].next_steps), soft_wrap=True)
+    print_next_steps(console, data_dir, played[0].next_steps)
     if json:
         import msgspec
 

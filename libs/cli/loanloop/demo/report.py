@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from loanloop.demo.accounting import Check, Sent, around, swap_after_breach
@@ -106,22 +106,23 @@ def _warning_lines(result: Result) -> Iterator[Text]:
         yield Text(f"{field} is in the model all the same: {reason}", "yellow")
 
 
-def next_steps_view(data_dir: Path, steps: FirstSteps) -> RenderableType:
-    return Group(
+def print_next_steps(console: Console, data_dir: Path, steps: FirstSteps) -> None:
+    """Each line to paste whole, however narrow the terminal."""
+    lines = [
         Text("\nWhere to look next", "bold"),
-        Text("go on with these data and the live model:"),
-        Text(f"  loanloop up --data-dir {data_dir}", "cyan"),
-        Text("then, in another terminal, see it live:"),
-        Text(f"  loanloop watch --data-dir {data_dir}", "cyan"),
+        *_paste("go on with these data and the live model", f"loanloop up --data-dir {data_dir}"),
+        *_paste("then, in another terminal, see it live", f"loanloop watch --data-dir {data_dir}"),
         *_paste("send a loan to Kafka", steps.produce),
         *_paste("ask for a decision by REST", steps.predict),
         *_paste("see the decisions", steps.consume),
-    )
+    ]
+    for line in lines:
+        console.print(line, soft_wrap=True)
 
 
 def _paste(what: str, line: str) -> Iterator[Text]:
     yield Text(f"{what}:")
-    yield Text(f"  {line}", "cyan", overflow="fold")
+    yield Text(f"  {line}", "cyan")
 
 
 def report_json(result: Result) -> dict[str, Any]:
