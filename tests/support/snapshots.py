@@ -114,7 +114,20 @@ def make_lag(topic: str, group: str, waiting: int) -> Lag:
     return Lag(topic=topic, group=group, committed=1000, end=1000 + waiting)
 
 
-def make_instance(service: str, *, age_s: float = 1.0, version: str | None = None, seq: int | None = None) -> Instance:
+def make_instance(
+    service: str,
+    *,
+    age_s: float = 1.0,
+    version: str | None = None,
+    seq: int | None = None,
+    detail: dict[str, Any] | None = None,
+) -> Instance:
     return Instance(
-        service=service, instance_id=service, url=None, version=version, deployment_seq=seq, detail={}, age_s=age_s
+        service=service,
+        instance_id=service,
+        url=None,
+        version=version,
+        deployment_seq=seq,
+        detail=detail or {},
+        age_s=age_s,
     )

@@ -29,7 +29,10 @@ class InvalidField(InvalidMessage):
         self.field = field
         self.value = value
         self.rule = rule
-        shown = repr(value)
+        try:
+            shown = repr(value)
+        except RecursionError:
+            shown = "a value nested too deeply"
         if len(shown) > 120:
             shown = shown[:117] + "..."
         super().__init__(f"{field} = {shown}: {rule}")

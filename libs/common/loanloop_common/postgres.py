@@ -1,10 +1,12 @@
 """PostgreSQL set-up: pools and migrations. Statements live in each service's store.py."""
 
 import asyncio
+import re
 from pathlib import Path
 
 import asyncpg
 import msgspec
+import psycopg
 from yoyo import get_backend, read_migrations
 
 from loanloop_common.errors import Unavailable
@@ -29,7 +31,7 @@ UNREACHABLE = (
     asyncpg.exceptions.CannotConnectNowError,
     asyncpg.exceptions.AdminShutdownError,
     asyncpg.exceptions.CrashShutdownError,
-    asyncpg.exceptions.TooManyConnectionsError,
+    asyncpg.exceptions.InsufficientResourcesError,  # too many connections, no memory, a full disk
     asyncpg.exceptions.InterfaceError,
     TimeoutError,
 )
@@ -60,12 +62,15 @@ async def create_pool(dsn: str, *, application_name: str, max_size: int = 8) -> 
             init=_set_codecs,
             server_settings={"application_name": f"loanloop-{application_name}", "timezone": "UTC"},
         )
-    except (*UNREACHABLE, asyncpg.exceptions.InvalidAuthorizationSpecificationError) as cause:
+    except (*UNREACHABLE, asyncpg.PostgresError) as cause:
         raise Unavailable(f"PostgreSQL does not take the connection: {cause}") from cause
 
 
 def _apply_migrations(dsn: str, folder: Path) -> int:
-    backend = get_backend(dsn.replace("postgresql://", "postgresql+psycopg://", 1))
+    try:
+        backend = get_backend(re.sub("^postgres(ql)?://", "postgresql+psycopg://", dsn))
+    except psycopg.Error as cause:
+        raise Unavailable(f"PostgreSQL does not take the connection: {cause}") from cause
     try:
         with backend.lock(timeout=60):
             to_apply = backend.to_apply(read_migrations(str(folder)))
@@ -76,5 +81,8 @@ def _apply_migrations(dsn: str, folder: Path) -> int:
 
 
 async def migrate(dsn: str) -> int:
-    """Apply what is missing of migrations/, in order, under a lock; returns how many were applied."""
+    """Apply what is missing of migrations/, in order, under a lock; returns how many were applied.
+
+    Raises Unavailable when the server does not answer.
+    """
     return await asyncio.to_thread(_apply_migrations, dsn, resource_folder("migrations"))

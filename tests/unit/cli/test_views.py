@@ -92,6 +92,12 @@ def test_status_calls_a_service_away_whose_heartbeat_stopped() -> None:
     assert "away for 42 s" in text
 
 
+def test_status_shows_a_consumer_that_retries() -> None:
+    instance = make_instance("ingest", detail={"parts": {"ingest": "retrying"}})
+
+    assert "retrying" in printed(status_view(make_snapshot(instances=(instance,)), width=80))
+
+
 def test_json_has_the_lag_by_topic_and_the_state_of_each_service() -> None:
     facts = msgspec.json.decode(msgspec.json.encode(as_json(busy())))
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jsonschema
+import msgspec
 import pytest
 from loanloop_common.errors import InvalidField, InvalidMessage
 from loanloop_common.loan_codec import LoanCodec, check_dates
@@ -36,7 +37,9 @@ def test_the_example_is_valid_and_survives_a_round_trip() -> None:
 
     assert loan.features.employees == 4
     assert CODEC.decode(CODEC.encode(loan)) == loan
-    assert CODEC.decode_features(CODEC.encode_features(loan)) == loan.features
+    assert msgspec.structs.astuple(CODEC.decode_features(CODEC.encode_features(loan))) == msgspec.structs.astuple(
+        loan.features
+    )
 
 
 def test_unknown_fields_are_ignored_everywhere() -> None:
@@ -179,3 +182,32 @@ def test_the_json_schema_agrees_with_the_decoder() -> None:
     for name, value in (("employees", -1), ("business_age", "old"), ("naics", "1234567"), ("franchise", "no")):
         assert not schema.is_valid(with_feature(name, value)["features"])
     assert not schema.is_valid(without_feature("employees")["features"])
+
+
+@pytest.mark.parametrize("depth", range(900, 1101))
+def test_a_message_of_any_depth_is_read_or_refused(depth: int) -> None:
+    """Python's own limit of recursion lies near msgspec's: what one parses the other may not follow."""
+    nested = b'{"x": ' + b"[" * depth + b'"\\u0000"' + b"]" * depth + b"}"
+
+    with pytest.raises(InvalidMessage):
+        CODEC.decode(nested)
+    whole = encoded(payload())[:-1] + b", " + nested[1:]
+    with pytest.raises(InvalidMessage):
+        CODEC.decode(whole)
+
+
+def test_stored_features_stay_readable_when_a_rule_is_narrowed() -> None:
+    features = payload()["features"] | {"employees": 10**8, "state": "x" * 99}
+    del features["naics"]
+
+    read = CODEC.decode_features(encoded(features))
+
+    assert (read.employees, read.naics) == (10**8, None)
+
+
+def test_a_portfolio_without_examples_has_an_example_that_keeps_its_rules() -> None:
+    portfolio = load_portfolio("sba")
+    bare = {name: f.model_copy(update={"example": None, "nullable": False}) for name, f in portfolio.features.items()}
+    codec = LoanCodec(portfolio.model_copy(update={"features": bare}))
+
+    assert codec.decode(encoded(codec.example())).loan_id

@@ -4,14 +4,10 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from loanloop_common.errors import InvalidField
-from loanloop_common.loan_codec import LoanCodec
+from loanloop_common.loan_codec import LoanCodec, check_dates, refuse_future
 from msgspec.structs import astuple
 
 from loanloop_ingest.domain.outcome_codec import LoanOutcomeMessage, OutcomeCodec
-
-FUTURE_TOLERANCE = timedelta(minutes=5)
-_NOT_IN_THE_FUTURE = "must not lie more than 5 minutes in the future"
 
 
 class Place(NamedTuple):
@@ -65,10 +61,9 @@ class MessageReader:
     def read_loan(self, place: Place, payload: bytes, *, now: datetime) -> Incoming:
         """Raises InvalidMessage."""
         loan = self._loans.decode(payload)
-        refuse_future("occurred_at", loan.occurred_at, now)
+        check_dates(loan, now)
         outcome = None
         if loan.outcome is not None:
-            refuse_future("outcome.known_at", loan.outcome.known_at, now)
             outcome = OutcomePart(loan.occurred_at, loan.outcome.defaulted, loan.outcome.known_at)
         part = LoanPart(
             occurred_at=loan.occurred_at,
@@ -103,9 +98,3 @@ class MessageReader:
             loan=None,
             outcome=OutcomePart(message.occurred_at, message.defaulted, message.known_at),
         )
-
-
-def refuse_future(field: str, value: datetime, now: datetime) -> None:
-    """Raises InvalidField; clocks of producers may run 5 minutes fast."""
-    if value > now + FUTURE_TOLERANCE:
-        raise InvalidField(field, value.isoformat(), _NOT_IN_THE_FUTURE)

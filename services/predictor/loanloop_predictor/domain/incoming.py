@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 from loanloop_common.errors import InvalidField, InvalidMessage
-from loanloop_common.loan_codec import Loan, LoanCodec
+from loanloop_common.loan_codec import Loan, LoanCodec, check_dates
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +29,13 @@ class StreamedLoans:
     n_invalid: int = 0
 
 
-def read_streamed(codec: LoanCodec, values: Iterable[bytes | None]) -> StreamedLoans:
+def read_streamed(codec: LoanCodec, values: Iterable[bytes | None], *, now: datetime) -> StreamedLoans:
+    """By the rules of ingest, so that nothing is decided that will not be stored."""
     read = StreamedLoans()
     for value in values:
         try:
             loan = codec.decode(value or b"")
+            check_dates(loan, now)
         except InvalidMessage:
             read.n_invalid += 1
             continue
@@ -59,6 +61,7 @@ def read_requested(codec: LoanCodec, body: Any, *, event_id: UUID, now: datetime
     payload.setdefault("event_id", str(event_id))
     payload.setdefault("occurred_at", now.isoformat())
     loan = codec.convert(payload)
+    check_dates(loan, now)
     return IncomingLoan(loan, codec.payload_hash(loan), dated_here)
 
 

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from loanloop_common.errors import EventConflict, InvalidMessage, LoanloopError
 from loanloop_common.loan_codec import LoanCodec
@@ -69,7 +70,7 @@ class Decider:
     def _read_and_decide(
         self, champion: Champion, values: Sequence[bytes | None], started: float
     ) -> tuple[StreamedLoans, list[Decision]]:
-        read = read_streamed(self._codec, values)
+        read = read_streamed(self._codec, values, now=datetime.now(UTC))
         return read, self._decide(champion, read.to_decide, started, "stream")
 
     def _decide(
