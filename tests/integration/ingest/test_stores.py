@@ -68,6 +68,17 @@ async def test_place_refused_once_stays_refused(pool: Pool) -> None:
     assert (await fetch_totals(pool))[Topic.LOAN_RECEIVED].stored == 0
 
 
+async def test_another_message_at_a_refused_place_is_judged_by_itself(pool: Pool) -> None:
+    """A topic made anew counts its offsets from 0 again."""
+    store = LoanStore(pool, READER.fields)
+    (bad,) = arrive([make_loan(1)])
+    await store.store([Arrived(bad.record, refusal_of(bad.record, InvalidField("features.state", "??", "unknown")))])
+
+    assert await store.store(arrive([make_loan(2)])) == []
+
+    assert (await fetch_totals(pool))[Topic.LOAN_RECEIVED].stored == 1
+
+
 async def test_totals_show_a_message_that_was_lost(pool: Pool) -> None:
     store = LoanStore(pool, READER.fields)
     await store.store(arrive([make_loan(n) for n in range(3)]))

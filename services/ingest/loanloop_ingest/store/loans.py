@@ -3,6 +3,7 @@
 Every replica takes its locks in the same order: event keys by id, loans by id, counts by field.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +35,7 @@ SELECT_KNOWN = """
 """
 
 SELECT_REFUSED_BEFORE = """
-    SELECT topic, kafka_partition, kafka_offset, reason, message, field, rule
+    SELECT topic, kafka_partition, kafka_offset, payload_sha256, reason, message, field, rule
     FROM loan_data.rejected
     JOIN unnest($1::text[], $2::integer[], $3::bigint[]) AS arrived (topic, kafka_partition, kafka_offset)
         USING (topic, kafka_partition, kafka_offset)
@@ -145,13 +146,20 @@ def _conflict(record: ConsumerRecord, event: Incoming) -> Refusal:
 
 
 async def _fetch_refused_before(connection: Connection, events: Sequence[Incoming]) -> dict[Place, dict[str, Any]]:
-    """Reason, message, field and rule of places refused before: a date in the future then may be past by now."""
+    """Reason, message, field and rule of places refused before: a date in the future then may be past by now.
+
+    Other bytes at the same place are of another Kafka, or of a topic that was made anew.
+    """
     if not events:
         return {}
-    places = zip(*(event.place for event in events), strict=True)
-    rows = await connection.fetch(SELECT_REFUSED_BEFORE, *places)
+    payloads = {event.place: event.payload for event in events}
+    rows = await connection.fetch(SELECT_REFUSED_BEFORE, *zip(*payloads, strict=True))
     names = ("reason", "message", "field", "rule")
-    return {Place(*row[:3]): dict(zip(names, row[3:], strict=True)) for row in rows}
+    return {
+        place: {name: row[name] for name in names}
+        for row in rows
+        if hashlib.sha256(payloads[place := Place(*row[:3])]).digest() == row["payload_sha256"]
+    }
 
 
 async def _store_events(connection: Connection, events: Sequence[Incoming]) -> Verdicts:
