@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from loanloop.runtime.children import Child
 from loanloop.runtime.infrastructure import EmbeddedInfrastructure
 from loanloop.runtime.installation import Installation, Progress
+from loanloop.runtime.problems import CannotRun
 from loanloop.runtime.tasks import together
 
 SERVICES = ("ingest", "predictor", "evaluator", "trainer")
@@ -36,15 +37,21 @@ async def keep_servers_running(infrastructure: EmbeddedInfrastructure, tell: Pro
 async def keep_running(
     name: str, child: Child, start_again: Callable[[], Awaitable[Child]], tell: Callable[[str], None]
 ) -> None:
+    """Until cancelled, also while it cannot be started: a full disk may have room again."""
     clock = asyncio.get_running_loop().time
     delay_s, started_at = 0.0, clock()
+    running: Child | None = child
     while True:
-        code = await child.wait()
+        if running is not None:
+            ended = f"{name} ended with {await running.wait()} (log: {running.command.log})"
         delay_s = next_delay(delay_s, ran_for_s=clock() - started_at)
-        tell(f"{name} ended with {code} (log: {child.command.log}); starting it again in {delay_s:.0f} s")
+        tell(f"{ended}; starting it again in {delay_s:.0f} s")
         await asyncio.sleep(delay_s)
         started_at = clock()
-        child = await start_again()
+        try:
+            running = await start_again()
+        except CannotRun as cannot:
+            running, ended = None, str(cannot).removesuffix(".")
 
 
 def next_delay(delay_s: float, *, ran_for_s: float) -> float:
