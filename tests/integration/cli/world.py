@@ -18,6 +18,8 @@ from tests.support.topics import read_all
 
 LOANLOOP = str(Path(sys.executable).with_name("loanloop"))
 NO_ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
+# A long path of a temporary folder is not broken over two lines.
+WIDE = {"COLUMNS": "400"}
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,13 @@ class Answer:
 
 async def loanloop(*arguments: str, data_dir: Path, **settings: str) -> Answer:
     process = await asyncio.create_subprocess_exec(
-        LOANLOOP, *arguments, "--data-dir", str(data_dir), env=NO_ENVIRONMENT | settings, stdout=PIPE, stderr=PIPE
+        LOANLOOP,
+        *arguments,
+        "--data-dir",
+        str(data_dir),
+        env=NO_ENVIRONMENT | WIDE | settings,
+        stdout=PIPE,
+        stderr=PIPE,
     )
     out, err = await process.communicate()
     return Answer(await process.wait(), out, err.decode())
