@@ -13,13 +13,23 @@ from typing import Any, Literal
 
 import numpy as np
 import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as refusals
 
 from loanloop_common.bundle import Bundle
-from loanloop_common.errors import BundleCorrupt
+from loanloop_common.errors import BundleCorrupt, LoanloopError, Unavailable
 from loanloop_common.features import EncodedBatch, Floats
 
 CHUNK_ROWS = 128  # 64 to 256 rows stay in the cache
 ELSEWHERE_TOLERANCE = 1e-6  # between instruction sets; within one, bits are equal
+# What the runtime says of a model's content. Its other errors, such as no memory or no thread, are of the moment.
+_OF_THE_MODEL = (
+    refusals.InvalidArgument,
+    refusals.InvalidGraph,
+    refusals.InvalidProtobuf,
+    refusals.NoModel,
+    refusals.NotImplemented,
+)
+_MISSHAPEN = (ValueError, TypeError, IndexError)
 _TELLING_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16", "i8mm")
 
 Decision = Literal["approve", "decline"]
@@ -36,7 +46,7 @@ class Scorer:
     """
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
-        """Raises BundleCorrupt where the runtime can't load the model."""
+        """Raises BundleCorrupt where the model can never be loaded, Unavailable where it can't be for now."""
         self.bundle = bundle
         self._sessions: queue.SimpleQueue[ort.InferenceSession] = queue.SimpleQueue()
         for _ in range(threads):
@@ -66,12 +76,15 @@ class Scorer:
         return np.concatenate([np.empty(0), *run(self._chunk_logits, chunks)])
 
     def self_test(self) -> float:
-        """Largest difference from the bundle's reference probabilities; raises BundleCorrupt if it is too large."""
+        """Largest difference from the bundle's reference probabilities.
+
+        Raises BundleCorrupt if it is too large or the model can't score them at all, Unavailable if it can't for now.
+        """
         reference = self.bundle.manifest.reference
         try:
             difference = np.abs(self.score(reference.batch()) - np.array(reference.probabilities))
-        except Exception as broken:
-            raise BundleCorrupt(self.bundle.version, f"can't score its own reference rows: {broken}") from broken
+        except Exception as error:
+            raise _failure(self.bundle, "score its own reference rows", error) from error
         worst = float(difference.max())
         if not worst <= ELSEWHERE_TOLERANCE:
             raise BundleCorrupt(self.bundle.version, f"scores its reference rows {worst:.2g} off")
@@ -98,8 +111,18 @@ def _session(bundle: Bundle) -> ort.InferenceSession:
     options.log_severity_level = 3
     try:
         return ort.InferenceSession(bundle.model, options, providers=["CPUExecutionProvider"])
-    except Exception as broken:
-        raise BundleCorrupt(bundle.version, f"ONNX Runtime can't load the model: {broken}") from broken
+    except Exception as error:
+        raise _failure(bundle, "be loaded by ONNX Runtime", error) from error
+
+
+def _failure(bundle: Bundle, what: str, error: Exception) -> LoanloopError:
+    # `Fail` is both: a model with an unknown operator, and whatever the runtime caught while it was loading.
+    is_of_the_model = isinstance(error, (*_OF_THE_MODEL, *_MISSHAPEN)) or (
+        isinstance(error, refusals.Fail) and "Exception during" not in str(error)
+    )
+    if is_of_the_model:
+        return BundleCorrupt(bundle.version, f"can't {what}: {error}")
+    return Unavailable(f"bundle {bundle.version} can't {what} for now: {error or type(error).__name__}")
 
 
 def runtime_version() -> str:

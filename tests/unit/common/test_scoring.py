@@ -6,11 +6,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from loanloop_common.bundle import Bundle, unpack
-from loanloop_common.errors import BundleCorrupt
+from loanloop_common.errors import BundleCorrupt, Unavailable
 from loanloop_common.features import FIRST_VALUE, EncodedBatch
 from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.portfolio import load_portfolio
 from loanloop_common.scoring import Scorer, decide, engine, instruction_set, runtime_version
+from onnxruntime.capi import onnxruntime_pybind11_state as refusals
 
 from tests.support.bundles import make_bundle
 
@@ -98,8 +99,42 @@ def test_a_model_that_does_not_fit_its_encoder_is_refused(bundle: Bundle) -> Non
 
 
 def test_a_model_the_runtime_cannot_load_is_refused(bundle: Bundle) -> None:
-    with pytest.raises(BundleCorrupt, match="can't load"):
+    with pytest.raises(BundleCorrupt, match="can't be loaded"):
         Scorer(dataclasses.replace(bundle, model=bundle.model[:1000]))
+
+
+class Exhausted:
+    """In the place of a session, or of what makes one: the machine has no room for it at the moment."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __call__(self, *_: object, **__: object) -> None:
+        raise self._error
+
+
+PASSING = [
+    MemoryError(),
+    RuntimeError("pthread_create failed, error code: 11"),
+    OSError(24, "Too many open files"),
+    refusals.RuntimeException("[ONNXRuntimeError] : 6 : Failed to allocate memory for requested buffer"),
+    refusals.Fail("[ONNXRuntimeError] : 1 : FAIL : Exception during loading: std::bad_alloc"),
+]
+
+
+@pytest.mark.parametrize("error", PASSING, ids=lambda error: type(error).__name__)
+def test_a_machine_without_room_does_not_make_a_bundle_corrupt(
+    bundle: Bundle, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer = Scorer(bundle)
+    monkeypatch.setattr(scorer, "_chunk_logits", Exhausted(error))
+    with pytest.raises(Unavailable, match="for now"):
+        scorer.self_test()
+    scorer.close()
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", Exhausted(error))
+    with pytest.raises(Unavailable, match="for now"):
+        Scorer(bundle)
 
 
 def test_the_decision_is_monotone_in_the_probability() -> None:
