@@ -28,6 +28,10 @@ class Topic(StrEnum):
 LoanId = Annotated[str, Field(min_length=1, max_length=64)]
 Version = Annotated[str, Field(pattern=r"^v[1-9][0-9]*$", examples=["v1"])]
 Probability = Annotated[float, Field(ge=0, le=1)]
+AlertKind = Literal[
+    "retraining_given_up", "training_failed", "drift", "data_quality", "reconciliation", "model_refused"
+]
+Severity = Literal["info", "warning", "critical"]
 
 
 class Event(BaseModel):
@@ -125,9 +129,9 @@ class ModelDeployed(Event):
 
 
 class AlertRaised(Event):
-    kind: Literal["retraining_given_up", "training_failed", "drift", "data_quality", "reconciliation", "model_refused"]
+    kind: AlertKind
     service: str
-    severity: Literal["info", "warning", "critical"]
+    severity: Severity
     message: str
     details: dict[str, Any] = {}
 

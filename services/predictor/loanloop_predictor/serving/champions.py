@@ -4,11 +4,10 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import structlog
+from loanloop_common.alerts import Alert
 from loanloop_common.errors import BundleCorrupt, Unavailable
-from loanloop_common.events import AlertRaised
 from loanloop_common.portfolio import Portfolio
 
 from loanloop_predictor.domain.deployments import Deployment, to_apply
@@ -130,15 +129,15 @@ class Champions:
 
     async def _refuse(self, deployment: Deployment, reason: str) -> None:
         refused = RefusedDeployment(deployment.version, deployment.deployment_seq, reason)
-        self.refused[deployment.deployment_seq] = refused
         serving = self._current.by.version if self._current else None
         log.error("model_refused", version=refused.version, reason=reason, still_serving=serving)
-        alert = AlertRaised(
-            occurred_at=datetime.now(UTC),
+        alert = Alert(
             kind="model_refused",
-            service="predictor",
+            fact=refused.deployment_seq,
             severity="critical",
             message=f"{refused.version} was deployed but can't be served: {reason}",
             details={"version": refused.version, "deployment_seq": refused.deployment_seq, "serving": serving},
         )
-        await self._store.raise_alert(alert, dedup_key=f"model_refused:{deployment.deployment_seq}")
+        # First the alert: what is marked as refused is not looked at again.
+        await self._store.raise_alert(alert)
+        self.refused[deployment.deployment_seq] = refused

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from loanloop_common.alerts import Alert, raise_alert
 from loanloop_common.errors import LoanloopError
-from loanloop_common.events import AlertRaised, Topic
-from loanloop_common.outbox import enqueue
 from loanloop_common.postgres import Pool
 
 from loanloop_predictor.domain.deployments import Deployment
@@ -21,13 +20,6 @@ ORDER BY deployment_seq DESC LIMIT $2
 SELECT_MODEL = """
 SELECT version, train_from, train_to, n_rows, metrics, bundle, bundle_sha256
 FROM loan_data.model_metadata WHERE version = $1
-"""
-
-RAISE_ALERT = """
-INSERT INTO loan_data.alerts (service, kind, dedup_key, severity, message, details)
-VALUES ('predictor', $1, $2, $3, $4, $5)
-ON CONFLICT (dedup_key) DO NOTHING
-RETURNING alert_id
 """
 
 
@@ -67,11 +59,7 @@ class ModelStore:
                 raise UnknownVersion(version)
             return StoredModel(**dict(row))
 
-    async def raise_alert(self, alert: AlertRaised, *, dedup_key: str) -> bool:
-        """Stores the alert and lets it leave as alert.raised; False where this fact has been raised before."""
+    async def raise_alert(self, alert: Alert) -> bool:
+        """False where this fact has been raised before."""
         async with connection_of(self._pool) as connection, connection.transaction():
-            facts = (alert.kind, dedup_key, alert.severity, alert.message, alert.details)
-            if await connection.fetchval(RAISE_ALERT, *facts) is None:
-                return False
-            await enqueue(connection, service="predictor", topic=Topic.ALERT_RAISED, key=alert.kind, event=alert)
-            return True
+            return await raise_alert(connection, alert, service="predictor")
