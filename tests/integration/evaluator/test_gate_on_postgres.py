@@ -2,9 +2,13 @@
 
 import asyncio
 
-from loanloop_common.events import ModelDeployed, ModelEvaluated, Topic
+import pytest
+from loanloop_common.errors import Unavailable
+from loanloop_common.events import AlertRaised, ModelDeployed, ModelEvaluated, Topic
+from loanloop_evaluator.domain.ports import LoanScorer
+from loanloop_evaluator.store.deployments import StoredBundle
 
-from tests.integration.evaluator.world import World, day, settle
+from tests.integration.evaluator.world import RoteScorer, World, day, settle
 
 GOOD, POOR = (0.9, 0.1), (0.4, 0.3)
 
@@ -131,16 +135,67 @@ async def test_a_corrupt_bundle_is_rejected_once_with_an_alert(world: World) -> 
     assert (alert.model_dump()["kind"], alert.model_dump()["details"]) == ("model_refused", {"version": "v1"})
 
 
-async def test_an_unreadable_champion_does_not_keep_a_good_challenger_out(world: World) -> None:
+async def test_nothing_is_deployed_while_the_champion_is_unreadable_and_one_alert_says_so(world: World) -> None:
     await world.history(first=0, last=19, feature_scores={"score": GOOD})
     await world.add_model(1, train_to=day(3))
     await settle(world.judge())
     await world.pool.execute("UPDATE loan_data.model_metadata SET bundle = 'broken' WHERE version = 'v1'")
     await world.add_model(2, train_to=day(5))
+    judge = world.judge()
 
+    await settle(judge, judge, world.judge())
+
+    assert await world.deployed() == [(1, "v1", "deploy", False)]
+    reason = "v1 is live and can't be read: is cut short or no bundle"
+    assert judge.waiting == {"v2": f"a champion to compare with; {reason}"}
+    (alert,) = await world.events(Topic.ALERT_RAISED)
+    assert isinstance(alert, AlertRaised)
+    assert (alert.kind, alert.severity, alert.message.startswith(reason)) == ("model_refused", "critical", True)
+    assert "loanloop promote v2" in alert.message
+
+
+async def test_a_mended_champion_ends_the_wait_of_its_challenger(world: World) -> None:
+    await world.history(first=0, last=19, feature_scores={"score": GOOD})
+    await world.add_model(1, train_to=day(3))
     await settle(world.judge())
+    good = await world.pool.fetchval("SELECT bundle FROM loan_data.model_metadata WHERE version = 'v1'")
+    await world.pool.execute("UPDATE loan_data.model_metadata SET bundle = 'broken' WHERE version = 'v1'")
+    await world.add_model(2, train_to=day(5))
+    judge = world.judge()
+    await settle(judge)
+
+    await world.pool.execute("UPDATE loan_data.model_metadata SET bundle = $1 WHERE version = 'v1'", good)
+    await settle(judge)
 
     assert (await world.deployed())[-1] == (2, "v2", "deploy", False)
+    assert judge.waiting == {}
+
+
+async def test_a_model_that_cannot_be_loaded_for_now_is_tried_again_and_holds_up_no_other(world: World) -> None:
+    await world.history(first=0, last=19, feature_scores={"score": GOOD})
+    await world.add_model(1, train_to=day(3), feature="score")
+    await world.add_model(2, train_to=day(5))
+    without_room = {"v1"}
+
+    def load(stored: StoredBundle) -> LoanScorer:
+        if stored.version in without_room:
+            raise Unavailable("no memory for now")
+        return RoteScorer(stored)
+
+    judge = world.judge(load=load)
+    await settle(judge)
+    assert await world.deployed() == [(1, "v2", "deploy", False)]
+
+    without_room.clear()
+    await world.add_model(3, train_to=day(6))
+    without_room.add("v2")  # now the champion
+    with pytest.raises(Unavailable):
+        await settle(judge)
+    assert await world.deployed() == [(1, "v2", "deploy", False)]
+    without_room.clear()
+    await settle(judge)
+    assert (await world.deployed())[-1] == (2, "v3", "deploy", False)
+    assert await world.events(Topic.ALERT_RAISED) == []
 
 
 async def test_many_evaluators_at_once_give_one_verdict_and_one_sequence(world: World) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import structlog
-from loanloop_common.errors import BundleCorrupt
+from loanloop_common.errors import BundleCorrupt, Unavailable
 
 from loanloop_evaluator.domain.deployment import Candidate, Live, seq_of, to_judge
 from loanloop_evaluator.domain.gate import GateRule, Judged, Verdict, judged, verdict_on, window_begins_after
@@ -41,28 +41,38 @@ class Judge:
         self._rule = rule
         self._load = load
         self._loaded: dict[str, Contender] = {}
-        self._unreadable: set[str] = set()
         self.waiting: dict[str, str] = {}
 
     async def look(self) -> bool:
-        """Judges one version, if one can be judged; True: look again at once."""
+        """Judges one version, if one can be judged; True: look again at once.
+
+        Raises Unavailable where a model can't be scored for now; the next look tries it again.
+        """
         candidates, live = await self._store.fetch_candidates()
         due = to_judge(candidates, live)
         self._forget_all_but({c.version for c in due} | ({live.version} if live and due else set()))
+        passing: Unavailable | None = None
         for candidate in due:
-            if await self._judge(candidate, live):
-                self._forget_all_but(set(self._loaded) - {candidate.version})
-                return True
+            try:
+                judged_now = await self._judge(candidate, live)
+            except Unavailable as error:
+                passing = error
+            else:
+                if judged_now:
+                    self._forget_all_but(set(self._loaded) - {candidate.version})
+                    return True
+        if passing:
+            raise passing
         return False
 
     async def _judge(self, candidate: Candidate, live: Live | None) -> bool:
-        """False: the window has too few loans yet."""
+        """False: it has to wait, for more loans or for a champion to compare it with."""
         try:
-            challenger = await self._contender(candidate.version)
-            judgement = await self._judgement(challenger, live)
+            judgement = await self._judgement(candidate.version, live)
         except BundleCorrupt as corrupt:
             if corrupt.version != candidate.version:
-                raise
+                await self._hold(candidate.version, live, corrupt)
+                return False
             judgement = await self._refusal(candidate.version, live, str(corrupt))
         if judgement is None:
             return False
@@ -85,31 +95,21 @@ class Judge:
             self._loaded[version] = Contender(bundle, await asyncio.to_thread(self._load, bundle))
         return self._loaded[version]
 
-    async def _champion(self, live: Live | None) -> Contender | None:
-        if live is None or live.version in self._unreadable:
-            return None
-        try:
-            return await self._contender(live.version)
-        except BundleCorrupt as corrupt:
-            self._do_without(corrupt)
-            return None
+    async def _hold(self, challenger: str, live: Live | None, champion: BundleCorrupt) -> None:
+        """Nothing shows that the challenger is not worse, so that only an operator may make it live.
 
-    async def _judgement(self, challenger: Contender, live: Live | None) -> Judgement | None:
-        champion = await self._champion(live)
-        try:
-            return await self._compared(challenger, champion, live)
-        except BundleCorrupt as corrupt:
-            if champion is None or corrupt.version != champion.bundle.version:
-                raise
-            self._do_without(corrupt)
-            return await self._compared(challenger, None, live)
+        The live file is read again at each look: a mended one ends the wait.
+        """
+        assert live is not None
+        reason = f"{live.version} is live and can't be read: {champion.reason}"
+        self.waiting[challenger] = f"a champion to compare with; {reason}"
+        if await self._store.alert_of_unreadable_champion(live, challenger, reason):
+            log.error("champion_unreadable", version=live.version, reason=champion.reason, challenger=challenger)
 
-    def _do_without(self, champion: BundleCorrupt) -> None:
-        # What can't be loaded can't be served again either: the challenger needs the threshold alone.
-        self._unreadable.add(champion.version)
-        log.error("champion_unreadable", version=champion.version, reason=str(champion))
-
-    async def _compared(self, challenger: Contender, champion: Contender | None, live: Live | None) -> Judgement | None:
+    async def _judgement(self, version: str, live: Live | None) -> Judgement | None:
+        """None: too few loans yet. Raises BundleCorrupt, of the challenger or of the champion."""
+        challenger = await self._contender(version)
+        champion = await self._contender(live.version) if live else None
         as_of = await self._store.fetch_as_of()
         after = window_begins_after(challenger.bundle.train_to, champion.bundle.train_to if champion else None)
         n_loans = 0 if as_of is None else await self._store.count_loans(as_of, after)

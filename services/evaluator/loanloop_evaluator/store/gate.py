@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from loanloop_common.events import AlertRaised, ModelDeployed, ModelEvaluated, Topic
+from loanloop_common.alerts import Alert, raise_alert
+from loanloop_common.events import ModelDeployed, ModelEvaluated, Topic
 from loanloop_common.outbox import enqueue
 from loanloop_common.postgres import Connection, Pool
 
@@ -135,6 +136,19 @@ class GateStore:
         ):
             yield GateWindow(connection, as_of, after)
 
+    async def alert_of_unreadable_champion(self, live: Live, challenger: str, reason: str) -> bool:
+        """Once for a deployment; False where it has been said."""
+        alert = Alert(
+            kind="model_refused",
+            fact=f"champion:{live.deployment_seq}",
+            severity="critical",
+            message=f"{reason}. {challenger} and later versions are not deployed without a comparison: "
+            f"`loanloop promote {challenger}` overrules, `loanloop rollback` goes back",
+            details={"version": live.version, "deployment_seq": live.deployment_seq, "challenger": challenger},
+        )
+        async with self._pool.acquire() as connection, connection.transaction():
+            return await raise_alert(connection, alert, service=SERVICE)
+
     async def record(self, judgement: Judgement) -> Recorded:
         """The verdict, its event and, if it passed and no pin holds, the deployment: all or nothing."""
         async with self._pool.acquire() as connection, connection.transaction():
@@ -220,28 +234,13 @@ def _evaluated(judgement: Judgement, rule: GateRule) -> ModelEvaluated:
 
 
 async def _raise_refusal(connection: Connection, judgement: Judgement) -> None:
-    version, reason = judgement.challenger.version, judgement.verdict.reason
-    raised = await connection.fetchval(
-        """
-        INSERT INTO loan_data.alerts (service, kind, dedup_key, severity, message, details)
-        VALUES ($1, 'model_refused', $2, 'warning', $3, $4)
-        ON CONFLICT (dedup_key) DO NOTHING
-        RETURNING alert_id
-        """,
-        SERVICE,
-        f"model_refused:{version}",
-        reason,
-        {"version": version},
-    )
-    if raised is None:
-        return
-    alert = AlertRaised(
-        event_id=raised,
-        occurred_at=judgement.as_of or judgement.window_to,
+    version = judgement.challenger.version
+    alert = Alert(
         kind="model_refused",
-        service=SERVICE,
+        fact=version,
         severity="warning",
-        message=reason,
+        message=judgement.verdict.reason,
         details={"version": version},
+        occurred_at=judgement.as_of or judgement.window_to,
     )
-    await enqueue(connection, service=SERVICE, topic=Topic.ALERT_RAISED, key=alert.kind, event=alert)
+    await raise_alert(connection, alert, service=SERVICE)
