@@ -59,6 +59,7 @@ def _count(batch: StreamedDecisions) -> None:
         ("history", batch.n_history),
         ("invalid", batch.n_invalid),
         ("conflict", batch.n_conflicts),
+        ("not_kept", batch.n_not_kept),
         ("refused_by_database", batch.n_refused),
     ):
         count("loanloop_predictor_skipped_total", n_skipped, reason=reason)

@@ -86,6 +86,33 @@ async def test_same_event_with_another_payload_is_refused(world: World, url: str
     assert 'skipped_total{reason="conflict"} 1.0' in (await get(url, "/metrics")).text
 
 
+async def test_keys_outlive_their_partition_so_that_no_loan_is_decided_again(world: World, url: str) -> None:
+    streamed, requested = make_loan(1), make_loan(2)
+    undated = {"event_id": make_loan(3)["event_id"], "loan_id": "undated", "features": make_features(3)}
+    await world.produce([streamed])
+    await predict(url, requested)
+    await predict(url, undated)
+    await world.consumed(3)
+    published = await world.ids_published()
+
+    await world.drop_decisions()
+    await world.produce([streamed, make_loan(4)])
+    await world.consumed(5)
+    answers = [await predict(url, loan) for loan in (streamed, requested, undated)]
+    other = await predict(url, requested | {"features": make_features(5)})
+    async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+        batch = await client.post("/predict/batch", json={"loans": [requested, make_loan(6)]})
+
+    assert [answer.status_code for answer in answers] == [410, 410, 410]
+    assert {answer.json()["error"]["kind"] for answer in answers} == {"not_kept"}
+    assert "it is not decided again" in answers[0].json()["error"]["message"]
+    assert other.status_code == 409
+    assert [item["error"] is None for item in batch.json()["results"]] == [False, True]
+    assert [row["loan_id"] for row in await world.decisions()] == ["loan-4", "loan-6"]
+    assert not set(published) & {str(row["decision_id"]) for row in await world.decisions()}
+    assert 'skipped_total{reason="not_kept"} 1.0' in (await get(url, "/metrics")).text
+
+
 async def test_request_sent_again_without_its_date_gets_the_same_answer(url: str) -> None:
     loan = {"event_id": make_loan(9)["event_id"], "loan_id": "a", "features": make_features(9)}
     first, second = await predict(url, loan), await predict(url, loan)

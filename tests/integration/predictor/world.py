@@ -118,6 +118,13 @@ class World:
         )
         return rows
 
+    async def drop_decisions(self) -> None:
+        """As an operator who keeps predictions for a while drops a month's partition; the keys stay."""
+        partition = f"predictions_{datetime.now(UTC):%Y_%m}"
+        async with self.pool.acquire() as connection, connection.transaction():
+            await connection.execute(f"DROP TABLE loan_data.{partition}")
+            await connection.execute("SELECT loan_data.ensure_partitions()")
+
     async def n_decided(self) -> int:
         n: int = await self.pool.fetchval("SELECT count(*) FROM loan_data.predictions")
         return n

@@ -6,6 +6,8 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
+from loanloop_common.errors import LoanloopError
+
 Channel = Literal["stream", "rest"]
 Verdict = Literal["approve", "decline"]
 
@@ -39,6 +41,19 @@ class StoredDecision:
     is_new: bool
 
 
+class DecisionNotKept(LoanloopError):
+    """The event is decided: its key says so. What was decided was in a partition that has been dropped since."""
+
+    def __init__(self, *, event_id: UUID, decision_id: UUID, payload_sha256: bytes, decided_at: datetime) -> None:
+        self.event_id = event_id
+        self.decision_id = decision_id
+        self.payload_sha256 = payload_sha256
+        super().__init__(
+            f"event_id {event_id} was decided at {decided_at:%Y-%m-%d %H:%M} UTC as decision {decision_id}, "
+            "which is no longer kept; it is not decided again"
+        )
+
+
 def first_of_each_event(decisions: Iterable[Decision]) -> list[Decision]:
     """In the order of event_id, so that two replicas lock the same keys in the same order."""
     first: dict[UUID, Decision] = {}
@@ -59,6 +74,7 @@ def _version_7(raw: bytes) -> UUID:
     return UUID(int=bits & ~(0x3 << 62) | (0x2 << 62))
 
 
-def conflicts(stored: StoredDecision, payload_sha256: bytes) -> bool:
+def conflicts(held: StoredDecision | DecisionNotKept, payload_sha256: bytes) -> bool:
     """Whether the event_id was decided for another payload."""
-    return stored.decision.payload_sha256 != payload_sha256
+    decided = held if isinstance(held, DecisionNotKept) else held.decision
+    return decided.payload_sha256 != payload_sha256

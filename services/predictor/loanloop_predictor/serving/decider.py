@@ -12,7 +12,14 @@ from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.telemetry import observe
 
 from loanloop_predictor.domain.deciding import decide
-from loanloop_predictor.domain.decisions import Channel, Decision, StoredDecision, conflicts, time_ordered_ids
+from loanloop_predictor.domain.decisions import (
+    Channel,
+    Decision,
+    DecisionNotKept,
+    StoredDecision,
+    conflicts,
+    time_ordered_ids,
+)
 from loanloop_predictor.domain.incoming import IncomingLoan, StreamedLoans, hash_if_dated, read_streamed
 from loanloop_predictor.serving.champion import Champion
 from loanloop_predictor.serving.champions import Champions
@@ -30,6 +37,7 @@ class StreamedDecisions:
     n_history: int
     n_invalid: int
     n_conflicts: int
+    n_not_kept: int
     n_refused: int
 
 
@@ -45,16 +53,18 @@ class Decider:
         champion = self._champions.serving()
         read, decisions = await asyncio.to_thread(self._read_and_decide, champion, values, started)
         recorded = await self._store.record_streamed(decisions)
-        stored = recorded.stored
-        found = [made for made in decisions if made.event_id in stored]
-        agreeing = {m.event_id for m in found if not conflicts(stored[m.event_id], m.payload_sha256)}
+        held = recorded.held
+        found = [made for made in decisions if made.event_id in held]
+        agreeing = {m.event_id for m in found if not conflicts(held[m.event_id], m.payload_sha256)}
+        stored = [one for event_id in agreeing if isinstance(one := held[event_id], StoredDecision)]
         return StreamedDecisions(
             # What REST has decided leaves by the outbox.
-            to_publish=[stored[e] for e in agreeing if stored[e].decision.channel == "stream"],
-            n_new=sum(one.is_new for one in stored.values()),
+            to_publish=[one for one in stored if one.decision.channel == "stream"],
+            n_new=sum(one.is_new for one in stored),
             n_history=read.n_history,
             n_invalid=read.n_invalid,
-            n_conflicts=sum(conflicts(stored[m.event_id], m.payload_sha256) for m in found),
+            n_conflicts=sum(conflicts(held[m.event_id], m.payload_sha256) for m in found),
+            n_not_kept=len(agreeing) - len(stored),
             n_refused=len(recorded.refused),
         )
 
@@ -96,7 +106,10 @@ class Decider:
         event_id = one.loan.event_id
         if event_id in recorded.refused:
             return InvalidMessage(f"the database refuses this loan: {recorded.refused[event_id]}")
-        stored = recorded.stored[event_id]
-        if conflicts(stored, hash_if_dated(self._codec, one, stored.decision.occurred_at)):
-            return EventConflict(str(event_id))
-        return stored
+        held = recorded.held[event_id]
+        if isinstance(held, DecisionNotKept):
+            # Dated by us, it carries another date at each try: whether it is the same loan can't be told any more.
+            differs = not one.dated_here and conflicts(held, one.payload_sha256)
+        else:
+            differs = conflicts(held, hash_if_dated(self._codec, one, held.decision.occurred_at))
+        return EventConflict(str(event_id)) if differs else held

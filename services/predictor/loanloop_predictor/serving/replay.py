@@ -51,7 +51,7 @@ class Replay:
 
 
 async def replay(decisions: DecisionStore, models: ModelStore, codec: LoanCodec, decision_id: UUID) -> Replay:
-    """Raises UnknownDecision, UnknownVersion, or BundleCorrupt where the stored bundle has changed since."""
+    """Raises UnknownDecision, DecisionNotKept, UnknownVersion; BundleCorrupt where the stored bundle has changed."""
     stored = await decisions.fetch_decision(decision_id)
     if stored is None:
         raise UnknownDecision(decision_id)

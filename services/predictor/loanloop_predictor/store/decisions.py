@@ -11,7 +11,7 @@ from loanloop_common.events import Topic
 from loanloop_common.outbox import enqueue_many
 from loanloop_common.postgres import Connection, Pool
 
-from loanloop_predictor.domain.decisions import Decision, StoredDecision, first_of_each_event
+from loanloop_predictor.domain.decisions import Decision, DecisionNotKept, StoredDecision, first_of_each_event
 from loanloop_predictor.domain.scored import scored_event
 from loanloop_predictor.store.availability import connection_of
 
@@ -32,26 +32,26 @@ SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[], $5::
 """
 
 SELECT_BY_EVENT = """
-SELECT prediction.decision_id, prediction.event_id, key.payload_sha256, prediction.loan_id, prediction.occurred_at,
+SELECT key.decision_id, key.event_id, key.payload_sha256, key.decided_at, prediction.loan_id, prediction.occurred_at,
        prediction.features::text AS features, prediction.probability, prediction.threshold, prediction.decision,
-       prediction.version, prediction.deployment_seq, prediction.engine, prediction.latency_ms, prediction.channel,
-       prediction.decided_at
+       prediction.version, prediction.deployment_seq, prediction.engine, prediction.latency_ms, prediction.channel
 FROM loan_data.decision_keys AS key
-JOIN loan_data.predictions AS prediction USING (decision_id, decided_at)
+LEFT JOIN loan_data.predictions AS prediction USING (decision_id, decided_at)
 WHERE key.event_id = ANY ($1::uuid[])
 """
 
+KEY_FACTS = ("event_id", "decision_id", "payload_sha256", "decided_at")
 SELECT_EVENT_OF = "SELECT event_id FROM loan_data.decision_keys WHERE decision_id = $1"
 
-
-Also = Callable[[Connection, Mapping[UUID, StoredDecision]], Awaitable[None]]
+WithNew = Callable[[Connection, Sequence[StoredDecision]], Awaitable[None]]
+Held = StoredDecision | DecisionNotKept
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """By event_id: the decision that holds, and why the database takes none."""
+    """By event_id: what was decided, now or earlier, and why the database takes no decision. Each event is in one."""
 
-    stored: dict[UUID, StoredDecision]
+    held: dict[UUID, Held]
     refused: dict[UUID, str]
 
 
@@ -68,32 +68,35 @@ class DecisionStore:
     async def record_requested(self, decisions: Sequence[Decision], loan_received: Mapping[UUID, bytes]) -> Recorded:
         """As `record_streamed`; the new ones leave as loan.received and loan.scored with the same transaction."""
 
-        async def enqueue_new(connection: Connection, stored: Mapping[UUID, StoredDecision]) -> None:
-            new = [one for one in stored.values() if one.is_new]
+        async def enqueue_new(connection: Connection, new: Sequence[StoredDecision]) -> None:
             await enqueue_many(connection, service="predictor", rows=_outbox_rows(new, loan_received))
 
         return await self._record_all(decisions, enqueue_new)
 
     async def fetch_decision(self, decision_id: UUID) -> StoredDecision | None:
+        """Raises DecisionNotKept."""
         async with connection_of(self._pool) as connection:
             event_id = await connection.fetchval(SELECT_EVENT_OF, decision_id)
-            stored = await _fetch_by_event(connection, [event_id])
-            return stored.get(event_id)
+            held = (await _fetch_by_event(connection, [event_id])).get(event_id)
+        if isinstance(held, DecisionNotKept):
+            raise held
+        return held
 
-    async def _record_all(self, decisions: Sequence[Decision], also: Also) -> Recorded:
-        stored: dict[UUID, StoredDecision] = {}
+    async def _record_all(self, decisions: Sequence[Decision], with_new: WithNew) -> Recorded:
+        held: dict[UUID, Held] = {}
 
         async def record_some(some: Sequence[Decision]) -> None:
             async with connection_of(self._pool) as connection, connection.transaction():
                 recorded = await _record(connection, some)
-                await also(connection, recorded)
-            stored.update(recorded)
+                new = [one for one in recorded.values() if isinstance(one, StoredDecision) and one.is_new]
+                await with_new(connection, new)
+            held.update(recorded)
 
         refused = await bisect_batch(first_of_each_event(decisions), record_some)
-        return Recorded(stored, {made.event_id: str(reason) for made, reason in refused})
+        return Recorded(held, {made.event_id: str(reason) for made, reason in refused})
 
 
-async def _nothing_more(connection: Connection, stored: Mapping[UUID, StoredDecision]) -> None:
+async def _nothing_more(connection: Connection, new: Sequence[StoredDecision]) -> None:
     """What the stream has decided is published before its offsets are committed: they are its outbox."""
 
 
@@ -105,7 +108,7 @@ def _outbox_rows(new: Iterable[StoredDecision], loan_received: Mapping[UUID, byt
     return rows
 
 
-async def _record(connection: Connection, candidates: Sequence[Decision]) -> dict[UUID, StoredDecision]:
+async def _record(connection: Connection, candidates: Sequence[Decision]) -> dict[UUID, Held]:
     """Takes each event once, in key order, so that replicas can't deadlock; reads the losers afterwards."""
     claimed = await connection.fetch(
         CLAIM_EVENTS,
@@ -116,9 +119,9 @@ async def _record(connection: Connection, candidates: Sequence[Decision]) -> dic
     decided_at: dict[UUID, datetime] = {row["event_id"]: row["decided_at"] for row in claimed}
     won = [made for made in candidates if made.event_id in decided_at]
     await _insert_predictions(connection, won)
-    stored = {made.event_id: StoredDecision(made, decided_at[made.event_id], is_new=True) for made in won}
+    new: dict[UUID, Held] = {m.event_id: StoredDecision(m, decided_at[m.event_id], is_new=True) for m in won}
     lost = [made.event_id for made in candidates if made.event_id not in decided_at]
-    return stored | await _fetch_by_event(connection, lost)
+    return new | await _fetch_by_event(connection, lost)
 
 
 async def _insert_predictions(connection: Connection, made: Sequence[Decision]) -> None:
@@ -142,13 +145,15 @@ async def _insert_predictions(connection: Connection, made: Sequence[Decision]) 
     )
 
 
-async def _fetch_by_event(connection: Connection, event_ids: Sequence[UUID]) -> dict[UUID, StoredDecision]:
+async def _fetch_by_event(connection: Connection, event_ids: Sequence[UUID]) -> dict[UUID, Held]:
     if not event_ids:
         return {}
-    return {row["event_id"]: _stored(row) for row in await connection.fetch(SELECT_BY_EVENT, event_ids)}
+    return {row["event_id"]: _held(row) for row in await connection.fetch(SELECT_BY_EVENT, event_ids)}
 
 
-def _stored(row: Record) -> StoredDecision:
+def _held(row: Record) -> Held:
     facts = dict(row)
+    if facts["loan_id"] is None:
+        return DecisionNotKept(**{name: facts[name] for name in KEY_FACTS})
     decided_at = facts.pop("decided_at")
     return StoredDecision(Decision(**facts), decided_at, is_new=False)
