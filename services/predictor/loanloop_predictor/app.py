@@ -16,7 +16,7 @@ from loanloop_common.outbox import OutboxRelay
 from loanloop_common.polling import Poller
 from loanloop_common.telemetry import observe, set_gauge
 
-from loanloop_predictor.api import Api, RestServer, make_api
+from loanloop_predictor.api import Admission, Api, RestServer, make_api
 from loanloop_predictor.config import Settings
 from loanloop_predictor.domain.incoming import IncomingLoan
 from loanloop_predictor.handlers import DeploymentHandler, LoanHandler, ModelWait
@@ -79,8 +79,10 @@ def make_server(
         decide=SharedBatches(decide, max_items=options.batch_records).submit,
         stream_state=lambda: loans.state,
         database_state=lambda: "away" if live.state == "failing" else "ok",
+        admission=Admission(max_requests=options.max_requests),
         max_batch_loans=options.max_batch_loans,
         max_body_bytes=options.max_body_bytes,
+        body_within_s=options.body_within_s,
     )
     return RestServer(make_api(api), host=options.host, port=options.port, drain_s=options.drain_requests_s)
 

@@ -11,6 +11,8 @@ class PredictorSettings(BaseModel):
     batch_records: int = Field(default=4096, ge=1, description="Records of the stream taken together")
     max_batch_loans: int = Field(default=1000, ge=1, description="Of one POST /predict/batch")
     max_body_bytes: int = Field(default=5_000_000, ge=1000)
+    max_requests: int = Field(default=256, ge=1, description="Waiting for a decision at once; one more gets 503")
+    body_within_s: float = Field(default=10.0, gt=0, description="For a request's body to arrive; else 408")
     reconcile_every_s: float = Field(default=3.0, gt=0, description="Look into the database for what is live")
     drain_requests_s: int = Field(default=10, ge=1, description="At shutdown, for requests in flight")
 

@@ -1,5 +1,7 @@
 """The REST application with a decider that holds its decisions in memory."""
 
+import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +12,7 @@ import pytest
 from loanloop_common.errors import EventConflict, Unavailable
 from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.portfolio import load_portfolio
-from loanloop_predictor.api import Api, make_api
+from loanloop_predictor.api import Admission, Api, make_api
 from loanloop_predictor.domain.deciding import DecidedBy, decide
 from loanloop_predictor.domain.decisions import StoredDecision
 from loanloop_predictor.domain.deployments import Deployment
@@ -18,11 +20,12 @@ from loanloop_predictor.domain.incoming import IncomingLoan
 from loanloop_predictor.serving.champions import Champions
 from loanloop_predictor.serving.decider import Answer
 
+from tests.support.eventually import eventually
 from tests.support.loans import as_bytes, make_features, make_loan
 
 PORTFOLIO = load_portfolio("sba")
 CODEC = LoanCodec(PORTFOLIO)
-MAX_BYTES, MAX_LOANS = 20_000, 10
+MAX_BYTES, MAX_LOANS, MAX_REQUESTS = 20_000, 10, 3
 LOAN = {"loan_id": "a", "features": make_features(1)}
 
 
@@ -30,8 +33,13 @@ class FakeDecider:
     def __init__(self) -> None:
         self.stored: dict[UUID, tuple[bytes, StoredDecision]] = {}
         self.away = False
+        self.n_asked = 0
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
 
     async def __call__(self, incoming: Sequence[IncomingLoan]) -> Sequence[Answer]:
+        self.n_asked += 1
+        await self.may_answer.wait()
         if self.away:
             raise Unavailable("PostgreSQL does not answer")
         return [self._answer(one) for one in incoming]
@@ -62,8 +70,10 @@ async def client(decider: FakeDecider) -> AsyncIterator[httpx.AsyncClient]:
         decide=decider,
         stream_state=lambda: "waiting",
         database_state=lambda: "ok",
+        admission=Admission(max_requests=MAX_REQUESTS),
         max_batch_loans=MAX_LOANS,
         max_body_bytes=MAX_BYTES,
+        body_within_s=0.2,
     )
     transport = httpx.ASGITransport(make_api(api), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://predictor") as client:
@@ -121,6 +131,62 @@ async def test_body_over_the_limit_is_413_declared_or_not(client: httpx.AsyncCli
     chunked = await client.post("/predict/batch", content=undeclared())
     assert (declared.status_code, chunked.status_code) == (413, 413)
     assert chunked.json()["error"]["kind"] == "too_large"
+
+
+async def test_body_that_never_ends_is_408_and_makes_room_for_others(client: httpx.AsyncClient) -> None:
+    async def stalling() -> AsyncIterator[bytes]:
+        yield b'{"loan_id": '
+        await asyncio.Event().wait()
+
+    for path in ("/predict", "/predict/batch") * MAX_REQUESTS:
+        answer = await client.post(path, content=stalling())
+        assert (answer.status_code, answer.json()["error"]["kind"]) == (408, "too_slow")
+    assert (await client.post("/predict", json=LOAN)).status_code == 200
+
+
+async def test_more_requests_than_may_wait_are_turned_away_at_once(
+    client: httpx.AsyncClient, decider: FakeDecider
+) -> None:
+    decider.may_answer.clear()
+    waiting = [asyncio.create_task(client.post("/predict", json=LOAN)) for _ in range(MAX_REQUESTS)]
+    await eventually(lambda: decider.n_asked == MAX_REQUESTS)
+
+    one_more = await client.post("/predict", json=LOAN)
+    batch = await client.post("/predict/batch", json={"loans": [LOAN]})
+    health = await client.get("/health")
+
+    assert [(r.status_code, r.json()["error"]["kind"]) for r in (one_more, batch)] == [(503, "overloaded")] * 2
+    assert int(one_more.headers["retry-after"]) > 0
+    assert health.status_code == 200
+    decider.may_answer.set()
+    assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200}
+    assert (await client.post("/predict", json=LOAN)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("sent", "field", "rule"),
+    [
+        (b"1e400", "features.employees", "64 bits"),
+        (b'"\\ud800"', "features.employees", "Unicode"),
+        (b'"\xff"', "features.employees", "Unicode"),
+        (b"123456789012345678901234567890", "features.employees", "whole number"),
+    ],
+)
+async def test_value_that_json_cannot_hold_is_the_error_of_its_loan_alone(
+    client: httpx.AsyncClient, sent: bytes, field: str, rule: str
+) -> None:
+    odd = json.dumps({"loan_id": "odd", "features": make_features(1) | {"employees": "HERE"}}).encode()
+    odd = odd.replace(b'"HERE"', sent)
+    alone = await client.post("/predict", content=odd)
+    batch = await client.post("/predict/batch", content=b'{"loans": [%s, %s]}' % (json.dumps(LOAN).encode(), odd))
+
+    assert (alone.status_code, batch.status_code) == (422, 207)
+    good, bad = batch.json()["results"]
+    assert good["error"] is None
+    for error in (alone.json()["error"], bad["error"]):
+        assert error["field"] == field
+        assert rule in error["rule"]
+        assert error["value"] is not None
 
 
 async def test_bad_loan_of_a_batch_fails_no_other(client: httpx.AsyncClient) -> None:

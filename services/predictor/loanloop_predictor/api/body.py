@@ -1,10 +1,13 @@
-"""Reads a request's body, refusing one over the limit as soon as that is known, and its JSON."""
+"""Reads a request's body, refusing one that is too large or too slow as soon as that is known, and its JSON."""
 
+import asyncio
+import json
+import math
 from typing import Any
 
 import msgspec
 from fastapi import Request
-from loanloop_common.errors import InvalidMessage, LoanloopError
+from loanloop_common.errors import InvalidField, InvalidMessage, LoanloopError
 
 
 class BodyTooLarge(LoanloopError):
@@ -12,22 +15,62 @@ class BodyTooLarge(LoanloopError):
         super().__init__(f"the body is over {max_bytes:,} bytes; send fewer loans at once")
 
 
-async def read_body(request: Request, *, max_bytes: int) -> bytes:
-    """Raises BodyTooLarge."""
+class BodyTooSlow(LoanloopError):
+    def __init__(self, within_s: float) -> None:
+        super().__init__(f"the body was not there after {within_s:g} s; no decision is given, send it again")
+
+
+async def read_body(request: Request, *, max_bytes: int, within_s: float) -> bytes:
+    """Raises BodyTooLarge or BodyTooSlow."""
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > max_bytes:
         raise BodyTooLarge(max_bytes)
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > max_bytes:
-            raise BodyTooLarge(max_bytes)
+    try:
+        async with asyncio.timeout(within_s):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > max_bytes:
+                    raise BodyTooLarge(max_bytes)
+    except TimeoutError as slow:
+        raise BodyTooSlow(within_s) from slow
     return bytes(body)
 
 
 def parsed(body: bytes) -> Any:
-    """Raises InvalidMessage."""
+    """Raises InvalidMessage where it is not JSON.
+
+    A number or text in it that no JSON value can hold is left in place, as infinity or with lone surrogates, so that
+    `refuse_unholdable` can name it.
+    """
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as broken:
-        raise InvalidMessage(f"the body is not JSON: {broken}") from broken
+        try:
+            return json.loads(body.decode(errors="surrogateescape"))
+        except (ValueError, RecursionError):
+            raise InvalidMessage(f"the body is not JSON: {broken}") from broken
+
+
+def refuse_unholdable(value: Any, path: str = "") -> None:
+    """Raises InvalidField where `parsed` has left what no JSON value can hold."""
+    match value:
+        case float() if not math.isfinite(value):
+            raise InvalidField(path, value, "must be a number that 64 bits can hold")
+        case str() if not _is_unicode(value):
+            raise InvalidField(path, value, "must be valid Unicode")
+        case dict():
+            for name, part in value.items():
+                refuse_unholdable(name, path)
+                refuse_unholdable(part, f"{path}.{name}" if path else name)
+        case list():
+            for part in value:
+                refuse_unholdable(part, path)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,5 +1,6 @@
 """Every error that REST answers has one shape: `{"error": {kind, message, field, value, rule}}`."""
 
+import math
 from typing import Any
 
 import structlog
@@ -10,7 +11,9 @@ from loanloop_common.errors import EventConflict, InvalidField, InvalidMessage, 
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from loanloop_predictor.api.body import BodyTooLarge
+from loanloop_predictor.api.admission import Overloaded
+from loanloop_predictor.api.body import BodyTooLarge, BodyTooSlow
+from loanloop_predictor.domain.decisions import DecisionNotKept
 from loanloop_predictor.serving.champions import NoModel
 
 log = structlog.get_logger()
@@ -28,42 +31,50 @@ class ErrorAnswer(BaseModel):
     error: ErrorDetail
 
 
+# The first that fits: status, kind, and what the sender may do about it.
+_ANSWERS: tuple[tuple[type[LoanloopError], int, str, str], ...] = (
+    (InvalidMessage, 422, "invalid_message", ""),
+    (EventConflict, 409, "conflict", ""),
+    (DecisionNotKept, 410, "not_kept", ""),
+    (BodyTooLarge, 413, "too_large", ""),
+    (BodyTooSlow, 408, "too_slow", ""),
+    (NoModel, 503, "no_model", ""),
+    (Overloaded, 503, "overloaded", "; no decision is given, send it again later"),
+    (Unavailable, 503, "unavailable", "; no decision is given, send it again"),
+)
+_FAULT = "something failed here; no decision is given"
+
+
 def status_of(error: LoanloopError) -> int:
-    match error:
-        case InvalidMessage():
-            return 422
-        case EventConflict():
-            return 409
-        case Unavailable():
-            return 503
-        case BodyTooLarge():
-            return 413
-        case _:
-            return 500
+    return next((status for kind, status, *_ in _ANSWERS if isinstance(error, kind)), 500)
 
 
 def detail_of(error: LoanloopError) -> ErrorDetail:
-    if isinstance(error, InvalidMessage):
-        return _invalid(error)
-    match error:
-        case EventConflict():
-            return ErrorDetail(kind="conflict", message=str(error), field="event_id", value=error.event_id)
-        case NoModel():
-            return ErrorDetail(kind="no_model", message=str(error))
-        case BodyTooLarge():
-            return ErrorDetail(kind="too_large", message=str(error))
-        case Unavailable():
-            return ErrorDetail(kind="unavailable", message=f"{error}; no decision is given, send it again")
-        case _:
-            return ErrorDetail(kind="fault", message="something failed here; no decision is given")
+    if isinstance(error, InvalidField):
+        return _invalid_field(error)
+    for kind, _, name, advice in _ANSWERS:
+        if isinstance(error, kind):
+            event_id = str(error.event_id) if isinstance(error, EventConflict | DecisionNotKept) else None
+            field = "event_id" if event_id else None
+            return ErrorDetail(kind=name, message=_sendable(f"{error}{advice}"), field=field, value=event_id)
+    return ErrorDetail(kind="fault", message=_FAULT)
 
 
-def _invalid(error: InvalidMessage) -> ErrorDetail:
-    if not isinstance(error, InvalidField):
-        return ErrorDetail(kind="invalid_message", message=str(error))
-    plain = isinstance(error.value, int | float | None)
-    value = error.value if plain else str(error.value)[:200]
-    return ErrorDetail(kind="invalid_field", message=str(error), field=error.field, value=value, rule=error.rule)
+def _invalid_field(error: InvalidField) -> ErrorDetail:
+    value = error.value
+    is_plain = value is None or isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+    return ErrorDetail(
+        kind="invalid_field",
+        message=_sendable(str(error)),
+        field=_sendable(error.field),
+        value=value if is_plain else _sendable(str(value)[:200]),
+        rule=error.rule,
+    )
+
+
+def _sendable(text: str) -> str:
+    """An answer is UTF-8, whatever was sent."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def answer(status: int, detail: ErrorDetail) -> JSONResponse:
@@ -100,4 +111,4 @@ async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _on_fault(request: Request, error: Exception) -> JSONResponse:
     log.error("request_failed", path=request.url.path, exc_info=error)
-    return answer(500, ErrorDetail(kind="fault", message="something failed here; no decision is given"))
+    return answer(500, ErrorDetail(kind="fault", message=_FAULT))

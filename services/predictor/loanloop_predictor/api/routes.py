@@ -12,6 +12,7 @@ from loanloop_common.errors import InvalidField, InvalidMessage, LoanloopError
 from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.telemetry import metrics_page
 
+from loanloop_predictor.api.admission import Admission
 from loanloop_predictor.api.answers import (
     BatchAnswer,
     BatchItem,
@@ -22,7 +23,7 @@ from loanloop_predictor.api.answers import (
     decision_answer,
     model_info,
 )
-from loanloop_predictor.api.body import parsed, read_body
+from loanloop_predictor.api.body import parsed, read_body, refuse_unholdable
 from loanloop_predictor.api.documents import loan_body, loans_body
 from loanloop_predictor.api.errors import ErrorAnswer, detail_of, install_error_answers
 from loanloop_predictor.api.observed import Observed
@@ -33,12 +34,14 @@ from loanloop_predictor.serving.decider import Answer
 Decide = Callable[[Sequence[IncomingLoan]], Awaitable[Sequence[Answer]]]
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
+    408: {"model": ErrorAnswer, "description": "The body came too slowly"},
     409: {"model": ErrorAnswer, "description": "The event_id is taken by another payload"},
+    410: {"model": ErrorAnswer, "description": "The event_id was decided; the decision is no longer kept"},
     413: {"model": ErrorAnswer, "description": "The body is too large"},
     422: {"model": ErrorAnswer, "description": "A field breaks a rule"},
     503: {
         "model": ErrorAnswer,
-        "description": "No model yet, or the database is away: send it again, under the same event_id if it has one",
+        "description": "No model yet, the database away, or too many requests: send it again, under the same event_id if any",
     },
 }
 
@@ -52,13 +55,17 @@ class Api:
     decide: Decide
     stream_state: Callable[[], str]
     database_state: Callable[[], str]
+    admission: Admission
     max_batch_loans: int
     max_body_bytes: int
+    body_within_s: float
 
     async def body_of(self, request: Request) -> bytes:
-        return await read_body(request, max_bytes=self.max_body_bytes)
+        return await read_body(request, max_bytes=self.max_body_bytes, within_s=self.body_within_s)
 
     def read(self, loan: Any) -> IncomingLoan:
+        """Raises InvalidMessage."""
+        refuse_unholdable(loan)
         return read_requested(self.codec, loan, event_id=uuid4(), now=datetime.now(UTC))
 
 
@@ -76,8 +83,9 @@ def _add_predictions(app: FastAPI, api: Api) -> None:
     @app.post("/predict", response_model=DecisionAnswer, responses=_REFUSALS, openapi_extra=loan_body(api.codec))
     async def predict(request: Request) -> Response:
         """Decide one loan. The decision is stored before it is answered."""
-        incoming = api.read(parsed(await api.body_of(request)))
-        (answer,) = await api.decide([incoming])
+        with api.admission.admitted():
+            incoming = api.read(parsed(await api.body_of(request)))
+            (answer,) = await api.decide([incoming])
         if isinstance(answer, LoanloopError):
             raise answer
         return Response(decision_answer(answer).model_dump_json(), media_type="application/json")
@@ -90,9 +98,10 @@ def _add_predictions(app: FastAPI, api: Api) -> None:
     )
     async def predict_batch(request: Request) -> Response:
         """Decide up to a limit of loans; one that is refused fails no other."""
-        read = await asyncio.to_thread(_read_batch, api, await api.body_of(request))
-        to_decide = [one for one in read if isinstance(one, IncomingLoan)]
-        decided = iter(await api.decide(to_decide) if to_decide else [])
+        with api.admission.admitted():
+            read = await asyncio.to_thread(_read_batch, api, await api.body_of(request))
+            to_decide = [one for one in read if isinstance(one, IncomingLoan)]
+            decided = iter(await api.decide(to_decide) if to_decide else [])
         answers = [next(decided) if isinstance(one, IncomingLoan) else one for one in read]
         batch = _batch_answer(answers)
         return Response(
