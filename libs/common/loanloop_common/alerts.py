@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from loanloop_common.events import AlertKind, AlertRaised, Severity, Topic
-from loanloop_common.outbox import enqueue
+from loanloop_common.outbox_rows import enqueue
 from loanloop_common.postgres import Connection
 
 

@@ -4,10 +4,9 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from aiokafka import ConsumerRecord
-
-from loanloop_common.errors import EventConflict, InvalidField, InvalidMessage
+from loanloop_common.errors import EventConflict, InvalidField, InvalidMessage, MessageTooLarge
 from loanloop_common.kafka import Broker, Message, publish_messages
 from loanloop_common.postgres import Connection
 from loanloop_common.telemetry import count
@@ -17,22 +16,39 @@ _TEXT_CHARACTERS = 1000
 _HEADERS_BYTES = 32_000
 
 
+class Refused(Protocol):
+    """Where the message lay and what it said; a ConsumerRecord is one."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+
+
 @dataclass(frozen=True)
 class Refusal:
     """`reason` is a word to count by (invalid_field, conflict, refused_by_database …), `message` a sentence."""
 
-    record: ConsumerRecord
+    record: Refused
     reason: str
     message: str
     field: str | None = None
     rule: str | None = None
 
 
-def refusal_of(record: ConsumerRecord, error: Exception) -> Refusal:
+def refusal_of(record: Refused, error: Exception) -> Refusal:
     """The refusal that an error of the tree stands for; any other error is the database's."""
     match error:
         case InvalidField():
             return Refusal(record, "invalid_field", str(error), error.field, error.rule)
+        case MessageTooLarge():
+            return Refusal(record, "too_large", str(error))
         case InvalidMessage():
             return Refusal(record, "invalid_message", str(error))
         case EventConflict():

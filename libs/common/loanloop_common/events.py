@@ -29,7 +29,13 @@ LoanId = Annotated[str, Field(min_length=1, max_length=64)]
 Version = Annotated[str, Field(pattern=r"^v[1-9][0-9]*$", examples=["v1"])]
 Probability = Annotated[float, Field(ge=0, le=1)]
 AlertKind = Literal[
-    "retraining_given_up", "training_failed", "drift", "data_quality", "reconciliation", "model_refused"
+    "retraining_given_up",
+    "training_failed",
+    "drift",
+    "data_quality",
+    "reconciliation",
+    "model_refused",
+    "event_too_large",
 ]
 Severity = Literal["info", "warning", "critical"]
 

@@ -1,34 +1,42 @@
-"""The outbox: an event leaves in the transaction that changes the state, and a relay publishes it."""
+"""Publishes the outbox. `enqueue` puts an event into it, in the transaction that changes the state."""
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import asyncpg
 import structlog
 
+from loanloop_common.alerts import Alert, raise_alert
+from loanloop_common.dead_letters import record_refusals, refusal_of
 from loanloop_common.errors import MessageTooLarge
-from loanloop_common.events import Event, Topic
 from loanloop_common.kafka import Broker, publish_batch
+from loanloop_common.outbox_rows import enqueue, enqueue_many
 from loanloop_common.polling import Poller
 from loanloop_common.postgres import Connection, Pool
 from loanloop_common.telemetry import count, set_gauge
 
+__all__ = ["OutboxRelay", "enqueue", "enqueue_many"]
+
 log = structlog.get_logger()
 
 _ROWS_AT_ONCE = 1000
+_KEEP_BYTES = 64 * 2**20  # nothing else holds the event
 
 
-async def enqueue(connection: Connection, *, service: str, topic: Topic, key: str, event: Event) -> None:
-    """In the caller's transaction; the event is published if and only if that commits."""
-    await enqueue_many(connection, service=service, rows=[(topic, key, event.model_dump_json().encode())])
+@dataclass(frozen=True, slots=True)
+class _Undeliverable:
+    """An outbox row that Kafka takes in no size: a dead letter under `outbox:TOPIC` and the row's number."""
 
+    topic: str
+    partition: int
+    offset: int
+    key: bytes
+    value: bytes
 
-async def enqueue_many(connection: Connection, *, service: str, rows: Sequence[tuple[Topic, str, bytes]]) -> None:
-    """(topic, key, payload) rows, published in this order."""
-    await connection.executemany(
-        "INSERT INTO loan_data.outbox (service, topic, message_key, payload) VALUES ($1, $2, $3, $4)",
-        [(service, str(topic), key, payload) for topic, key, payload in rows],
-    )
+    @classmethod
+    def of(cls, row: asyncpg.Record) -> "_Undeliverable":
+        return cls(f"outbox:{row['topic']}", 0, row["outbox_id"], row["message_key"].encode(), row["payload"])
 
 
 class OutboxRelay:
@@ -72,34 +80,50 @@ class OutboxRelay:
                 _ROWS_AT_ONCE,
             )
             set_gauge("loanloop_common_outbox_waiting_count", len(rows), service=self._service)
-            published = await self._publish(rows)
-            await connection.execute("DELETE FROM loan_data.outbox WHERE outbox_id = ANY($1::bigint[])", published)
-        count("loanloop_common_outbox_published_total", len(published), service=self._service)
-        return len(published) == _ROWS_AT_ONCE
+            too_large = await self._publish(rows)
+            for row, error in too_large:
+                await self._give_up(connection, row, error)
+            done = [row["outbox_id"] for row in rows]
+            await connection.execute("DELETE FROM loan_data.outbox WHERE outbox_id = ANY($1::bigint[])", done)
+        count("loanloop_common_outbox_published_total", len(rows) - len(too_large), service=self._service)
+        return len(rows) == _ROWS_AT_ONCE or bool(too_large)
 
-    async def _publish(self, rows: Sequence[asyncpg.Record]) -> list[int]:
-        """The ids of the published rows."""
+    async def _publish(self, rows: Sequence[asyncpg.Record]) -> list[tuple[asyncpg.Record, MessageTooLarge]]:
+        """All but those that it returns."""
         by_topic: dict[str, list[asyncpg.Record]] = defaultdict(list)
         for row in rows:
             by_topic[row["topic"]].append(row)
-        published = []
+        too_large = []
         for topic, some in by_topic.items():
             try:
                 await publish_batch(self._broker, topic, [(r["message_key"].encode(), r["payload"]) for r in some])
             except MessageTooLarge:
-                published += await self._publish_one_by_one(topic, some)
-            else:
-                published += [row["outbox_id"] for row in some]
-        return published
+                too_large += await self._publish_one_by_one(topic, some)
+        return too_large
 
-    async def _publish_one_by_one(self, topic: str, rows: Sequence[asyncpg.Record]) -> list[int]:
-        """One row that is too large stays, and holds up no other."""
-        published = []
+    async def _publish_one_by_one(
+        self, topic: str, rows: Sequence[asyncpg.Record]
+    ) -> list[tuple[asyncpg.Record, MessageTooLarge]]:
+        too_large = []
         for row in rows:
             try:
                 await publish_batch(self._broker, topic, [(row["message_key"].encode(), row["payload"])])
             except MessageTooLarge as error:
-                log.error("outbox_row_too_large", outbox_id=row["outbox_id"], error=str(error))
-            else:
-                published.append(row["outbox_id"])
-        return published
+                too_large.append((row, error))
+        return too_large
+
+    async def _give_up(self, connection: Connection, row: asyncpg.Record, error: MessageTooLarge) -> None:
+        """A dead letter in the database and an alert, in the transaction that takes the row away."""
+        letter = _Undeliverable.of(row)
+        log.error("event_too_large", outbox_id=letter.offset, error=str(error))
+        refusal = refusal_of(letter, error)
+        await record_refusals(connection, service=self._service, refusals=[refusal], keep_bytes=_KEEP_BYTES)
+        dead_letter = f"{letter.topic}:{letter.partition}:{letter.offset}"
+        alert = Alert(
+            kind="event_too_large",
+            fact=letter.offset,
+            severity="critical",
+            message=f"an event of {self._service} never reached Kafka: {error}; it is dead letter {dead_letter}",
+            details={"topic": row["topic"], "key": row["message_key"], "dead_letter": dead_letter},
+        )
+        await raise_alert(connection, alert, service=self._service)

@@ -99,7 +99,9 @@ async def test_two_relays_of_one_service_publish_each_row_once(pool: Pool, topic
     assert [int(record.value) for record in records] == list(range(1000))
 
 
-async def test_row_that_is_too_large_stays_and_holds_up_no_other(pool: Pool, relay: OutboxRelay, topics: str) -> None:
+async def test_event_too_large_for_the_broker_ends_as_dead_letter_and_alert_and_holds_up_no_other(
+    pool: Pool, relay: OutboxRelay, topics: str
+) -> None:
     rows = [
         (Topic.ALERT_RAISED, "k", b"0"),
         (Topic.ALERT_RAISED, "k", bytes(1_100_000)),
@@ -110,9 +112,27 @@ async def test_row_that_is_too_large_stays_and_holds_up_no_other(pool: Pool, rel
     await relay.start()
     await relay.stop()
 
-    assert [record.value for record in await read_all(topics, Topic.ALERT_RAISED)] == [b"0"]
+    published, alert = await read_all(topics, Topic.ALERT_RAISED)
+    assert published.value == b"0"
     assert [record.value for record in await read_all(topics, Topic.LOAN_SCORED)] == [b"1"]
-    assert await pool.fetchval("SELECT count(*) FROM loan_data.outbox") == 1
+    assert await _is_empty(pool)
+    (letter,) = await pool.fetch("SELECT * FROM loan_data.rejected")
+    assert (letter["service"], letter["topic"], letter["reason"]) == ("test", "outbox:alert.raised", "too_large")
+    assert (letter["payload"], letter["message_key"]) == (bytes(1_100_000), b"k")
+    raised = decode_event(AlertRaised, alert.value)
+    assert (raised.kind, raised.service, raised.severity) == ("event_too_large", "test", "critical")
+    assert f"outbox:alert.raised:0:{letter['kafka_offset']}" in raised.message
+
+
+async def test_many_events_too_large_leave_room_for_the_next(pool: Pool, relay: OutboxRelay, topics: str) -> None:
+    too_large = [(Topic.LOAN_SCORED, "k", bytes(1_100_000))] * 20
+    async with pool.acquire() as connection:
+        await enqueue_many(connection, service="test", rows=[*too_large, (Topic.LOAN_SCORED, "k", b"1")])
+    await relay.start()
+    await relay.stop()
+
+    assert [record.value for record in await read_all(topics, Topic.LOAN_SCORED)] == [b"1"]
+    assert await pool.fetchval("SELECT count(*) FROM loan_data.rejected") == 20
 
 
 def _alert(number: int) -> AlertRaised:

@@ -1,0 +1,19 @@
+"""Rows of the outbox: an event leaves in the transaction that changes the state. `outbox` publishes them."""
+
+from collections.abc import Sequence
+
+from loanloop_common.events import Event, Topic
+from loanloop_common.postgres import Connection
+
+
+async def enqueue(connection: Connection, *, service: str, topic: Topic, key: str, event: Event) -> None:
+    """In the caller's transaction; the event is published if and only if that commits."""
+    await enqueue_many(connection, service=service, rows=[(topic, key, event.model_dump_json().encode())])
+
+
+async def enqueue_many(connection: Connection, *, service: str, rows: Sequence[tuple[Topic, str, bytes]]) -> None:
+    """(topic, key, payload) rows, published in this order."""
+    await connection.executemany(
+        "INSERT INTO loan_data.outbox (service, topic, message_key, payload) VALUES ($1, $2, $3, $4)",
+        [(service, str(topic), key, payload) for topic, key, payload in rows],
+    )
