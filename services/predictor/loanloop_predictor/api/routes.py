@@ -41,7 +41,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     422: {"model": ErrorAnswer, "description": "A field breaks a rule"},
     503: {
         "model": ErrorAnswer,
-        "description": "No model yet, the database away, or too many requests: send it again, under the same event_id if any",
+        "description": "No model yet, the database away, or too many requests: send it again under the same event_id",
     },
 }
 
