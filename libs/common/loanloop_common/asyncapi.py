@@ -61,7 +61,7 @@ CHANNELS: dict[Topic, Channel] = {
     ),
     Topic.ALERT_RAISED: Channel(
         "kind",
-        "Retraining given up, drift, data quality and what else somebody should look at.",
+        "Retraining given up, poor data quality and what else somebody should look at.",
         ("ingest", "trainer", "evaluator", "predictor"),
         {"users": None},
     ),

@@ -31,7 +31,6 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 AlertKind = Literal[
     "retraining_given_up",
     "training_failed",
-    "drift",
     "data_quality",
     "reconciliation",
     "model_refused",

@@ -133,6 +133,8 @@ class Policy(_Part):
     breach_attempts: int = Field(default=3, ge=1)
     cooldown_minutes: float = Field(default=60, ge=0)
     training_window_months: int = Field(default=36, ge=1)
+    max_rejected_share: float = Field(default=0.05, ge=0, le=1)
+    quality_min_loans: int = Field(default=100, ge=1)
 
 
 class ModelConfig(_Part):

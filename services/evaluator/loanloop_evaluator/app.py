@@ -9,16 +9,20 @@ from loanloop_common.lifecycle import Foundation, Part, run_service
 from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.outbox import OutboxRelay
 from loanloop_common.polling import Poller
+from loanloop_common.portfolio import Policy
 
 from loanloop_evaluator.config import EvaluatorSettings
 from loanloop_evaluator.domain.breach import BreachRule
 from loanloop_evaluator.domain.gate import GateRule
+from loanloop_evaluator.domain.quality import QualityRule
 from loanloop_evaluator.domain.rolling import RollingRule
 from loanloop_evaluator.handlers.contender import BundleLoader
 from loanloop_evaluator.handlers.judging import Judge
+from loanloop_evaluator.handlers.quality import QualityWatch
 from loanloop_evaluator.handlers.rolling import RollingEvaluation
 from loanloop_evaluator.handlers.wakeups import WakeUps
 from loanloop_evaluator.store.gate import GateStore
+from loanloop_evaluator.store.quality import QualityStore
 from loanloop_evaluator.store.rolling import RollingStore
 
 SERVICE = "evaluator"
@@ -43,6 +47,10 @@ def make_rolling(base: Foundation[EvaluatorSettings]) -> RollingEvaluation:
     )
 
 
+def make_quality_rule(policy: Policy) -> QualityRule:
+    return QualityRule(policy.max_rejected_share, policy.quality_min_loans)
+
+
 async def build(base: Foundation[EvaluatorSettings]) -> Sequence[Part]:
     judge, rolling = make_judge(base), make_rolling(base)
     relay = OutboxRelay(base.pool, base.broker, service=SERVICE)
@@ -61,11 +69,14 @@ async def build(base: Foundation[EvaluatorSettings]) -> Sequence[Part]:
     judging = Poller(look_at_challengers, every_s=poll_s, name="judging")
     closing = Poller(look_at_days, every_s=poll_s, name="rolling")
 
+    watch = QualityWatch(QualityStore(base.pool), make_quality_rule(base.portfolio.policy))
+    watching = Poller(watch.look, every_s=base.settings.evaluator.quality_every_s, name="data_quality")
+
     wake_ups = WakeUps(judge=judging.wake, close_days=closing.wake)
     consumer = BatchConsumer(
         base.broker, Topic.MODEL_TRAINED, Topic.LOAN_OUTCOME, group=SERVICE, handle=wake_ups.wake, name=SERVICE
     )
-    return [relay, judging, closing, consumer]
+    return [relay, judging, closing, watching, consumer]
 
 
 if __name__ == "__main__":

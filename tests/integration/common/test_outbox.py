@@ -33,7 +33,7 @@ def relay(pool: Pool, topics: str, broker: Broker) -> OutboxRelay:
 
 async def test_event_enqueued_before_a_crash_is_published_after_it(pool: Pool, relay: OutboxRelay, topics: str) -> None:
     async with pool.acquire() as connection, connection.transaction():
-        await enqueue(connection, service="test", topic=Topic.ALERT_RAISED, key="drift", event=_alert(1))
+        await enqueue(connection, service="test", topic=Topic.ALERT_RAISED, key="data_quality", event=_alert(1))
     assert await read_all(topics, Topic.ALERT_RAISED) == []
 
     await relay.start()
@@ -43,7 +43,7 @@ async def test_event_enqueued_before_a_crash_is_published_after_it(pool: Pool, r
         await relay.stop()
 
     (record,) = await read_all(topics, Topic.ALERT_RAISED)
-    assert record.key == b"drift"
+    assert record.key == b"data_quality"
     assert decode_event(AlertRaised, record.value).event_id == UUID(int=1)
 
 
@@ -53,7 +53,7 @@ async def test_event_of_a_transaction_that_rolls_back_is_never_published(
     async with pool.acquire() as connection:
         transaction = connection.transaction()
         await transaction.start()
-        await enqueue(connection, service="test", topic=Topic.ALERT_RAISED, key="drift", event=_alert(1))
+        await enqueue(connection, service="test", topic=Topic.ALERT_RAISED, key="data_quality", event=_alert(1))
         await transaction.rollback()
     await relay.start()
     await relay.stop()
@@ -137,7 +137,12 @@ async def test_many_events_too_large_leave_room_for_the_next(pool: Pool, relay: 
 
 def _alert(number: int) -> AlertRaised:
     return AlertRaised(
-        event_id=UUID(int=number), occurred_at=MOMENT, kind="drift", service="test", severity="info", message="a test"
+        event_id=UUID(int=number),
+        occurred_at=MOMENT,
+        kind="data_quality",
+        service="test",
+        severity="info",
+        message="a test",
     )
 
 
