@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from loanloop_common.event_time import fetch_as_of
 from loanloop_common.postgres import Connection
 
 from loanloop.observe.snapshot import (
@@ -63,16 +64,10 @@ async def fetch_rejected_by_reason(connection: Connection) -> dict[str, int]:
 
 async def fetch_clocks(connection: Connection, min_outcomes: int) -> dict[str, Any]:
     """`as_of`, the event-time clock of the labels, and `stream_day`, when the newest decided loan was applied for."""
-    (row,) = await connection.fetch(
-        """
-        SELECT
-            (SELECT known_at FROM loan_data.processed_data WHERE counts_at IS NOT NULL
-             ORDER BY known_at DESC OFFSET $1 LIMIT 1) AS as_of,
-            (SELECT occurred_at FROM loan_data.predictions ORDER BY decided_at DESC LIMIT 1) AS stream_day
-        """,
-        min_outcomes - 1,
+    stream_day = await connection.fetchval(
+        "SELECT occurred_at FROM loan_data.predictions ORDER BY decided_at DESC LIMIT 1"
     )
-    return dict(row)
+    return {"as_of": await fetch_as_of(connection, min_outcomes), "stream_day": stream_day}
 
 
 async def fetch_versions(connection: Connection) -> tuple[ModelVersion, ...]:

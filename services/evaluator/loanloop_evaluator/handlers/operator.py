@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable
 
 from loanloop_common.errors import BundleCorrupt
+from loanloop_common.event_time import fetch_as_of
 from loanloop_common.events import ModelDeployed
 from loanloop_common.postgres import Connection, Pool
 
@@ -18,7 +19,6 @@ from loanloop_evaluator.domain.deployment import (
     unpinning,
 )
 from loanloop_evaluator.domain.ports import LoanScorer
-from loanloop_evaluator.store.clock import fetch_as_of
 from loanloop_evaluator.store.deployments import (
     StoredBundle,
     fetch_bundle,

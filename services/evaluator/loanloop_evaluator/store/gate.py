@@ -7,13 +7,13 @@ from datetime import datetime
 from typing import Any, Literal
 
 from loanloop_common.alerts import Alert, raise_alert
+from loanloop_common.event_time import fetch_as_of
 from loanloop_common.events import ModelDeployed, ModelEvaluated, Topic
 from loanloop_common.outbox import enqueue
 from loanloop_common.postgres import Connection, Pool
 
 from loanloop_evaluator.domain.deployment import Candidate, Live, automatic, seq_of
 from loanloop_evaluator.domain.gate import GateRule, Judged, Verdict
-from loanloop_evaluator.store.clock import fetch_as_of
 from loanloop_evaluator.store.deployments import (
     SERVICE,
     StoredBundle,

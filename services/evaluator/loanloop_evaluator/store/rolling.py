@@ -9,11 +9,11 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 import msgspec
+from loanloop_common.event_time import fetch_as_of
 from loanloop_common.postgres import Connection, Pool
 
 from loanloop_evaluator.domain.clock import spans_of, start_of
 from loanloop_evaluator.domain.rolling import DailyRow, WindowValue
-from loanloop_evaluator.store.clock import fetch_as_of
 
 DecidedRow = tuple[date, float, bool, bool]
 

@@ -3,8 +3,7 @@
 from datetime import timedelta
 from uuid import UUID
 
-from loanloop_common.events import AlertRaised, Topic
-from loanloop_common.outbox import enqueue
+from loanloop_common.alerts import Alert, raise_alert
 from loanloop_common.postgres import Pool
 
 SELECT_DIFFERING = """
@@ -16,13 +15,6 @@ SELECT_DIFFERING = """
       AND NOT EXISTS (SELECT FROM loan_data.alerts WHERE dedup_key = 'reconciliation:' || event_id)
     ORDER BY event_id
     LIMIT 100
-"""
-
-RAISE_ALERT = """
-    INSERT INTO loan_data.alerts (service, kind, dedup_key, severity, message, details)
-    VALUES ('ingest', 'reconciliation', $1, 'critical', $2, $3)
-    ON CONFLICT (dedup_key) DO NOTHING
-    RETURNING raised_at
 """
 
 
@@ -40,16 +32,6 @@ class ReconciliationStore:
     async def _raise(self, event_id: UUID) -> None:
         message = f"event {event_id} was stored by ingest and decided by the predictor with different payloads"
         details = {"event_id": str(event_id)}
+        alert = Alert(kind="reconciliation", fact=event_id, severity="critical", message=message, details=details)
         async with self._pool.acquire() as connection, connection.transaction():
-            raised_at = await connection.fetchval(RAISE_ALERT, f"reconciliation:{event_id}", message, details)
-            if raised_at is None:
-                return
-            alert = AlertRaised(
-                occurred_at=raised_at,
-                kind="reconciliation",
-                service="ingest",
-                severity="critical",
-                message=message,
-                details=details,
-            )
-            await enqueue(connection, service="ingest", topic=Topic.ALERT_RAISED, key=alert.kind, event=alert)
+            await raise_alert(connection, alert, service="ingest")

@@ -1,10 +1,9 @@
 """Alerts of the trainer: a row and its event, once for each fact."""
 
-from datetime import UTC, datetime
 from typing import Any, Literal
 
-from loanloop_common.events import AlertRaised, Topic
-from loanloop_common.outbox import enqueue
+from loanloop_common import alerts
+from loanloop_common.alerts import Alert
 from loanloop_common.postgres import Connection
 
 SERVICE = "trainer"
@@ -18,32 +17,8 @@ async def raise_alert(
     details: dict[str, Any],
 ) -> bool:
     """In the caller's transaction; False when the alert for this fact has been raised before."""
-    alert_id = await connection.fetchval(
-        """
-        INSERT INTO loan_data.alerts (service, kind, dedup_key, severity, message, details)
-        VALUES ($1, $2, $3, 'critical', $4, $5)
-        ON CONFLICT (dedup_key) DO NOTHING
-        RETURNING alert_id
-        """,
-        SERVICE,
-        kind,
-        f"{kind}:{fact}",
-        message,
-        details,
-    )
-    if alert_id is None:
-        return False
-    alert = AlertRaised(
-        event_id=alert_id,
-        occurred_at=datetime.now(UTC),
-        kind=kind,
-        service=SERVICE,
-        severity="critical",
-        message=message,
-        details=details,
-    )
-    await enqueue(connection, service=SERVICE, topic=Topic.ALERT_RAISED, key=kind, event=alert)
-    return True
+    alert = Alert(kind=kind, fact=fact, severity="critical", message=message, details=details)
+    return await alerts.raise_alert(connection, alert, service=SERVICE)
 
 
 async def give_up(connection: Connection, breach_id: int) -> bool:

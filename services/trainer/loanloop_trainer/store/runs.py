@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from loanloop_common.event_time import fetch_as_of
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.postgres import Connection, Pool
 
@@ -17,7 +18,7 @@ from loanloop_trainer.domain.trigger import MAX_CRASHES, Decision, Situation, Tr
 from loanloop_trainer.store.alerts import give_up
 from loanloop_trainer.store.failures import fail_run
 from loanloop_trainer.store.freeze import freeze_rows
-from loanloop_trainer.store.situation import count_labels, fetch_as_of, fetch_situation
+from loanloop_trainer.store.situation import count_labels, fetch_situation
 
 
 @dataclass(frozen=True)

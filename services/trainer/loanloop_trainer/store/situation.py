@@ -2,23 +2,10 @@
 
 from datetime import datetime
 
+from loanloop_common.event_time import fetch_as_of
 from loanloop_common.postgres import Connection
 
 from loanloop_trainer.domain.trigger import LastRun, OpenBreach, Situation
-
-
-async def fetch_as_of(connection: Connection, min_outcomes: int) -> datetime | None:
-    """The event-time clock: the `min_outcomes`-th newest `known_at`; None while there are fewer labels."""
-    as_of: datetime | None = await connection.fetchval(
-        """
-        SELECT known_at FROM loan_data.processed_data
-        WHERE counts_at IS NOT NULL
-        ORDER BY known_at DESC
-        OFFSET $1 LIMIT 1
-        """,
-        min_outcomes - 1,
-    )
-    return as_of
 
 
 async def count_labels(connection: Connection, as_of: datetime | None) -> int:

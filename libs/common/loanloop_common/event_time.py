@@ -1,4 +1,4 @@
-"""The event-time clock, read from the labels."""
+"""The event-time clock, read from the labels; docs/decisions/0025 says why."""
 
 from datetime import datetime
 
