@@ -142,7 +142,7 @@ def _topic_of(dead: WholeDeadLetter, mended: bytes | None) -> Topic:
     if mended is None and (from_file or not dead.is_whole):
         kept = "is a row of a file" if from_file else "was too large, only its beginning is kept"
         raise DeadLetterUnusable(f"{which} {kept}: send a whole event with --with FILE")
-    return Topic.LOAN_RECEIVED if from_file else Topic(which.topic)
+    return Topic.LOAN_RECEIVED if from_file else Topic(which.topic.removeprefix("outbox:"))
 
 
 class _OfLoan(msgspec.Struct):
