@@ -59,7 +59,7 @@ def make_messages(n: int) -> list[tuple[bytes, bytes]]:
 
 
 def make_full_size_bundle(loans: list[Loan]) -> bytes:
-    columns = columns_of(loans, PORTFOLIO.features)
+    columns = columns_of([loan.features for loan in loans], PORTFOLIO.features)
     encoder = fit_encoder(PORTFOLIO, columns)
     model = PORTFOLIO.model
     torch.manual_seed(1)

@@ -123,7 +123,7 @@ class Encoder:
 
     def encode_features(self, features: Sequence[Any]) -> EncodedBatch:
         """Feature structs, as LoanCodec decodes them."""
-        return self.encode_columns(columns_of_features(features, self.sources))
+        return self.encode_columns(columns_of(features, self.sources))
 
     def to_dict(self) -> dict[str, Any]:
         derived = [part.model_dump(mode="json") for part in self.derived]
@@ -147,13 +147,9 @@ class Encoder:
         )
 
 
-def columns_of_features(features: Sequence[Any], names: Iterable[str]) -> dict[str, list[Any]]:
+def columns_of(features: Sequence[Any], names: Iterable[str]) -> dict[str, list[Any]]:
+    """Columns of decoded features: one pass a feature, once a batch."""
     return {name: [*map(attrgetter(name), features)] for name in names}
-
-
-def columns_of(loans: Sequence[Any], names: Iterable[str]) -> dict[str, list[Any]]:
-    """Columns of decoded loans: one pass a feature, once a batch."""
-    return columns_of_features([loan.features for loan in loans], names)
 
 
 def with_derived(columns: Columns, derived: Iterable[Derived]) -> dict[str, Column]:

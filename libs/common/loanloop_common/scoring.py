@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -31,12 +31,6 @@ _OF_THE_MODEL = (
 )
 _MISSHAPEN = (ValueError, TypeError, IndexError)
 _TELLING_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16", "i8mm")
-
-Decision = Literal["approve", "decline"]
-
-
-def decide(probability: float, threshold: float) -> Decision:
-    return "decline" if probability >= threshold else "approve"
 
 
 class Scorer:
@@ -60,9 +54,6 @@ class Scorer:
     def score_features(self, features: Sequence[Any]) -> Floats:
         """Probability of default (B,) of feature structs, as LoanCodec decodes them."""
         return self.score(self.bundle.encoder.encode_features(features))
-
-    def score_loans(self, loans: Sequence[Any]) -> Floats:
-        return self.score_features([loan.features for loan in loans])
 
     def score(self, batch: EncodedBatch) -> Floats:
         """Probability of default (B,) in float64."""

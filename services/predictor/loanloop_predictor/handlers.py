@@ -6,10 +6,11 @@ from collections.abc import Sequence
 import structlog
 from aiokafka import ConsumerRecord
 from loanloop_common.background import in_background
+from loanloop_common.errors import InvalidMessage
+from loanloop_common.event_codec import decode_event
 from loanloop_common.events import ModelDeployed, Topic
 from loanloop_common.kafka import BatchConsumer, Broker, publish_batch
 from loanloop_common.telemetry import count
-from pydantic import ValidationError
 
 from loanloop_predictor.domain.deployments import is_newer
 from loanloop_predictor.domain.scored import scored_event
@@ -46,8 +47,8 @@ class DeploymentHandler:
 
     def _event_of(self, record: ConsumerRecord) -> ModelDeployed | None:
         try:
-            event = ModelDeployed.model_validate_json(record.value or b"")
-        except ValidationError as invalid:
+            event = decode_event(ModelDeployed, record.value)
+        except InvalidMessage as invalid:
             log.warning("deployment_event_ignored", offset=record.offset, error=str(invalid))
             return None
         return event if event.slot == self._champions.slot else None

@@ -90,8 +90,9 @@ def test_an_empty_batch_has_the_right_shape() -> None:
     assert (empty.x_cat.shape, empty.x_num.shape, empty.x_exact.shape) == ((0, 4), (0, 2), (0, 2))
 
 
-def test_columns_of_decoded_loans_keep_their_order() -> None:
+def test_columns_of_decoded_features_keep_their_order() -> None:
     codec = LoanCodec(load_portfolio("sba"))
-    loans = [codec.convert({**codec.example(), "loan_id": str(i)}) for i in range(3)]
+    example = codec.example()
+    features = [codec.convert(example | {"features": example["features"] | {"employees": n}}).features for n in (4, 2)]
 
-    assert columns_of(loans, ["state", "employees"]) == {"state": ["CA"] * 3, "employees": [4] * 3}
+    assert columns_of(features, ["state", "employees"]) == {"state": ["CA"] * 2, "employees": [4, 2]}

@@ -10,7 +10,7 @@ from loanloop_common.errors import BundleCorrupt, Unavailable
 from loanloop_common.features import FIRST_VALUE, EncodedBatch
 from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.portfolio import load_portfolio
-from loanloop_common.scoring import Scorer, decide, engine, instruction_set, runtime_version
+from loanloop_common.scoring import Scorer, engine, instruction_set, runtime_version
 from onnxruntime.capi import onnxruntime_pybind11_state as refusals
 
 from tests.support.bundles import make_bundle
@@ -71,7 +71,10 @@ def test_decoded_loans_score_as_their_encoding_does(bundle: Bundle, scorer: Scor
     loans = [codec.convert(codec.example())] * 3
     columns = {name: [getattr(loan.features, name) for loan in loans] for name in bundle.encoder.sources}
 
-    assert scorer.score_loans(loans).tobytes() == scorer.score(bundle.encoder.encode_columns(columns)).tobytes()
+    assert (
+        scorer.score_features([loan.features for loan in loans]).tobytes()
+        == scorer.score(bundle.encoder.encode_columns(columns)).tobytes()
+    )
 
 
 def test_the_reference_rows_score_as_the_trainer_said(scorer: Scorer) -> None:
@@ -135,12 +138,6 @@ def test_a_machine_without_room_does_not_make_a_bundle_corrupt(
     monkeypatch.setattr("onnxruntime.InferenceSession", Exhausted(error))
     with pytest.raises(Unavailable, match="for now"):
         Scorer(bundle)
-
-
-def test_the_decision_is_monotone_in_the_probability() -> None:
-    decisions = [decide(p, 0.3) for p in (0.0, 0.29, 0.3, 0.31, 1.0)]
-
-    assert decisions == ["approve", "approve", "decline", "decline", "decline"]
 
 
 def test_the_engine_names_runtime_and_instruction_set() -> None:

@@ -21,10 +21,6 @@ def test_counts_and_ratios_equal_those_counted_by_hand() -> None:
     assert (counts.precision, counts.recall, counts.accuracy, counts.f1) == (0.75, 0.75, 0.75, 0.75)
 
 
-def test_counts_of_days_add_up() -> None:
-    assert scored(EIGHT[:4]).confusion + scored(EIGHT[4:]).confusion == scored(EIGHT).confusion
-
-
 def test_roc_auc_is_the_share_of_pairs_in_the_right_order() -> None:
     pairs = [(bad, good) for bad, d in EIGHT if d for good, other in EIGHT if not other]
     assert metric_of(scored(EIGHT), "roc_auc") == sum(bad > good for bad, good in pairs) / len(pairs)

@@ -16,9 +16,6 @@ class Confusion:
     tn: int = 0
     fn: int = 0
 
-    def __add__(self, other: "Confusion") -> "Confusion":
-        return Confusion(self.tp + other.tp, self.fp + other.fp, self.tn + other.tn, self.fn + other.fn)
-
     @property
     def n(self) -> int:
         return self.tp + self.fp + self.tn + self.fn
