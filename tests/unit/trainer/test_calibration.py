@@ -52,4 +52,4 @@ def test_no_loan_lies_on_the_threshold() -> None:
 def test_metrics_of_a_single_class_leave_out_what_cannot_be_said() -> None:
     metrics = validation_metrics(np.array([0.1, 0.2]), np.zeros(2, bool), 0.5)
 
-    assert (metrics["roc_auc"], metrics["average_precision"], metrics["accuracy"]) == (None, None, 1.0)
+    assert (metrics["roc_auc"], metrics["pr_auc"], metrics["accuracy"]) == (None, None, 1.0)

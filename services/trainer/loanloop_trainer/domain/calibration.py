@@ -40,14 +40,14 @@ def best_threshold(probabilities: Floats, labels: Labels) -> float:
 
 
 def validation_metrics(probabilities: Floats, labels: Labels, threshold: float) -> dict[str, float | None]:
-    """Of the default class. ROC-AUC and average precision are None where one class is missing."""
+    """Of the default class. ROC-AUC and PR-AUC are None where one class is missing."""
     declined = probabilities >= threshold
     both = bool(labels.any() and not labels.all())
     return {
         "n_loans": float(len(labels)),
-        "default_share": float(labels.mean()),
+        "share_defaulted": float(labels.mean()),
         "roc_auc": float(roc_auc_score(labels, probabilities)) if both else None,
-        "average_precision": float(average_precision_score(labels, probabilities)) if both else None,
+        "pr_auc": float(average_precision_score(labels, probabilities)) if both else None,
         "f1": float(f1_score(labels, declined, zero_division=0)),
         "precision": float(precision_score(labels, declined, zero_division=0)),
         "recall": float(recall_score(labels, declined, zero_division=0)),
