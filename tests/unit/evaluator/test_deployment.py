@@ -1,11 +1,11 @@
 import pytest
 from loanloop_evaluator.domain.deployment import (
     Candidate,
-    Deployment,
     DeploymentRefused,
     Kind,
     Live,
     PastDeployment,
+    PlannedDeployment,
     automatic,
     promotion,
     rollback,
@@ -24,8 +24,8 @@ def past(*steps: tuple[str, Kind]) -> list[PastDeployment]:
 
 
 def test_a_challenger_that_passed_follows_the_champion() -> None:
-    assert automatic("v3", V2) == Deployment("v3", "deploy", pinned=False, previous="v2")
-    assert automatic("v1", None) == Deployment("v1", "deploy", pinned=False, previous=None)
+    assert automatic("v3", V2) == PlannedDeployment("v3", "deploy", pinned=False, previous="v2")
+    assert automatic("v1", None) == PlannedDeployment("v1", "deploy", pinned=False, previous=None)
 
 
 def test_a_pin_keeps_it_out() -> None:
@@ -49,14 +49,14 @@ def test_who_passed_against_an_earlier_deployment_is_judged_again_newest_first()
 
 
 def test_a_promotion_keeps_a_pin() -> None:
-    assert promotion("v3", V2) == Deployment("v3", "promote", pinned=False, previous="v2")
+    assert promotion("v3", V2) == PlannedDeployment("v3", "promote", pinned=False, previous="v2")
     assert promotion("v3", V2_PINNED).pinned
     assert promotion("v1", None).previous is None
 
 
 def test_a_rollback_goes_to_the_version_before_and_pins() -> None:
     history = past(("v1", "deploy"), ("v2", "deploy"))
-    assert rollback(None, V2, history) == Deployment("v1", "rollback", pinned=True, previous="v2")
+    assert rollback(None, V2, history) == PlannedDeployment("v1", "rollback", pinned=True, previous="v2")
 
 
 def test_a_second_rollback_goes_further_back_and_not_forward_again() -> None:
@@ -83,7 +83,7 @@ def test_there_is_nothing_before_the_first_version() -> None:
 
 
 def test_unpin_keeps_the_version() -> None:
-    assert unpinning(V2_PINNED) == Deployment("v2", "unpin", pinned=False, previous="v2")
+    assert unpinning(V2_PINNED) == PlannedDeployment("v2", "unpin", pinned=False, previous="v2")
     for live in (V2, None):
         with pytest.raises(DeploymentRefused, match="no version is pinned"):
             unpinning(live)

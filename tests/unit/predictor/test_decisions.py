@@ -25,9 +25,9 @@ DECISION = Decision(
 STORED = StoredDecision(DECISION, NOW, is_new=True)
 
 
-@pytest.mark.parametrize(("probability", "verdict"), [(0.49, "approve"), (0.5, "decline"), (0.51, "decline")])
-def test_threshold_itself_declines(probability: float, verdict: str) -> None:
-    assert DecidedBy("v1", 1, 0.5, "e").verdict(probability) == verdict
+@pytest.mark.parametrize(("probability", "decision"), [(0.49, "approve"), (0.5, "decline"), (0.51, "decline")])
+def test_threshold_itself_declines(probability: float, decision: str) -> None:
+    assert DecidedBy("v1", 1, 0.5, "e").credit_decision(probability) == decision
 
 
 def test_first_of_each_event_stays_in_key_order() -> None:

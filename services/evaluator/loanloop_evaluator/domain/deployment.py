@@ -31,7 +31,7 @@ class PastDeployment:
 
 
 @dataclass(frozen=True, slots=True)
-class Deployment:
+class PlannedDeployment:
     """What to write: `version` becomes live."""
 
     version: str
@@ -62,23 +62,23 @@ def to_judge(candidates: Sequence[Candidate], live: Live | None) -> list[Candida
     return sorted(unjudged, key=lambda c: c.number) + sorted(outdated, key=lambda c: -c.number)
 
 
-def automatic(version: str, live: Live | None) -> Deployment | None:
+def automatic(version: str, live: Live | None) -> PlannedDeployment | None:
     """Of a challenger that passed; None while an operator's pin holds."""
     if live is not None and live.pinned:
         return None
-    return Deployment(version, "deploy", pinned=False, previous=live.version if live else None)
+    return PlannedDeployment(version, "deploy", pinned=False, previous=live.version if live else None)
 
 
-def promotion(version: str, live: Live | None) -> Deployment:
+def promotion(version: str, live: Live | None) -> PlannedDeployment:
     """An operator overrules the gate. A pin stays until it is taken off."""
     if live is not None and live.version == version:
         raise DeploymentRefused(f"{version} is live already")
-    return Deployment(
+    return PlannedDeployment(
         version, "promote", pinned=live is not None and live.pinned, previous=live.version if live else None
     )
 
 
-def rollback(version: str | None, live: Live | None, past: Sequence[PastDeployment]) -> Deployment:
+def rollback(version: str | None, live: Live | None, past: Sequence[PastDeployment]) -> PlannedDeployment:
     """To `version`, or to the one that was live before the live one first came. Pins."""
     if live is None:
         raise DeploymentRefused("nothing is live yet, so there is nothing to roll back")
@@ -89,13 +89,13 @@ def rollback(version: str | None, live: Live | None, past: Sequence[PastDeployme
         raise DeploymentRefused(f"{target} is live already")
     if target not in {p.version for p in past}:
         raise DeploymentRefused(f"{target} has never been live; to make it live run: loanloop promote {target}")
-    return Deployment(target, "rollback", pinned=True, previous=live.version)
+    return PlannedDeployment(target, "rollback", pinned=True, previous=live.version)
 
 
-def unpinning(live: Live | None) -> Deployment:
+def unpinning(live: Live | None) -> PlannedDeployment:
     if live is None or not live.pinned:
         raise DeploymentRefused("no version is pinned; challengers that pass are deployed already")
-    return Deployment(live.version, "unpin", pinned=False, previous=live.version)
+    return PlannedDeployment(live.version, "unpin", pinned=False, previous=live.version)
 
 
 def _version_before(version: str, past: Sequence[PastDeployment]) -> str | None:

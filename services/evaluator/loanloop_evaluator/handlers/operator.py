@@ -12,8 +12,8 @@ from loanloop_common.events import ModelDeployed
 from loanloop_common.postgres import Connection, Pool
 
 from loanloop_evaluator.domain.deployment import (
-    Deployment,
     DeploymentRefused,
+    PlannedDeployment,
     promotion,
     rollback,
     unpinning,
@@ -61,7 +61,7 @@ class Operator:
             live = await fetch_live(connection, self._slot)
             return await self._deploy(connection, unpinning(live), reason)
 
-    async def _deploy(self, connection: Connection, deployment: Deployment, reason: str) -> ModelDeployed:
+    async def _deploy(self, connection: Connection, deployment: PlannedDeployment, reason: str) -> ModelDeployed:
         await self._check_bundle(connection, deployment.version)
         as_of = await fetch_as_of(connection, self._min_outcomes)
         return await record_deployment(

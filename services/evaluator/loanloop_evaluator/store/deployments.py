@@ -8,7 +8,7 @@ from loanloop_common.events import ModelDeployed, Topic
 from loanloop_common.outbox import enqueue
 from loanloop_common.postgres import Connection
 
-from loanloop_evaluator.domain.deployment import Deployment, Live, PastDeployment
+from loanloop_evaluator.domain.deployment import Live, PastDeployment, PlannedDeployment
 
 SERVICE = "evaluator"
 
@@ -70,7 +70,7 @@ async def fetch_versions(connection: Connection) -> list[str]:
 
 
 async def record_deployment(
-    connection: Connection, slot: str, deployment: Deployment, *, actor: str, reason: str, as_of: datetime | None
+    connection: Connection, slot: str, deployment: PlannedDeployment, *, actor: str, reason: str, as_of: datetime | None
 ) -> ModelDeployed:
     """Make the version live and say so; the caller's transaction holds the slot's lock.
 

@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict
 
 from loanloop_predictor.api.errors import ErrorDetail
-from loanloop_predictor.domain.decisions import StoredDecision, Verdict
+from loanloop_predictor.domain.decisions import CreditDecision, StoredDecision
 from loanloop_predictor.serving.champion import Champion
 from loanloop_predictor.serving.champions import Swap
 
@@ -19,7 +19,7 @@ class DecisionAnswer(BaseModel):
     event_id: UUID
     loan_id: str
     probability: float
-    decision: Verdict
+    decision: CreditDecision
     threshold: float
     version: str
     deployment_seq: int

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from loanloop_common.loan_codec import LoanCodec
 
-from loanloop_predictor.domain.decisions import Channel, Decision, Verdict
+from loanloop_predictor.domain.decisions import Channel, CreditDecision, Decision
 from loanloop_predictor.domain.incoming import IncomingLoan
 
 
@@ -19,7 +19,7 @@ class DecidedBy:
     threshold: float
     engine: str
 
-    def verdict(self, probability: float) -> Verdict:
+    def credit_decision(self, probability: float) -> CreditDecision:
         """Decline from the threshold on."""
         return "decline" if probability >= self.threshold else "approve"
 
@@ -44,7 +44,7 @@ def decide(
             features=codec.encode_features(one.loan).decode(),
             probability=probability,
             threshold=by.threshold,
-            decision=by.verdict(probability),
+            decision=by.credit_decision(probability),
             version=by.version,
             deployment_seq=by.deployment_seq,
             engine=by.engine,

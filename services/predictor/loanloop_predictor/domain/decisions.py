@@ -9,7 +9,7 @@ from uuid import UUID
 from loanloop_common.errors import LoanloopError
 
 Channel = Literal["stream", "rest"]
-Verdict = Literal["approve", "decline"]
+CreditDecision = Literal["approve", "decline"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Decision:
     features: str
     probability: float
     threshold: float
-    decision: Verdict
+    decision: CreditDecision
     version: str
     deployment_seq: int
     engine: str

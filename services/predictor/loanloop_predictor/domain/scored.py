@@ -5,7 +5,7 @@ from uuid import UUID
 
 import msgspec
 
-from loanloop_predictor.domain.decisions import Channel, StoredDecision, Verdict
+from loanloop_predictor.domain.decisions import Channel, CreditDecision, StoredDecision
 
 
 class _Scored(msgspec.Struct, frozen=True, gc=False):
@@ -16,7 +16,7 @@ class _Scored(msgspec.Struct, frozen=True, gc=False):
     loan_event_id: UUID
     probability: float
     threshold: float
-    decision: Verdict
+    decision: CreditDecision
     version: str
     deployment_seq: int
     channel: Channel

@@ -9,7 +9,7 @@ from loanloop_common.errors import LoanloopError
 from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.scoring import ELSEWHERE_TOLERANCE, Scorer, engine
 
-from loanloop_predictor.domain.decisions import StoredDecision, Verdict
+from loanloop_predictor.domain.decisions import CreditDecision, StoredDecision
 from loanloop_predictor.domain.self_test import same_bits
 from loanloop_predictor.store.decisions import DecisionStore
 from loanloop_predictor.store.models import ModelStore, StoredModel
@@ -28,7 +28,7 @@ class Replay:
 
     stored: StoredDecision
     probability: float
-    decision: Verdict
+    decision: CreditDecision
     engine: str
 
     @property
