@@ -22,6 +22,7 @@ async def test_the_first_model_that_reaches_the_threshold_goes_live(world: World
     assert await world.deployed() == [(1, "v1", "deploy", False)]
     (row,) = await world.rows("gate")
     assert (row["version"], row["role"], row["opponent"], row["passed"]) == ("v1", "challenger", None, True)
+    assert row["judged_seq"] == 0
     assert (row["tp"], row["tn"], row["fp"], row["fn"], row["n_loans"]) == (30, 30, 0, 0, 60)
     (evaluated,) = await world.events(Topic.MODEL_EVALUATED)
     assert isinstance(evaluated, ModelEvaluated)
@@ -67,7 +68,7 @@ async def test_challenger_and_champion_are_judged_on_the_same_loans_that_neither
     await settle(world.judge())
 
     challenger, champion = (await world.rows("gate"))[1:]
-    assert (challenger["version"], challenger["opponent"]) == ("v2", "v1")
+    assert (challenger["version"], challenger["opponent"], challenger["judged_seq"]) == ("v2", "v1", 1)
     assert (champion["version"], champion["role"]) == ("v1", "champion")
     for row in (challenger, champion):
         assert (row["window_from"], row["window_to"], row["n_loans"]) == (day(12), day(19), 80)

@@ -16,7 +16,9 @@ from loanloop_evaluator.domain.ports import LoanScorer
 from loanloop_evaluator.domain.scored import Confusion
 from loanloop_evaluator.handlers.contender import Contender
 from loanloop_evaluator.store.deployments import StoredBundle
-from loanloop_evaluator.store.gate import GateStore, GateWindow, Judgement
+from loanloop_evaluator.store.gate import GateStore
+from loanloop_evaluator.store.gate_window import GateWindow
+from loanloop_evaluator.store.verdicts import Judgement
 
 log = structlog.get_logger()
 
