@@ -1,6 +1,9 @@
 """Real bundles for tests: a small network, really trained on real loans, in seconds; kept between runs."""
 
+import fcntl
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -27,13 +30,21 @@ _SMALL = {
 def make_bundle(portfolio: str = "sba", version: str = "v1", seed: int = 0, n_loans: int = 3000) -> bytes:
     """A packed bundle of the preset, trained on the sample's first loans; another seed gives another model."""
     kept = CACHE / f"{version}-{_hash_of(portfolio, version, seed, n_loans)}.bundle"
-    if not kept.is_file():
-        made = _trained(_small(load_portfolio(portfolio)), version, seed, n_loans)
-        CACHE.mkdir(parents=True, exist_ok=True)
-        partial = kept.with_suffix(f".{hashlib.sha256(made).hexdigest()[:8]}")
-        partial.write_bytes(made)
-        partial.replace(kept)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with _one_at_a_time(kept.with_suffix(".lock")):
+        if not kept.is_file():
+            partial = kept.with_suffix(".partial")
+            partial.write_bytes(_trained(_small(load_portfolio(portfolio)), version, seed, n_loans))
+            partial.replace(kept)
     return kept.read_bytes()
+
+
+@contextmanager
+def _one_at_a_time(lock: Path) -> Iterator[None]:
+    """Of all processes: what one worker of the tests trains, the others wait for and read."""
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
 
 
 def _small(portfolio: Portfolio) -> Portfolio:

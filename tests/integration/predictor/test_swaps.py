@@ -58,7 +58,8 @@ async def test_every_replica_swaps_also_one_that_starts_during_the_deployment(wo
 async def test_older_announcement_changes_nothing(world: World) -> None:
     for number in (1, 2):
         await world.deploy(await world.store_model(make_version(f"v{number}")), number)
-    url = await world.start_predictor()
+    # Nothing but announcements makes it look, and it reads them in order.
+    url = await world.start_predictor(LOANLOOP_PREDICTOR__RECONCILE_EVERY_S="3600")
     await eventually(lambda: _applied(world, "predictor", seq=2))
 
     await world.announce(
@@ -70,6 +71,7 @@ async def test_older_announcement_changes_nothing(world: World) -> None:
     await world.deploy("v1", 3)  # a rollback is newer, whatever its version
     await eventually(lambda: _applied(world, "predictor", seq=3))
     assert (await get(url, "/model-info")).json()["version"] == "v1"
+    assert "loanloop_predictor_model_load_seconds_count 2.0" in (await get(url, "/metrics")).text
 
 
 @pytest.mark.parametrize("fault", ["cut short", "other bytes", "another version", "other features"])

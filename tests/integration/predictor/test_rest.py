@@ -1,0 +1,72 @@
+"""REST of a predictor as a process; one serves all tests, so that each uses loans of its own."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.integration.predictor.versions import make_version
+from tests.integration.predictor.world import World, get, predict
+from tests.support.eventually import eventually
+from tests.support.loans import make_features, make_loan
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+async def url(shared_world: World) -> str:
+    await shared_world.deploy(await shared_world.store_model(make_version("v1")), 1)
+    url = await shared_world.start_predictor()
+    await eventually(shared_world.applied)
+    return url
+
+
+async def test_request_sent_again_without_its_date_gets_the_same_answer(url: str) -> None:
+    loan = {"event_id": make_loan(9)["event_id"], "loan_id": "a", "features": make_features(9)}
+    first, second = await predict(url, loan), await predict(url, loan)
+    assert second.status_code == 200
+    assert first.json() == second.json()
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"features": make_features(1) | {"employees": -1}}, "features.employees"),
+        ({"features": make_features(1) | {"low_doc": "maybe"}}, "features.low_doc"),
+        ({"loan_id": ""}, "loan_id"),
+        ({"event_id": "no"}, "event_id"),
+        ({"outcome": {"defaulted": True}}, "outcome"),
+    ],
+)
+async def test_422_names_field_value_and_rule(url: str, change: dict[str, Any], field: str) -> None:
+    answer = await predict(url, {"loan_id": "a", "features": make_features(1)} | change)
+    assert answer.status_code == 422
+    error = answer.json()["error"]
+    assert error["field"] == field
+    assert error["rule"]
+    assert "value" in error
+
+
+async def test_batch_answers_each_loan_in_its_place(url: str) -> None:
+    good = {"loan_id": "a", "features": make_features(1)}
+    async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+        mixed = await client.post("/predict/batch", json={"loans": [good, {"loan_id": "b"}, good]})
+        many = await client.post("/predict/batch", json={"loans": [good] * 1001})
+        large = await client.post("/predict/batch", content=b" " * 5_000_001)
+        no_json = await client.post("/predict", content=b"{")
+
+    assert mixed.status_code == 207
+    assert [item["error"] is None for item in mixed.json()["results"]] == [True, False, True]
+    assert many.status_code == 422
+    assert large.status_code == 413
+    assert no_json.status_code == 422
+
+
+async def test_model_info_and_openapi_say_what_serves(url: str) -> None:
+    info = (await get(url, "/model-info")).json()
+    assert (info["version"], info["portfolio"], info["deployment_seq"]) == ("v1", "sba", 1)
+    assert "term_months" in info["features"]
+    assert [warning["field"] for warning in info["warnings"]] == ["term_months"]
+    body = (await get(url, "/openapi.json")).json()["paths"]["/predict"]["post"]["requestBody"]
+    example = body["content"]["application/json"]["example"]
+    assert (await predict(url, example)).status_code == 200
