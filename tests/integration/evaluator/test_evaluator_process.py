@@ -5,6 +5,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -53,46 +55,46 @@ async def deployed_events(bootstrap: str) -> list[tuple[int, str, str]]:
 
 
 @pytest.mark.timeout(600)
-async def test_a_stored_bundle_is_judged_deployed_and_announced(
+async def test_an_evaluator_killed_before_and_after_its_verdict_is_stored_gives_one_verdict_and_one_deployment(
     infrastructure: Backend, database: str, topics: str, world: World
 ) -> None:
     await add_loans(world)
     await add_bundle(world, 1)
-
-    await infrastructure.start_service("evaluator", **settings(database))
-
-    await eventually(world.deployed, within_s=40)
-    (row,) = await world.rows("gate")
-    assert (row["passed"], row["f1"], row["n_loans"], row["tp"]) == (True, 1.0, N_LOANS, N_LOANS)
-
-    async def announced() -> bool:
-        return await deployed_events(topics) == [(1, "v1", "deploy")]
-
-    await eventually(announced)
-
-
-@pytest.mark.timeout(600)
-async def test_an_evaluator_killed_again_and_again_gives_one_verdict_and_one_deployment(
-    infrastructure: Backend, database: str, topics: str, world: World
-) -> None:
-    await add_loans(world)
-    await add_bundle(world, 1)
-    for delay_s in (1.0, 1.4, 1.8):  # somewhere between its start and its verdict
+    async with held(world, "hashtext('loan_data.deployments.sba')") as is_waited_for:
         await infrastructure.start_service("evaluator", **settings(database))
-        await asyncio.sleep(delay_s)
+        await eventually(is_waited_for, what="a verdict that waits to be stored", within_s=40)
         await infrastructure.kill_service("evaluator")
+    assert await world.rows("gate") == []
+
+    async with held(world, "hashtext('loan_data.outbox'), hashtext('evaluator')"):
+        await infrastructure.start_service("evaluator", **settings(database))
+        await eventually(world.deployed, within_s=40)
+        await infrastructure.kill_service("evaluator")
+    assert await deployed_events(topics) == []
 
     await infrastructure.start_service("evaluator", **settings(database))
-
-    await eventually(world.deployed, within_s=40)
 
     async def outbox_is_empty() -> bool:
         return bool(await world.pool.fetchval("SELECT NOT EXISTS (SELECT FROM loan_data.outbox)"))
 
     await eventually(outbox_is_empty)
+    (row,) = await world.rows("gate")
+    assert (row["passed"], row["f1"], row["n_loans"], row["tp"]) == (True, 1.0, N_LOANS, N_LOANS)
     assert await world.deployed() == [(1, "v1", "deploy", False)]
-    assert len(await world.rows("gate")) == 1
     assert set(await deployed_events(topics)) == {(1, "v1", "deploy")}
+
+
+@asynccontextmanager
+async def held(world: World, lock: str) -> AsyncIterator[Callable[[], Awaitable[bool]]]:
+    """Holds an advisory lock of the evaluator's; yields whether somebody waits for one."""
+    async with world.pool.acquire() as connection, connection.transaction():
+        await connection.execute(f"SELECT pg_advisory_xact_lock({lock})")
+
+        async def is_waited_for() -> bool:
+            waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)"
+            return bool(await connection.fetchval(waiting))
+
+        yield is_waited_for
 
 
 @pytest.mark.timeout(600)
