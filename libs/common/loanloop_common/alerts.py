@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from loanloop_common.events import AlertKind, AlertRaised, Severity, Topic
 from loanloop_common.outbox_rows import enqueue
@@ -39,14 +40,18 @@ async def raise_alert(connection: Connection, alert: Alert, *, service: str) -> 
     )
     if row is None:
         return False
-    event = AlertRaised(
-        event_id=row["alert_id"],
-        occurred_at=alert.occurred_at or row["raised_at"],
+    event = _event_of(alert, service, row["alert_id"], row["raised_at"])
+    await enqueue(connection, service=service, topic=Topic.ALERT_RAISED, key=alert.kind, event=event)
+    return True
+
+
+def _event_of(alert: Alert, service: str, alert_id: UUID, raised_at: datetime) -> AlertRaised:
+    return AlertRaised(
+        event_id=alert_id,
+        occurred_at=alert.occurred_at or raised_at,
         kind=alert.kind,
         service=service,
         severity=alert.severity,
         message=alert.message,
         details=alert.details,
     )
-    await enqueue(connection, service=service, topic=Topic.ALERT_RAISED, key=alert.kind, event=event)
-    return True

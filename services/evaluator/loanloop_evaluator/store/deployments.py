@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import uuid4
 
+from asyncpg import Record
 from loanloop_common.events import ModelDeployed, Topic
 from loanloop_common.outbox import enqueue
 from loanloop_common.postgres import Connection
@@ -83,7 +84,7 @@ async def record_deployment(
             (deployment_seq, slot, version, kind, pinned, previous, actor, reason, event_id, as_of, deployed_at)
         SELECT coalesce(max(deployment_seq), 0) + 1, $1, $2, $3, $4, $5, $6, $7, $8, $9, clock_timestamp()
         FROM loan_data.deployments
-        RETURNING deployment_seq, event_id, deployed_at,
+        RETURNING deployment_seq, slot, version, kind, pinned, previous, actor, reason, event_id, as_of, deployed_at,
             (SELECT bundle_sha256 FROM loan_data.model_metadata WHERE version = $2)
         """,
         slot, deployment.version, deployment.kind, deployment.pinned, deployment.previous,
@@ -92,22 +93,16 @@ async def record_deployment(
     assert row is not None  # INSERT … RETURNING of an aggregate
     if deployment.previous not in (None, deployment.version):
         await _close_breach(connection, deployment.previous, as_of)
-    event = ModelDeployed(
-        event_id=row["event_id"],
-        occurred_at=as_of or row["deployed_at"],
-        slot=slot,
-        version=deployment.version,
-        deployment_seq=row["deployment_seq"],
-        kind=deployment.kind,
-        pinned=deployment.pinned,
-        previous=deployment.previous,
-        bundle_sha256=row["bundle_sha256"].hex(),
-        actor=actor,
-        reason=reason,
-        deployed_at=row["deployed_at"],
-    )
+    event = _event_of(row)
     await enqueue(connection, service=SERVICE, topic=Topic.MODEL_DEPLOYED, key=slot, event=event)
     return event
+
+
+def _event_of(row: Record) -> ModelDeployed:
+    facts = dict(row)
+    as_of = facts.pop("as_of")
+    facts["bundle_sha256"] = facts["bundle_sha256"].hex()
+    return ModelDeployed(occurred_at=as_of or facts["deployed_at"], **facts)
 
 
 async def _close_breach(connection: Connection, version: str | None, as_of: datetime | None) -> None:

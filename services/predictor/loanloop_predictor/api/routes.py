@@ -99,14 +99,17 @@ def _add_predictions(app: FastAPI, api: Api) -> None:
     async def predict_batch(request: Request) -> Response:
         """Decide up to a limit of loans; one that is refused fails no other."""
         with api.admission.admitted():
-            read = await asyncio.to_thread(_read_batch, api, await api.body_of(request))
-            to_decide = [one for one in read if isinstance(one, IncomingLoan)]
-            decided = iter(await api.decide(to_decide) if to_decide else [])
-        answers = [next(decided) if isinstance(one, IncomingLoan) else one for one in read]
-        batch = _batch_answer(answers)
+            batch = await _decided_batch(api, await api.body_of(request))
         return Response(
             batch.model_dump_json(), status_code=207 if batch.n_refused else 200, media_type="application/json"
         )
+
+
+async def _decided_batch(api: Api, body: bytes) -> BatchAnswer:
+    read = await asyncio.to_thread(_read_batch, api, body)
+    to_decide = [one for one in read if isinstance(one, IncomingLoan)]
+    decided = iter(await api.decide(to_decide) if to_decide else [])
+    return _batch_answer([next(decided) if isinstance(one, IncomingLoan) else one for one in read])
 
 
 def _read_batch(api: Api, body: bytes) -> list[IncomingLoan | LoanloopError]:
