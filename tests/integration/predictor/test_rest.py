@@ -1,5 +1,6 @@
 """REST of a predictor as a process; one serves all tests, so that each uses loans of its own."""
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -16,7 +17,9 @@ pytestmark = pytest.mark.timeout(600)
 @pytest.fixture(scope="module")
 async def url(shared_world: World) -> str:
     await shared_world.deploy(await shared_world.store_model(make_version("v1")), 1)
-    url = await shared_world.start_predictor()
+    url = await shared_world.start_predictor(
+        LOANLOOP_PREDICTOR__BODY_WITHIN_S="1", LOANLOOP_PREDICTOR__MAX_REQUESTS="4"
+    )
     await eventually(shared_world.applied)
     return url
 
@@ -60,6 +63,30 @@ async def test_batch_answers_each_loan_in_its_place(url: str) -> None:
     assert many.status_code == 422
     assert large.status_code == 413
     assert no_json.status_code == 422
+
+
+async def test_bodies_that_stall_take_the_room_of_others_only_until_their_time_is_up(url: str) -> None:
+    loan = {"loan_id": "patient", "features": make_features(2)}
+    stalling = [asyncio.create_task(_answer_to_half_a_body(url)) for _ in range(4)]
+
+    async def is_turned_away() -> bool:
+        answer = await predict(url, loan)
+        return (answer.status_code, "retry-after" in answer.headers) == (503, True)
+
+    await eventually(is_turned_away)
+    assert [answer.split(b"\r\n")[0] for answer in await asyncio.gather(*stalling)] == [
+        b"HTTP/1.1 408 Request Timeout"
+    ] * 4
+    assert (await predict(url, loan)).status_code == 200
+
+
+async def _answer_to_half_a_body(url: str) -> bytes:
+    host, port = url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"POST /predict HTTP/1.1\r\nHost: predictor\r\nContent-Length: 100\r\n\r\n{")
+    answer = await reader.read(65_536)
+    writer.close()
+    return answer
 
 
 async def test_model_info_and_openapi_say_what_serves(url: str) -> None:
