@@ -122,6 +122,7 @@ class Policy(_Part):
     window_days: int = Field(default=7, ge=1)
     breach_below: float = Field(default=0.8, ge=0, le=1)
     breach_days: int = Field(default=3, ge=1)
+    relapse_days: int = Field(default=28, ge=0)
     min_outcomes: int = Field(default=30, ge=1)
     confidence: float = Field(default=0.9, gt=0.5, lt=1)
     gate_at_least: float = Field(default=0.8, ge=0, le=1)

@@ -43,7 +43,7 @@ def make_rolling(base: Foundation[EvaluatorSettings]) -> RollingEvaluation:
         RollingStore(base.pool, slot=slot, min_outcomes=policy.min_outcomes),
         slot,
         RollingRule(policy.metric, policy.window_days, policy.min_outcomes, policy.confidence),
-        BreachRule(policy.breach_below, policy.breach_days),
+        BreachRule(policy.breach_below, policy.breach_days, policy.relapse_days),
     )
 
 

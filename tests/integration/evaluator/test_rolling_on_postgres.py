@@ -3,6 +3,7 @@
 import asyncio
 from datetime import timedelta
 
+import pytest
 from loanloop_common.events import ModelEvaluated, Topic
 
 from tests.integration.evaluator.world import World, catch_up, day, loans_of_day, settle
@@ -87,6 +88,25 @@ async def test_a_breach_recovers_when_the_value_is_back_for_three_days(world: Wo
     assert breach["closed_on"] > breach["opened_on"]
     verdicts = [e.model_dump()["verdict"] for e in await world.events(Topic.MODEL_EVALUATED)]
     assert verdicts == ["passed", "breach", "recovered"]
+
+
+@pytest.mark.parametrize(("good_days", "relapses"), [(12, [1]), (45, [0, 0])])
+async def test_breach_that_opens_again_soon_after_its_recovery_goes_on(
+    world: World, good_days: int, relapses: list[int]
+) -> None:
+    await with_live_model(world)
+    await world.live_through(range(20, 35), "v1", right=4, wrong=6)
+    await world.live_through(range(35, 35 + good_days), "v1", right=10, wrong=0)
+    await world.live_through(range(35 + good_days, 60 + good_days), "v1", right=4, wrong=6)
+
+    await catch_up(world.rolling())
+
+    breaches = await world.breaches()
+    assert [breach["relapses"] for breach in breaches] == relapses
+    assert breaches[-1]["closed_at"] is None
+    said = [e for e in await world.events(Topic.MODEL_EVALUATED) if isinstance(e, ModelEvaluated) and e.day]
+    assert [e.verdict for e in said] == ["breach", "recovered", "breach"]
+    assert [e.breach_id for e in said] == [breaches[0]["breach_id"]] * 2 + [breaches[-1]["breach_id"]]
 
 
 async def test_a_deployment_closes_the_breach_and_the_old_decisions_open_no_other(world: World) -> None:

@@ -16,6 +16,7 @@ from loanloop_evaluator.domain.rolling import RollingRule, WindowValue
 class BreachRule:
     below: float
     days: int
+    relapse_days: int = 28
 
 
 @dataclass(frozen=True, slots=True)

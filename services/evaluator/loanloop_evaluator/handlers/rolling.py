@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 import structlog
 from loanloop_common.postgres import Connection
 
-from loanloop_evaluator.domain.breach import BreachRule, reason_of, turns_of
+from loanloop_evaluator.domain.breach import BreachRule, Turn, reason_of, turns_of
 from loanloop_evaluator.domain.clock import days_between, last_closed_day
 from loanloop_evaluator.domain.rolling import DailyRow, RollingRule, WindowValue, daily_rows, decided_outcomes
 from loanloop_evaluator.store.breaches import announce_turn, has_open_breach, open_breach, recover_breach
@@ -125,8 +125,7 @@ class RollingEvaluation:
             rule=self._breach,
         )
         for turn in turns:
-            record = open_breach if turn.kind == "breach" else recover_breach
-            breach_id = await record(connection, version, turn)
+            breach_id = await self._record(connection, version, turn)
             reason = reason_of(turn, self._rule, self._breach)
             await announce_turn(
                 connection, version, turn,
@@ -136,3 +135,8 @@ class RollingEvaluation:
             log.warning(
                 "breach_opened" if turn.kind == "breach" else "breach_recovered", version=version, reason=reason
             )
+
+    async def _record(self, connection: Connection, version: str, turn: Turn) -> int | None:
+        if turn.kind == "breach":
+            return await open_breach(connection, version, turn, relapse_days=self._breach.relapse_days)
+        return await recover_breach(connection, version, turn)

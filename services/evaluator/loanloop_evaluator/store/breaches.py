@@ -18,8 +18,30 @@ async def has_open_breach(connection: Connection, version: str) -> bool:
     return is_open
 
 
-async def open_breach(connection: Connection, version: str, turn: Turn) -> int:
-    """The new breach's id. The caller holds the slot's lock, and has seen that none is open."""
+async def open_breach(connection: Connection, version: str, turn: Turn, *, relapse_days: int) -> int:
+    """The breach's id: the last one goes on if it recovered no more than `relapse_days` ago (event time).
+
+    The caller holds the slot's lock, and has seen that none is open.
+    """
+    breach_id: int | None = await connection.fetchval(
+        """
+        UPDATE loan_data.breaches
+        SET closed_on = NULL, closed_at = NULL, closed_by = NULL, relapses = relapses + 1
+        WHERE breach_id = (
+            SELECT breach_id FROM loan_data.breaches
+            WHERE version = $1 AND closed_by = 'recovery' AND closed_on >= $2::date - $3::int
+            ORDER BY breach_id DESC
+            LIMIT 1)
+        RETURNING breach_id
+        """,
+        version,
+        turn.at.day,
+        relapse_days,
+    )
+    return breach_id if breach_id is not None else await _insert_breach(connection, version, turn)
+
+
+async def _insert_breach(connection: Connection, version: str, turn: Turn) -> int:
     breach_id: int = await connection.fetchval(
         """
         INSERT INTO loan_data.breaches (version, opened_on, value, upper, n_loans)
