@@ -98,7 +98,7 @@ def validate_file(path: Path, portfolio: Portfolio, selection: Selection) -> int
 async def produce_file(
     path: Path, destination: Destination, selection: Selection, *, rate: float | None, restart: bool
 ) -> int:
-    """Sends all, or up to Ctrl-C; the exit code."""
+    """Sends all, or up to Ctrl-C; the exit code, 1 if a row was refused."""
     console = Console(stderr=True)
     file, reader = _opened(path, destination.portfolio)
     bookmark = await asyncio.to_thread(_bookmark, file, destination, selection)
@@ -120,7 +120,7 @@ async def produce_file(
         return STOPPED_BY_CTRL_C
     bookmark.remove()
     print(f"{path.name}: {said} ({(sent.loans - n_before) / (time.monotonic() - started):,.0f} loans/s)")
-    return 0
+    return 1 if refusals.n else 0
 
 
 async def _send(

@@ -34,7 +34,7 @@ class Chunk(NamedTuple):
 
 @dataclass(frozen=True)
 class LoanFile:
-    """An opened loan file. `n_rows` is exact for Parquet; for CSV a line break in quotes counts as a row."""
+    """An opened loan file. In CSV each line is a row: quotes can't hold a line break."""
 
     path: Path
     columns: tuple[str, ...]
@@ -93,14 +93,14 @@ def _csv_rows(path: Path) -> Iterator[Row | RefusedRow]:
     columns = _csv_header(path)
     # Text that isn't UTF-8 survives as surrogates, so that only its own row is refused.
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        lines = csv.reader(file, delimiter=_delimiter(file.readline()))
-        number = 0
-        while True:
-            number += 1
+        delimiter = _delimiter(file.readline())
+        for number, line in enumerate(file, start=1):
+            # Line by line: else one quote too many makes a single cell of the whole rest of the file.
+            if line.count('"') % 2:
+                yield RefusedRow(number, None, "", "has a quote without its pair (a loan is one line, also within quotes)")
+                continue
             try:
-                cells = next(lines)
-            except StopIteration:
-                return
+                (cells,) = csv.reader([line], delimiter=delimiter)
             except csv.Error as broken:
                 yield RefusedRow(number, None, "", f"is no CSV line: {broken}")
                 continue

@@ -26,10 +26,21 @@ def test_csv_of_any_habit_gives_the_same_rows(tmp_path: Path, content: bytes) ->
 
 
 def test_broken_line_is_refused_alone(tmp_path: Path) -> None:
-    first, broken, last = rows_of(write(tmp_path, b'a,b\n"x\ny",1\n1\nz,2\n'))
-    assert first == {"a": "x\ny", "b": "1"}
+    first, broken, last = rows_of(write(tmp_path, b'a,b\n"x, ""y""",1\n1\nz,2\n'))
+    assert first == {"a": 'x, "y"', "b": "1"}
     assert broken == RefusedRow(2, None, "", "has 1 cells, the header 2")
     assert last == {"a": "z", "b": "2"}
+
+
+@pytest.mark.parametrize("stray", [b'"x,1', b'x,"1', b'x",1', b'x,1"'])
+def test_stray_quote_costs_its_own_line_only(tmp_path: Path, stray: bytes) -> None:
+    path = write(tmp_path, b"a,b\n" + stray + b"\n" + b'"y",2\n' * 3)
+    refused, *others = rows_of(path)
+    assert isinstance(refused, RefusedRow)
+    assert refused.number == 1
+    assert "quote" in refused.rule
+    assert others == [{"a": "y", "b": "2"}] * 3
+    assert open_loan_file(path).n_rows == 4
 
 
 def test_bytes_that_are_not_utf8_stay_in_their_row(tmp_path: Path) -> None:

@@ -51,7 +51,8 @@ def produce(
     """Send the loans of a file to `loan.received`, and what became of them to `loan.outcome`.
 
     Stopped by Ctrl-C or an error, the same command goes on where it was. Sending a file twice is harmless: the ids of
-    events follow from their content. A row that breaks a rule is said and left out.
+    events follow from their content. A row that breaks a rule is said and left out, and the exit code is 1 then. A loan
+    is one line of a CSV, also within quotes.
 
     **Examples**
 
