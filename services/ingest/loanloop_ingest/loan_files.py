@@ -15,6 +15,7 @@ from loanloop_ingest.domain.file_events import RefusedRow, Row
 
 SUFFIXES = (".csv", ".parquet")
 _READ_BYTES = 1 << 20
+_STRAY_QUOTE = "has a quote without its pair (a loan is one line, also within quotes)"
 
 
 class UnreadableFile(LoanloopError):
@@ -97,7 +98,7 @@ def _csv_rows(path: Path) -> Iterator[Row | RefusedRow]:
         for number, line in enumerate(file, start=1):
             # Line by line: else one quote too many makes a single cell of the whole rest of the file.
             if line.count('"') % 2:
-                yield RefusedRow(number, None, "", "has a quote without its pair (a loan is one line, also within quotes)")
+                yield RefusedRow(number, None, "", _STRAY_QUOTE)
                 continue
             try:
                 (cells,) = csv.reader([line], delimiter=delimiter)

@@ -1,6 +1,7 @@
 """Nothing outlives its parent, and a second start continues where the first one was."""
 
 import asyncio
+import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -109,14 +110,20 @@ async def test_a_second_start_on_a_folder_in_use_says_so(tmp_path: Path) -> None
         await program.wait()
 
 
-async def test_two_folders_run_side_by_side(tmp_path: Path) -> None:
+async def test_folders_of_any_name_run_side_by_side_readable_by_their_owner_alone(tmp_path: Path) -> None:
+    odd, given = tmp_path / 'Größe, "o\'ne"', tmp_path / "given"
+    given.mkdir(mode=0o755)
     async with (
-        EmbeddedInfrastructure(tmp_path / "one", ports=ANY_FREE) as one,
-        EmbeddedInfrastructure(tmp_path / "two", ports=ANY_FREE) as two,
+        EmbeddedInfrastructure(odd, ports=ANY_FREE) as one,
+        EmbeddedInfrastructure(given, ports=ANY_FREE) as two,
     ):
         assert one.kafka_bootstrap != two.kafka_bootstrap
-        await store_row(one.postgres_dsn)
-        await store_row(two.postgres_dsn)
+        for installation in (one, two):
+            await store_row(installation.postgres_dsn)
+            await store_message(installation.kafka_bootstrap)
+    assert sorted(os.listdir(tmp_path)) == sorted([odd.name, given.name])  # noqa: PTH208 - as in the refusals
+    assert (given / "kafka" / "data" / f"{TOPIC}-0").is_dir()
+    assert [path for path in given.rglob("*.log") if path.stat().st_mode & 0o077] == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

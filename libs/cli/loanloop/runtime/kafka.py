@@ -12,7 +12,8 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
 from loanloop.runtime.children import Child, Children, Command
-from loanloop.runtime.logs import last_line, new_log
+from loanloop.runtime.data_directory import write_private
+from loanloop.runtime.logs import new_log, why_ended
 from loanloop.runtime.ports import HOST
 from loanloop.runtime.problems import CannotRun
 
@@ -57,6 +58,7 @@ class EmbeddedKafka:
         self._children = children
         self._folder = folder
         self._log = logs / "kafka.log"
+        self._log_start = 0
         self._java = java
         self._jars = jars
         self.port = port
@@ -70,11 +72,11 @@ class EmbeddedKafka:
     async def start(self) -> Child:
         """Returns when the broker answers with itself as a member of the cluster. Raises CannotRun."""
         self._folder.mkdir(exist_ok=True)
-        new_log(self._log)
+        self._log_start = new_log(self._log)
         if not (self._folder / "data" / "meta.properties").exists():
             await self._format()
-        properties = self._write_properties(self._folder / "server.properties", data=self._folder / "data")
-        self.child = await self._children.start(self._command("kafka.Kafka", str(properties)))
+        self._write_properties("server.properties", data="data")
+        self.child = await self._children.start(self._command("kafka.Kafka", "server.properties"))
         await self._ready(self.child)
         return self.child
 
@@ -98,44 +100,48 @@ class EmbeddedKafka:
             argv=[str(self._java), *options, "-cp", f"{self._jars}/*", main_class, *arguments],
             log=self._log,
             cwd=self._folder,
+            env={"LC_ALL": "C.UTF-8"},  # else Java finds no path that has other letters than ASCII
         )
 
-    def _write_properties(self, path: Path, *, data: Path) -> Path:
+    def _write_properties(self, name: str, *, data: str) -> None:
+        """Paths are relative to the folder: the file is Latin-1, and its `log.dirs` a list with commas."""
         listener, controller = f"{HOST}:{self.port}", f"{HOST}:{self._controller_port}"
         settings = SETTINGS | {
             "listeners": f"PLAINTEXT://{listener},CONTROLLER://{controller}",
             "advertised.listeners": f"PLAINTEXT://{listener}",
             "controller.quorum.voters": f"1@{controller}",
-            "log.dirs": str(data),
+            "log.dirs": data,
         }
-        path.write_text("".join(f"{name}={_escaped(value)}\n" for name, value in settings.items()))
-        return path
+        write_private(self._folder / name, "".join(f"{name}={value}\n" for name, value in settings.items()))
 
     async def _format(self) -> None:
         """Formats beside the final folder, then renames: a data folder is whole or not there."""
         for draft in self._folder.glob("new-*"):
             await asyncio.to_thread(shutil.rmtree, draft)
         draft = self._folder / f"new-{secrets.token_hex(4)}"
-        properties = self._write_properties(self._folder / "format.properties", data=draft)
+        self._write_properties("format.properties", data=draft.name)
         cluster_id = base64.urlsafe_b64encode(uuid4().bytes).decode().rstrip("=")
         child = await self._children.start(
             self._command(
-                "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "--config", str(properties)
+                "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "--config", "format.properties"
             )
         )
         if await child.wait() != 0:
-            raise CannotRun(f"Kafka could not format its data folder ({last_line(self._log)}); see {self._log}.")
+            raise CannotRun(f"Kafka could not format its data folder ({self._reason()}); see {self._log}.")
         draft.rename(self._folder / "data")
-        properties.unlink()
+        (self._folder / "format.properties").unlink()
 
     async def _ready(self, child: Child) -> None:
         for _ in range(READY_WITHIN_S * 10):
             if not child.is_running:
-                raise CannotRun(f"Kafka ended at its start ({last_line(self._log)}); see {self._log}.")
+                raise CannotRun(f"Kafka ended at its start ({self._reason()}); see {self._log}.")
             if await self._answers():
                 return
             await asyncio.sleep(0.1)
         raise CannotRun(f"Kafka was not ready after {READY_WITHIN_S} s; see {self._log}.")
+
+    def _reason(self) -> str:
+        return why_ended(self._log, self._log_start)
 
     async def _answers(self) -> bool:
         try:
@@ -153,7 +159,3 @@ class EmbeddedKafka:
             return False
         finally:
             await client.close()
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\")

@@ -1,18 +1,29 @@
 """Log files of the child processes."""
 
+import re
 from pathlib import Path
 
 KEEP_BYTES = 10 << 20
+_ERROR = re.compile(r"\b(ERROR|FATAL|PANIC)\b|^(Caused by: )?[\w.$]+(Exception|Error): ")
 
 
-def new_log(path: Path) -> None:
-    """Puts a log that has grown large aside before its process starts; the one before that goes."""
+def new_log(path: Path) -> int:
+    """Puts a log that has grown large aside before its process starts; the one before that goes.
+
+    The length of what is there already, in bytes: what comes behind it is of this start.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and path.stat().st_size > KEEP_BYTES:
         path.replace(path.with_suffix(".1.log"))
+    return path.stat().st_size if path.exists() else 0
 
 
-def last_line(path: Path) -> str:
-    """The last line that is not empty, shortened."""
-    lines = [line for line in path.read_text(errors="replace")[-4000:].splitlines() if line.strip()]
-    return lines[-1].strip()[:200] if lines else "no output"
+def why_ended(path: Path, since_byte: int) -> str:
+    """What the log of this start says: that the disk is full, else its last error, else its last line, shortened."""
+    with path.open("rb") as log:
+        log.seek(since_byte)
+        lines = [line.strip() for line in log.read(KEEP_BYTES).decode(errors="replace").splitlines() if line.strip()]
+    if any("No space left on device" in line for line in lines):
+        return "the disk is full: make room, or name a folder on another disk with --data-dir"
+    errors = [line for line in lines if _ERROR.search(line)]
+    return (errors or lines or ["no output"])[-1][:200]

@@ -15,7 +15,7 @@ import psutil
 
 from loanloop.runtime.children import Child, Children, Command
 from loanloop.runtime.data_directory import write_private
-from loanloop.runtime.logs import last_line, new_log
+from loanloop.runtime.logs import new_log, why_ended
 from loanloop.runtime.ports import HOST
 from loanloop.runtime.postgres_account import PostgresHome, postgres_home, server_account
 from loanloop.runtime.problems import CannotRun
@@ -45,6 +45,7 @@ class EmbeddedPostgres:
         self._children = children
         self._folder = folder
         self._log = logs / "postgres.log"
+        self._log_start = 0
         self.port = port
         self.child: Child | None = None
 
@@ -67,7 +68,7 @@ class EmbeddedPostgres:
             await self._initialise(home)
         await self._check_version(home)
         await asyncio.to_thread(_forget_dead_postmaster, home.data / "postmaster.pid")
-        new_log(self._log)
+        self._log_start = new_log(self._log)
         self.child = await self._children.start(
             self._command(home, "postgres", "-D", str(home.data), *self._settings())
         )
@@ -129,7 +130,7 @@ class EmbeddedPostgres:
                 )
             )
             if await child.wait() != 0:
-                raise CannotRun(f"PostgreSQL could not make its data folder ({last_line(self._log)}); see {self._log}.")
+                raise CannotRun(f"PostgreSQL could not make its data folder ({self._reason()}); see {self._log}.")
         draft.rename(home.data)
 
     async def _check_version(self, home: PostgresHome) -> None:
@@ -147,11 +148,14 @@ class EmbeddedPostgres:
     async def _ready(self, child: Child, pid_file: Path) -> None:
         for _ in range(READY_WITHIN_S * 20):
             if not child.is_running:
-                raise CannotRun(f"PostgreSQL ended at its start ({last_line(self._log)}); see {self._log}.")
+                raise CannotRun(f"PostgreSQL ended at its start ({self._reason()}); see {self._log}.")
             if _says_ready(pid_file, child.pid):
                 return
             await asyncio.sleep(0.05)
         raise CannotRun(f"PostgreSQL was not ready after {READY_WITHIN_S} s; see {self._log}.")
+
+    def _reason(self) -> str:
+        return why_ended(self._log, self._log_start)
 
     async def _create_database(self) -> None:
         connection = await asyncpg.connect(self.dsn("postgres"))

@@ -173,5 +173,6 @@ def parent_of(process: Path) -> int | None:
 
 
 if __name__ == "__main__":
+    os.umask(0o077)  # logs and data hold loans: for their owner alone
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     Supervisor(socket.socket(fileno=int(sys.argv[1]))).run()
