@@ -5,16 +5,17 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+import asyncpg
 import numpy as np
 import structlog
-from loanloop_common.errors import LoanloopError
+from loanloop_common.errors import LoanloopError, Unavailable
 from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.portfolio import Portfolio
-from loanloop_common.postgres import Pool
+from loanloop_common.postgres import UNREACHABLE, Pool, create_pool
 
 from loanloop_trainer.model import TrainingData
 from loanloop_trainer.store.claimed import Run
-from loanloop_trainer.store.rows import has_rows, stream_rows
+from loanloop_trainer.store.rows import stream_rows, wait_for_rows
 
 log = structlog.get_logger()
 
@@ -30,14 +31,26 @@ class RowsMissing(LoanloopError):
         super().__init__(f"{n_rows:,} rows were frozen for this training, but {n_found:,} are there")
 
 
-async def load_rows(primary: Pool, replica: Pool | None, run: Run, portfolio: Portfolio) -> TrainingData:
-    """From the replica, if there is one and it catches up in time. Raises RowsMissing."""
-    pool = primary
-    if replica is not None:
-        if await has_rows(replica, run.run_id, run.n_rows, within_s=REPLICA_WITHIN_S):
-            pool = replica
-        else:
-            log.warning("replica_lags_behind", reads_from="primary", run_id=str(run.run_id))
+async def load_rows(primary: Pool, read_only_dsn: str | None, run: Run, portfolio: Portfolio) -> TrainingData:
+    """From the read replica, if there is one that answers and catches up in time. Raises RowsMissing."""
+    if read_only_dsn is not None:
+        try:
+            return await _load_from_replica(read_only_dsn, run, portfolio)
+        except (RowsMissing, Unavailable, asyncpg.PostgresError, *UNREACHABLE) as unusable:
+            log.warning("replica_not_used", reads_from="primary", run_id=str(run.run_id), error=str(unusable))
+    return await _load(primary, run, portfolio)
+
+
+async def _load_from_replica(dsn: str, run: Run, portfolio: Portfolio) -> TrainingData:
+    replica = await create_pool(dsn, application_name="training", max_size=1)
+    try:
+        await wait_for_rows(replica, run.run_id, run.n_rows, within_s=REPLICA_WITHIN_S)
+        return await _load(replica, run, portfolio)
+    finally:
+        replica.terminate()
+
+
+async def _load(pool: Pool, run: Run, portfolio: Portfolio) -> TrainingData:
     columns = _Columns(portfolio)
     async for batch in stream_rows(pool, run.run_id):
         await asyncio.to_thread(columns.extend, batch)

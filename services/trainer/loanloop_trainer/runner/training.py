@@ -42,9 +42,8 @@ async def work_on(run_id: UUID, orders: Orders) -> Exit:
     try:
         async with AsyncExitStack() as stack:
             pool = await _connected(stack, orders.dsn)
-            replica = await _connected(stack, orders.read_only_dsn) if orders.read_only_dsn else None
             store = ClaimedRunStore(pool, run_id, orders.owner)
-            await _finish_or_fail(store, pool, replica, orders)
+            await _finish_or_fail(store, pool, orders)
     except RunLost as lost:
         log.warning("training_lost", run_id=str(run_id), reason=str(lost))
         # A computation in a thread cannot be cancelled, and nobody wants its result.
@@ -61,13 +60,13 @@ async def _connected(stack: AsyncExitStack, dsn: str) -> Pool:
     return pool
 
 
-async def _finish_or_fail(store: ClaimedRunStore, pool: Pool, replica: Pool | None, orders: Orders) -> None:
+async def _finish_or_fail(store: ClaimedRunStore, pool: Pool, orders: Orders) -> None:
     run = await store.fetch_run()
     portfolio = _as_frozen(load_portfolio(orders.portfolio), run)
     reporter = Reporter(store, asyncio.get_running_loop())
     reporter.keep(allowed=dict(portfolio.warnings))
     try:
-        model = await _beside_heartbeat(_trained(store, pool, replica, run, portfolio, reporter, orders), reporter)
+        model = await _beside_heartbeat(_trained(store, pool, run, portfolio, reporter, orders), reporter)
         version = await store.finish(model)
         log.info("model_trained", version=version, run_id=str(run.run_id), n_rows=model.n_rows, **model.metrics)
     except (RunLost, Unavailable):
@@ -99,14 +98,13 @@ async def _beside_heartbeat(work: Any, reporter: Reporter) -> FinishedModel:
 async def _trained(
     store: ClaimedRunStore,
     pool: Pool,
-    replica: Pool | None,
     run: Run,
     portfolio: Portfolio,
     reporter: Reporter,
     orders: Orders,
 ) -> FinishedModel:
     reporter.report("load", of=run.n_rows)
-    data = await load_rows(pool, replica, run, portfolio)
+    data = await load_rows(pool, orders.read_only_dsn, run, portfolio)
     checkpoint = await store.fetch_checkpoint()
     version = await store.fetch_next_version()
     bundle = await asyncio.to_thread(_bundle_of, data, portfolio, run, version, checkpoint, reporter, orders)

@@ -27,15 +27,11 @@ async def stream_rows(pool: Pool, run_id: UUID) -> AsyncIterator[list[Any]]:
             yield batch
 
 
-async def has_rows(pool: Pool, run_id: UUID, n_rows: int, *, within_s: float) -> bool:
-    """Whether a replica has caught up with the run's frozen rows, or does so in time."""
-    for attempts_left in reversed(range(max(int(within_s), 1))):
-        async with pool.acquire() as connection:
-            if await _count_rows(connection, run_id) == n_rows:
-                return True
-        if attempts_left:
+async def wait_for_rows(pool: Pool, run_id: UUID, n_rows: int, *, within_s: float) -> None:
+    """Until a replica has caught up with the run's frozen rows. Raises TimeoutError."""
+    async with asyncio.timeout(within_s), pool.acquire() as connection:
+        while await _count_rows(connection, run_id) != n_rows:  # noqa: ASYNC110 - another server fills them
             await asyncio.sleep(1)
-    return False
 
 
 async def _count_rows(connection: Connection, run_id: UUID) -> int:
