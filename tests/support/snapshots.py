@@ -97,6 +97,7 @@ def make_breach(**overrides: Any) -> Breach:
     facts: dict[str, Any] = {
         "breach_id": 1, "version": "v1", "opened_on": date(2008, 6, 1), "opened_at": NOW + timedelta(minutes=2),
         "value": 0.76, "upper": 0.79, "closed_on": None, "closed_by": None,
+        "relapses": 0,
     }  # fmt: skip
     return Breach(**(facts | overrides))
 

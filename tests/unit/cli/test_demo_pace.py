@@ -1,8 +1,9 @@
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from loanloop.demo.pace import EASY, FULL, HOLD, TRICKLE, pace_of
+from loanloop.demo.pace import EASY, FULL, HOLD, TRICKLE, giving_up_is_due, pace_of
 from loanloop.demo.plan import DemoImpossible, plan_of
+from loanloop.observe.snapshot import Alert
 
 from tests.support.snapshots import (
     NOW,
@@ -40,6 +41,28 @@ def test_a_breach_whose_attempt_was_rejected_gets_fresh_labels_at_full_pace() ->
     versions = (make_version(1), make_version(2, passed=False))
 
     assert pace_of(make_snapshot(training=attempt, versions=versions, breaches=(make_breach(),))) is FULL
+
+
+@pytest.mark.parametrize(
+    ("attempt", "passed", "alerted", "is_due"),
+    [(2, False, False, False), (3, None, False, False), (3, False, False, True), (3, False, True, False)],
+)
+def test_demo_waits_for_the_alert_after_the_last_attempt(
+    attempt: int, passed: bool | None, alerted: bool, is_due: bool
+) -> None:
+    made_at = NOW + timedelta(minutes=3)
+    last = make_training("succeeded", trigger="breach", attempt=attempt, created_at=made_at, version="v2")
+    alert = Alert(
+        service="trainer", kind="retraining_given_up", severity="critical", message="", raised_at=made_at + timedelta(1)
+    )
+    snapshot = make_snapshot(
+        training=last,
+        versions=(make_version(1), make_version(2, passed=passed)),
+        breaches=(make_breach(),),
+        alerts=(alert,) if alerted else (),
+    )
+
+    assert giving_up_is_due(snapshot, attempts=3) is is_due
 
 
 @pytest.mark.parametrize(("topic", "group"), [("loan.received", "predictor"), ("loan.outcome", "ingest")])

@@ -32,6 +32,9 @@ class Chronicle:
 
 def _facts(snapshot: Snapshot) -> Iterator[tuple[tuple[str, ...], str]]:
     for breach in snapshot.breaches:
+        if breach.relapses:
+            relapse = ("relapse", str(breach.breach_id), str(breach.relapses))
+            yield relapse, f"BREACH again: that of {breach.version} since {breach.opened_on} goes on"
         yield (
             ("breach", str(breach.breach_id)),
             f"BREACH on {breach.opened_on} (event time): {snapshot.rule.metric_name} of {breach.version} over "
@@ -51,7 +54,7 @@ def _facts(snapshot: Snapshot) -> Iterator[tuple[tuple[str, ...], str]]:
     for breach in snapshot.breaches:
         if breach.closed_by:
             yield (
-                ("closed", str(breach.breach_id)),
+                ("closed", str(breach.breach_id), str(breach.relapses)),
                 f"the breach of {breach.version} is closed by {breach.closed_by} on {breach.closed_on} (event time)",
             )
     for alert in snapshot.alerts:

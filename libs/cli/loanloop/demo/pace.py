@@ -51,6 +51,16 @@ def challenger_is_under_way(snapshot: Snapshot) -> bool:
     return breach is not None and (training is None or training.created_at < breach.opened_at)
 
 
+def giving_up_is_due(snapshot: Snapshot, attempts: int) -> bool:
+    """The last attempt at the open breach was rejected, and the trainer has not raised its alert yet."""
+    training, breach = snapshot.training, snapshot.open_breach
+    if breach is None or training is None or training.trigger != "breach" or training.attempt < attempts:
+        return False
+    rejected = any(v.version == training.version and v.gate and not v.gate.passed for v in snapshot.versions)
+    alerted = any(a.kind == "retraining_given_up" and a.raised_at > training.created_at for a in snapshot.alerts)
+    return rejected and not alerted
+
+
 def services_are_behind(snapshot: Snapshot) -> bool:
     waiting = max(snapshot.lag_of("loan.received", group) for group in ("ingest", "predictor"))
     if waiting > MAX_WAITING_LOANS or snapshot.lag_of("loan.outcome", "ingest") > MAX_WAITING_OUTCOMES:

@@ -143,7 +143,7 @@ async def fetch_days(connection: Connection) -> tuple[Day, ...]:
 async def fetch_breaches(connection: Connection) -> tuple[Breach, ...]:
     rows = await connection.fetch(
         """
-        SELECT breach_id, version, opened_on, opened_at, value, upper, closed_on, closed_by
+        SELECT breach_id, version, opened_on, opened_at, value, upper, closed_on, closed_by, relapses
         FROM loan_data.breaches
         ORDER BY breach_id
         """

@@ -145,6 +145,7 @@ class Breach:
     upper: float
     closed_on: date | None
     closed_by: str | None
+    relapses: int
 
 
 @dataclass(frozen=True, kw_only=True)
