@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from aiokafka import ConsumerRecord
-from asyncpg.exceptions import CheckViolationError
+from asyncpg.exceptions import DataError
 from loanloop_common.dead_letters import Refusal, refusal_of
 from loanloop_common.errors import EventConflict
 from loanloop_common.events import Topic
@@ -71,7 +71,7 @@ class FakeArrivalStore:
 
     def _refuse_what_the_database_would(self, events: Sequence[Incoming]) -> None:
         if any(event.loan_id in self.refuses for event in events):
-            raise CheckViolationError("the database takes no such loan")
+            raise DataError("the database takes no such loan")
 
     def _keep_loans(self, fresh: Sequence[Incoming]) -> None:
         touched = {event.loan_id for event in fresh}

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from loanloop_common.postgres import REFUSED_BY_DATABASE
+from loanloop_common.postgres import REFUSED_BY_DATABASE, lacks_partition
 
 T = TypeVar("T")
 
@@ -14,13 +14,15 @@ async def bisect_batch(
     """Store all items but those that the database refuses, which are returned with its reason, in their order.
 
     `store` puts its items into one transaction of its own, all or nothing, and is idempotent. For n items of which
-    k are refused it is called at most about 2·k·log2(n) + 1 times.
+    k are refused it is called at most about 2·k·log2(n) + 1 times. A missing partition is no item's fault: raised.
     """
     if not items:
         return []
     try:
         await store(items)
     except REFUSED_BY_DATABASE as reason:
+        if lacks_partition(reason):
+            raise
         if len(items) == 1:
             return [(items[0], reason)]
         half = len(items) // 2

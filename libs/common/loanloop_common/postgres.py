@@ -8,8 +8,9 @@ import asyncpg
 import msgspec
 import psycopg
 from yoyo import get_backend, read_migrations
+from yoyo.connections import BadConnectionURI
 
-from loanloop_common.errors import Unavailable
+from loanloop_common.errors import LoanloopError, Unavailable
 from loanloop_common.resources import resource_folder
 
 Pool = asyncpg.Pool
@@ -35,6 +36,14 @@ UNREACHABLE = (
     asyncpg.exceptions.InterfaceError,
     TimeoutError,
 )
+
+
+def lacks_partition(error: BaseException) -> bool:
+    """The database refused a row for want of a partition to put it in, for which no row is to blame.
+
+    PostgreSQL has no code of its own for that: it is a check violation (23514) that names no constraint.
+    """
+    return isinstance(error, asyncpg.exceptions.CheckViolationError) and error.constraint_name is None
 
 
 async def _set_codecs(connection: Connection) -> None:
@@ -69,6 +78,11 @@ async def create_pool(dsn: str, *, application_name: str, max_size: int = 8) -> 
 def _apply_migrations(dsn: str, folder: Path) -> int:
     try:
         backend = get_backend(re.sub("^postgres(ql)?://", "postgresql+psycopg://", dsn))
+    except (BadConnectionURI, ValueError) as cause:  # neither says the DSN, which holds a password
+        raise LoanloopError(
+            "The address of PostgreSQL cannot be read: it must be postgresql://USER:PASSWORD@HOST:PORT/DATABASE, "
+            "with special characters in the password as %XX."
+        ) from cause
     except psycopg.Error as cause:
         raise Unavailable(f"PostgreSQL does not take the connection: {cause}") from cause
     try:
@@ -83,6 +97,6 @@ def _apply_migrations(dsn: str, folder: Path) -> int:
 async def migrate(dsn: str) -> int:
     """Apply what is missing of migrations/, in order, under a lock; returns how many were applied.
 
-    Raises Unavailable when the server does not answer.
+    Raises Unavailable when the server does not take the connection, LoanloopError when `dsn` is none.
     """
     return await asyncio.to_thread(_apply_migrations, dsn, resource_folder("migrations"))

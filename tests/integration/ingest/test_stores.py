@@ -7,6 +7,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from asyncpg.exceptions import CheckViolationError
+from loanloop_common.bisection import bisect_batch
 from loanloop_common.dead_letters import refusal_of
 from loanloop_common.errors import InvalidField
 from loanloop_common.events import Topic
@@ -77,6 +79,43 @@ async def test_another_message_at_a_refused_place_is_judged_by_itself(pool: Pool
     assert await store.store(arrive([make_loan(2)])) == []
 
     assert (await fetch_totals(pool))[Topic.LOAN_RECEIVED].stored == 1
+
+
+async def test_event_whose_raw_data_was_dropped_is_a_duplicate(pool: Pool) -> None:
+    store = LoanStore(pool, READER.fields)
+    await store.store(arrive([make_loan(1)]))
+    await drop_raw_data(pool)
+    await pool.execute("SELECT loan_data.ensure_partitions()")
+
+    refusals = await store.store(arrive([make_loan(1), make_loan(1, loan_id="other")], first_offset=7))
+
+    assert kinds(refusals) == [(Topic.LOAN_RECEIVED, 8, "conflict")]
+    totals = (await fetch_totals(pool))[Topic.LOAN_RECEIVED]
+    assert (totals.stored, totals.duplicates, totals.rejected) == (0, 1, 1)
+    assert await pool.fetchval("SELECT count(*) FROM loan_data.processed_data") == 1
+
+
+async def test_missing_partition_refuses_no_loan(pool: Pool) -> None:
+    await drop_raw_data(pool)
+    store = LoanStore(pool, READER.fields)
+    arrived = arrive([make_loan(n) for n in range(3)])
+
+    with pytest.raises(CheckViolationError, match="no partition"):
+        await bisect_batch(arrived, store.store)
+
+    assert await pool.fetchval("SELECT count(*) FROM loan_data.rejected") == 0
+    await pool.execute("SELECT loan_data.ensure_partitions()")
+    assert await bisect_batch(arrived, store.store) == []
+    assert (await fetch_totals(pool))[Topic.LOAN_RECEIVED].stored == 3
+
+
+async def drop_raw_data(pool: Pool) -> None:
+    """As an operator drops old months."""
+    rows = await pool.fetch(
+        "SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = 'loan_data.raw_data'::regclass"
+    )
+    for row in rows:
+        await pool.execute(f"DROP TABLE {row['name']}")
 
 
 async def test_totals_show_a_message_that_was_lost(pool: Pool) -> None:

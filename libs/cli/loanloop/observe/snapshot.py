@@ -40,7 +40,10 @@ class Lag:
 
 @dataclass(frozen=True, kw_only=True)
 class LoanCounts:
-    """Every message on loan.received ends as stored, rejected or duplicate; each stored loan but history is decided."""
+    """Every message on loan.received ends as stored, rejected or duplicate; each stored event but history is decided.
+
+    `history` counts loans: one that is sent again under a new event_id is stored twice and counted here once.
+    """
 
     received: int | None  # messages ever written to the topic; None while Kafka does not answer
     stored: int

@@ -57,7 +57,7 @@ async def prepare(installation: Installation, portfolio: str | None, tell: Progr
     try:
         applied = await migrate(installation.postgres_dsn)
         await _check_portfolio(installation.postgres_dsn, chosen)
-    except (OSError, asyncpg.PostgresError) as error:
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
         raise CannotRun(f"The database cannot be prepared: {error}") from error
     created = await create_topics(kafka_settings(installation))
     tell(f"{applied} migrations applied, {len(created)} topics created")

@@ -9,10 +9,10 @@ from loanloop_ingest.domain.messages import Incoming, Place
 
 
 class KnownEvent(NamedTuple):
-    """The event that holds an id, and where it was first read."""
+    """The event that holds an id, and where it was first read: None once its partition of raw_data is dropped."""
 
     payload_sha256: bytes
-    place: Place
+    place: Place | None
 
 
 @dataclass(frozen=True)

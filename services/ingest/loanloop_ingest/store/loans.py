@@ -26,11 +26,11 @@ CLAIM_KEYS = """
     RETURNING event_id
 """
 
-# A second statement: it sees what the winners of a race have committed meanwhile.
+# A second statement: it sees what the winners of a race have committed meanwhile. A key outlives its raw_data.
 SELECT_KNOWN = """
     SELECT keys.event_id, keys.payload_sha256, raw.topic, raw.kafka_partition, raw.kafka_offset
     FROM loan_data.event_keys AS keys
-    JOIN loan_data.raw_data AS raw USING (event_id)
+    LEFT JOIN loan_data.raw_data AS raw USING (event_id)
     WHERE keys.event_id = ANY ($1::uuid[])
 """
 
@@ -185,7 +185,10 @@ async def _claim(connection: Connection, arrived: dict[UUID, Incoming]) -> dict[
 
 async def _fetch_known(connection: Connection, event_ids: Sequence[UUID]) -> dict[UUID, KnownEvent]:
     rows = await connection.fetch(SELECT_KNOWN, event_ids) if event_ids else []
-    return {event_id: KnownEvent(payload_sha256, Place(*place)) for event_id, payload_sha256, *place in rows}
+    return {
+        event_id: KnownEvent(payload_sha256, Place(*place) if place[0] is not None else None)
+        for event_id, payload_sha256, *place in rows
+    }
 
 
 async def _store_raw(connection: Connection, fresh: Sequence[Incoming]) -> None:

@@ -8,10 +8,16 @@ from loanloop_common.postgres import Pool
 
 SELECT_DIFFERING = """
     SELECT event_id
-    FROM loan_data.event_keys AS stored
-    JOIN loan_data.decision_keys AS decided USING (event_id)
-    WHERE stored.payload_sha256 <> decided.payload_sha256
-      AND (stored.received_at > now() - $1::interval OR decided.decided_at > now() - $1::interval)
+    FROM (
+        SELECT event_id, stored.payload_sha256 <> decided.payload_sha256 AS differs
+        FROM loan_data.event_keys AS stored JOIN loan_data.decision_keys AS decided USING (event_id)
+        WHERE stored.received_at > now() - $1::interval
+        UNION
+        SELECT event_id, stored.payload_sha256 <> decided.payload_sha256
+        FROM loan_data.decision_keys AS decided JOIN loan_data.event_keys AS stored USING (event_id)
+        WHERE decided.decided_at > now() - $1::interval
+    ) AS recent
+    WHERE differs
       AND NOT EXISTS (SELECT FROM loan_data.alerts WHERE dedup_key = 'reconciliation:' || event_id)
     ORDER BY event_id
     LIMIT 100
