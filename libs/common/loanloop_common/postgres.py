@@ -2,12 +2,15 @@
 
 import asyncio
 import re
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import asyncpg
 import msgspec
 import psycopg
 from yoyo import get_backend, read_migrations
+from yoyo.backends import DatabaseBackend
 from yoyo.connections import BadConnectionURI
 
 from loanloop_common.errors import LoanloopError, Unavailable
@@ -76,27 +79,45 @@ async def create_pool(dsn: str, *, application_name: str, max_size: int = 8) -> 
 
 
 def _apply_migrations(dsn: str, folder: Path) -> int:
+    with _migration_backend(dsn) as backend, psycopg.connect(dsn, autocommit=True) as session:
+        session.execute("SET lock_timeout = '60s'")
+        session.execute("SELECT pg_advisory_lock(hashtext('loanloop migrations'))")
+        # Yoyo's own lock is a row, which a killed process leaves behind; whose it is, this session holds the lock now.
+        backend.break_lock()
+        with backend.lock():
+            to_apply = backend.to_apply(read_migrations(str(folder)))
+            backend.apply_migrations(to_apply)
+            return len(to_apply)
+
+
+@contextmanager
+def _migration_backend(dsn: str) -> Iterator[DatabaseBackend]:
+    """Raises what `migrate` does."""
     try:
         backend = get_backend(re.sub("^postgres(ql)?://", "postgresql+psycopg://", dsn))
+        with closing(backend.connection):
+            yield backend
     except (BadConnectionURI, ValueError) as cause:  # neither says the DSN, which holds a password
         raise LoanloopError(
             "The address of PostgreSQL cannot be read: it must be postgresql://USER:PASSWORD@HOST:PORT/DATABASE, "
             "with special characters in the password as %XX."
         ) from cause
+    except psycopg.OperationalError as cause:
+        raise Unavailable(f"PostgreSQL does not take the connection: {_in_one_line(cause)}") from cause
+    except psycopg.errors.UndefinedTable as cause:  # yoyo goes on when it was denied the tables it needs
+        raise LoanloopError("PostgreSQL refuses the migrations: permission denied to create tables") from cause
     except psycopg.Error as cause:
-        raise Unavailable(f"PostgreSQL does not take the connection: {cause}") from cause
-    try:
-        with backend.lock(timeout=60):
-            to_apply = backend.to_apply(read_migrations(str(folder)))
-            backend.apply_migrations(to_apply)
-            return len(to_apply)
-    finally:
-        backend.connection.close()
+        raise LoanloopError(f"PostgreSQL refuses the migrations: {_in_one_line(cause)}") from cause
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 async def migrate(dsn: str) -> int:
     """Apply what is missing of migrations/, in order, under a lock; returns how many were applied.
 
-    Raises Unavailable when the server does not take the connection, LoanloopError when `dsn` is none.
+    Raises Unavailable when the server does not take the connection, LoanloopError when `dsn` is none or its account
+    may not change the tables.
     """
     return await asyncio.to_thread(_apply_migrations, dsn, resource_folder("migrations"))
