@@ -73,8 +73,8 @@ def _where(data_dir: Path, *, read_only: bool) -> tuple[str, str]:
         return run.postgres_dsn(), run.portfolio or settings.portfolio
     if "postgres" not in settings.model_fields_set:
         raise Unavailable(
-            f"nothing runs on {data_dir}: start `loanloop up`, name another folder with --data-dir, "
-            "or set LOANLOOP_POSTGRES__DSN"
+            f"nothing runs on {data_dir}: start `loanloop up --data-dir {data_dir}`, "
+            "name another folder with --data-dir, or set LOANLOOP_POSTGRES__DSN"
         )
     replica = settings.postgres.read_only_dsn if read_only else None
     return replica or settings.postgres.dsn, settings.portfolio

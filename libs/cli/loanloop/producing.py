@@ -55,8 +55,8 @@ def find_destination(*, portfolio: str | None, kafka: str | None, data_dir: Path
         return replace(found, kafka=found.kafka.model_copy(update=update) if kafka else KafkaSettings(**update))
     if "kafka" not in load_settings(ServiceSettings).model_fields_set:
         raise Unavailable(
-            f"nothing runs on {data_dir}: start `loanloop up`, name a broker with --kafka HOST:PORT, "
-            "or set LOANLOOP_KAFKA__BOOTSTRAP_SERVERS"
+            f"nothing runs on {data_dir}: start `loanloop up --data-dir {data_dir}`, "
+            "name a broker with --kafka HOST:PORT, or set LOANLOOP_KAFKA__BOOTSTRAP_SERVERS"
         )
     return found
 
@@ -74,10 +74,15 @@ class Refusals:
         if self.n <= _REFUSALS_SHOWN:
             named = f"{row.field} = {row.value}: {row.rule}" if row.field else row.rule
             self.console.print(
-                f"{self.file.name}, row {row.number}: {named}", markup=False, soft_wrap=True, style="yellow"
+                f"{self.file.name}, {_place(self.file, row)}: {named}", markup=False, soft_wrap=True, style="yellow"
             )
         elif self.n == _REFUSALS_SHOWN + 1:
             self.console.print("further refused rows are only counted", style="yellow")
+
+
+def _place(file: Path, row: RefusedRow) -> str:
+    """As an editor or a spreadsheet counts a CSV: its header is line 1."""
+    return f"line {row.number + 1}" if file.suffix == ".csv" else f"row {row.number}"
 
 
 def validate_file(path: Path, portfolio: Portfolio, selection: Selection) -> int:

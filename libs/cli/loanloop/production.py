@@ -71,8 +71,9 @@ class EventSequence:
 
     def _loans(self) -> Iterator[FileEvent]:
         for number, row in self._selected():
-            if event := self._loan(number, row):
-                yield event
+            loan, _ = self._loan(number, row)
+            if loan:
+                yield loan
 
     def _outcomes(self) -> Iterator[FileEvent]:
         for number, row in self._selected():
@@ -83,13 +84,13 @@ class EventSequence:
     def _as_they_fall_due(self) -> Iterator[FileEvent]:
         pending: list[tuple[datetime, int, FileEvent]] = []
         for number, row in self._selected():
-            loan = self._loan(number, row)
+            loan, outcome = self._loan(number, row)
             if loan is None:
                 continue
             while pending and pending[0][0] <= loan.due_at:
                 yield heapq.heappop(pending)[2]
             yield loan
-            if outcome := self._outcome(number, row):
+            if outcome:
                 heapq.heappush(pending, (outcome.due_at, number, outcome))
         while pending:
             yield heapq.heappop(pending)[2]
@@ -115,12 +116,16 @@ class EventSequence:
             return True  # to be refused by name, not passed over
         return (since is None or since <= occurred_at) and (until is None or occurred_at < until)
 
-    def _loan(self, number: int, row: Row) -> FileEvent | None:
+    def _loan(self, number: int, row: Row) -> tuple[FileEvent | None, FileEvent | None]:
+        """The row's loan and, where outcomes are sent, its outcome: a row is sent whole or refused whole."""
+        selection = self.selection
         try:
-            return self.reader.loan(row, history=self.selection.history, now=self.selection.now)
+            loan = self.reader.loan(row, history=selection.history, now=selection.now)
+            sends_outcomes = self._sends_outcomes is not Outcomes.NONE
+            return loan, self.reader.outcome(row, now=selection.now) if sends_outcomes else None
         except InvalidMessage as refused:
             self._refuse(refused_row(number, refused))
-            return None
+            return None, None
 
     def _outcome(self, number: int, row: Row) -> FileEvent | None:
         try:

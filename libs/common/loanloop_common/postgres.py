@@ -75,7 +75,7 @@ async def create_pool(dsn: str, *, application_name: str, max_size: int = 8) -> 
             server_settings={"application_name": f"loanloop-{application_name}", "timezone": "UTC"},
         )
     except (*UNREACHABLE, asyncpg.PostgresError) as cause:
-        raise Unavailable(f"PostgreSQL does not take the connection: {cause}") from cause
+        raise Unavailable(f"PostgreSQL does not take the connection: {in_one_line(cause)}") from cause
 
 
 def _apply_migrations(dsn: str, folder: Path) -> int:
@@ -103,15 +103,16 @@ def _migration_backend(dsn: str) -> Iterator[DatabaseBackend]:
             "with special characters in the password as %XX."
         ) from cause
     except psycopg.OperationalError as cause:
-        raise Unavailable(f"PostgreSQL does not take the connection: {_in_one_line(cause)}") from cause
+        raise Unavailable(f"PostgreSQL does not take the connection: {in_one_line(cause)}") from cause
     except psycopg.errors.UndefinedTable as cause:  # yoyo goes on when it was denied the tables it needs
         raise LoanloopError("PostgreSQL refuses the migrations: permission denied to create tables") from cause
     except psycopg.Error as cause:
-        raise LoanloopError(f"PostgreSQL refuses the migrations: {_in_one_line(cause)}") from cause
+        raise LoanloopError(f"PostgreSQL refuses the migrations: {in_one_line(cause)}") from cause
 
 
-def _in_one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def in_one_line(error: Exception) -> str:
+    """What it says; a timeout says nothing."""
+    return " ".join(str(error).split()) or "no answer in time"
 
 
 async def migrate(dsn: str) -> int:

@@ -15,6 +15,8 @@ from loanloop_ingest.domain.file_events import RefusedRow, Row
 
 SUFFIXES = (".csv", ".parquet")
 _READ_BYTES = 1 << 20
+# What the readers raise for a file cut short, damaged, or with values that Python can't hold.
+_BROKEN = (OSError, pa.ArrowException, csv.Error, ValueError, OverflowError)
 _STRAY_QUOTE = "has a quote without its pair (a loan is one line, also within quotes)"
 
 
@@ -42,13 +44,17 @@ class LoanFile:
     n_rows: int
 
     def chunks(self, size: int = 2000) -> Iterator[Chunk]:
+        """Raises UnreadableFile at the first part that can't be read."""
         read = _parquet_rows if self.path.suffix == ".parquet" else _csv_rows
         first, rows = 1, []
-        for row in read(self.path):
-            rows.append(row)
-            if len(rows) == size:
-                yield Chunk(first, rows)
-                first, rows = first + size, []
+        try:
+            for row in read(self.path):
+                rows.append(row)
+                if len(rows) == size:
+                    yield Chunk(first, rows)
+                    first, rows = first + size, []
+        except _BROKEN as broken:
+            raise UnreadableFile(self.path, f"can't be read behind row {first - 1:,}: {_said(broken)}") from broken
         if rows:
             yield Chunk(first, rows)
 
@@ -58,12 +64,26 @@ def open_loan_file(path: Path) -> LoanFile:
     try:
         if path.suffix == ".parquet":
             metadata = pq.read_metadata(path)
-            return LoanFile(path, tuple(metadata.schema.to_arrow_schema().names), metadata.num_rows)
+            return _checked(LoanFile(path, tuple(metadata.schema.to_arrow_schema().names), metadata.num_rows))
         if path.suffix == ".csv":
-            return LoanFile(path, tuple(_csv_header(path)), max(_count_lines(path) - 1, 0))
-    except (OSError, pa.ArrowException, csv.Error, UnicodeError) as broken:
-        raise UnreadableFile(path, f"can't be read: {broken}") from broken
+            return _checked(LoanFile(path, tuple(_csv_header(path)), max(_count_lines(path) - 1, 0)))
+    except _BROKEN as broken:
+        raise UnreadableFile(path, f"can't be read: {_said(broken)}") from broken
     raise UnreadableFile(path, "is neither .csv nor .parquet")
+
+
+def _checked(file: LoanFile) -> LoanFile:
+    if not file.columns:
+        raise UnreadableFile(file.path, "is empty: it has no columns")
+    twice = sorted({name for name in file.columns if file.columns.count(name) > 1})
+    if twice:
+        raise UnreadableFile(file.path, f"has more than one column {', '.join(twice)}")
+    return file
+
+
+def _said(broken: Exception) -> str:
+    reason = broken.strerror if isinstance(broken, OSError) and broken.strerror else str(broken)
+    return " ".join(reason.split())
 
 
 def file_sha256(path: Path) -> bytes:

@@ -65,5 +65,22 @@ def test_what_is_no_loan_file_is_said_in_one_sentence(tmp_path: Path, name: str,
         open_loan_file(write(tmp_path, content, name))
 
 
-def test_empty_csv_has_no_rows(tmp_path: Path) -> None:
-    assert open_loan_file(write(tmp_path, b"")).n_rows == 0
+def test_empty_csv_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableFile, match="is empty"):
+        open_loan_file(write(tmp_path, b""))
+
+
+def test_column_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableFile, match="more than one column a"):
+        open_loan_file(write(tmp_path, b"a,b,a\n1,2,3\n"))
+
+
+def test_damaged_parquet_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "loans.parquet"
+    pq.write_table(pa.table({"a": [str(n) * 9 for n in range(50_000)]}), path)
+    content = bytearray(path.read_bytes())
+    content[1000:4000] = bytes(255 - byte for byte in content[1000:4000])
+    path.write_bytes(content)
+
+    with pytest.raises(UnreadableFile, match="can't be read behind row"):
+        list(open_loan_file(path).chunks())

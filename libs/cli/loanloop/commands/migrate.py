@@ -27,6 +27,6 @@ def migrate(
     if postgres is None:
         run = running_state(data_dir)
         if run is None:
-            raise CannotRun(f"Nothing runs on {data_dir}: name a database with --postgres DSN, or start `loanloop up`.")
+            raise CannotRun(f"nothing runs on {data_dir}: name a database with --postgres DSN, or start `loanloop up`.")
         postgres = run.postgres_dsn()
     print(f"{asyncio.run(apply_migrations(postgres))} migrations applied")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from loanloop.observe.snapshot import Deployment, ModelVersion, Rule, Snapshot, Training
+from loanloop.observe.snapshot import Breach, Deployment, ModelVersion, Rule, Snapshot, Training
 from loanloop.observe.words import day_of, figure, gate_words, month_of
 
 PHASES = {
@@ -32,15 +32,7 @@ class Chronicle:
 
 def _facts(snapshot: Snapshot) -> Iterator[tuple[tuple[str, ...], str]]:
     for breach in snapshot.breaches:
-        if breach.relapses:
-            relapse = ("relapse", str(breach.breach_id), str(breach.relapses))
-            yield relapse, f"BREACH again: that of {breach.version} since {breach.opened_on} goes on"
-        yield (
-            ("breach", str(breach.breach_id)),
-            f"BREACH on {breach.opened_on} (event time): {snapshot.rule.metric_name} of {breach.version} over "
-            f"{snapshot.rule.window_days} days is {breach.value:.3f}, upper bound {breach.upper:.3f}, "
-            f"below {snapshot.rule.threshold:g}",
-        )
+        yield from _breach_facts(breach, snapshot.rule)
     if snapshot.training is not None:
         yield from _training_facts(snapshot.training)
     for version in snapshot.versions:
@@ -52,13 +44,30 @@ def _facts(snapshot: Snapshot) -> Iterator[tuple[tuple[str, ...], str]]:
         yield ("deployed", str(deployment.deployment_seq)), _deployed(deployment)
         yield from _served(snapshot, deployment)
     for breach in snapshot.breaches:
-        if breach.closed_by:
-            yield (
-                ("closed", str(breach.breach_id), str(breach.relapses)),
-                f"the breach of {breach.version} is closed by {breach.closed_by} on {breach.closed_on} (event time)",
-            )
+        if breach.closed_by == "deployment":
+            yield _closed(breach)
     for alert in snapshot.alerts:
         yield ("alert", alert.kind, alert.message), f"ALERT {alert.severity} {alert.kind}: {alert.message}"
+
+
+def _breach_facts(breach: Breach, rule: Rule) -> Iterator[tuple[tuple[str, ...], str]]:
+    yield (
+        ("breach", str(breach.breach_id)),
+        f"BREACH on {breach.opened_on} (event time): {rule.metric_name} of {breach.version} over "
+        f"{rule.window_days} days is {breach.value:.3f}, upper bound {breach.upper:.3f}, below {rule.threshold:g}",
+    )
+    if breach.relapses:
+        relapse = ("relapse", str(breach.breach_id), str(breach.relapses))
+        yield relapse, f"BREACH again: that of {breach.version} since {breach.opened_on} goes on"
+    if breach.closed_by == "recovery":
+        yield _closed(breach)
+
+
+def _closed(breach: Breach) -> tuple[tuple[str, ...], str]:
+    return (
+        ("closed", str(breach.breach_id), str(breach.relapses)),
+        f"the breach of {breach.version} is closed by {breach.closed_by} on {breach.closed_on} (event time)",
+    )
 
 
 def _training_facts(training: Training) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -72,17 +81,30 @@ def _training_facts(training: Training) -> Iterator[tuple[tuple[str, ...], str]]
     if training.n_rows:
         window = f"{day_of(training.window_from)} to {day_of(training.window_to)}" if training.window_from else ""
         yield ("rows", run), f"trainer: {training.n_rows:,} labelled loans frozen for it, {window}"
+    for phase in _reached(training):
+        yield ("phase", run, phase), f"trainer: {PHASES[phase]}"
+        if phase == "audit":
+            yield from _audit_facts(training)
+    yield from _audit_facts(training)
+    if training.state == "failed":
+        yield ("failed", run), f"trainer: the training failed: {training.error}"
+
+
+def _reached(training: Training) -> list[str]:
+    """The phases up to the one at work, so that none that was short is passed over."""
+    phases = list(PHASES)
+    at_work = training.phase if training.is_open else None
+    return phases[: phases.index(at_work) + 1] if at_work in PHASES else []
+
+
+def _audit_facts(training: Training) -> Iterator[tuple[tuple[str, ...], str]]:
     for field, reason in training.progress.get("allowed", {}).items():
         yield (
-            ("allowed", run, field),
+            ("allowed", training.run_id, field),
             f"trainer: {field} is known only after the decision; the portfolio allows it all the same: {reason}",
         )
     for feature, warning in training.progress.get("audit_warnings", {}).items():
-        yield ("audit", run, feature), f"audit WARNING: {warning}"
-    if training.phase in PHASES and training.is_open:
-        yield ("phase", run, training.phase or ""), f"trainer: {PHASES[training.phase or '']}"
-    if training.state == "failed":
-        yield ("failed", run), f"trainer: the training failed: {training.error}"
+        yield ("audit", training.run_id, feature), f"audit WARNING: {warning}"
 
 
 def _trained(version: ModelVersion) -> str:

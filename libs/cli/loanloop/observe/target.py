@@ -39,8 +39,8 @@ def find_target(data_dir: Path) -> Target:
     settings = load_settings(ServiceSettings)
     if "postgres" not in settings.model_fields_set:
         raise Unavailable(
-            f"nothing runs on {data_dir}: start `loanloop up`, name another folder with --data-dir, "
-            "or set LOANLOOP_POSTGRES__DSN and LOANLOOP_KAFKA__BOOTSTRAP_SERVERS"
+            f"nothing runs on {data_dir}: start `loanloop up --data-dir {data_dir}`, "
+            "name another folder with --data-dir, or set LOANLOOP_POSTGRES__DSN and LOANLOOP_KAFKA__BOOTSTRAP_SERVERS"
         )
     dsn = settings.postgres.read_only_dsn or settings.postgres.dsn
     return Target(kafka=settings.kafka, dsn=dsn, where=_where(settings.kafka, dsn), portfolio=settings.portfolio)

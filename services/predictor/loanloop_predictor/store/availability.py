@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from asyncpg import DataError, IntegrityConstraintViolationError
 from loanloop_common.errors import LoanloopError, Unavailable
-from loanloop_common.postgres import UNREACHABLE, Connection, Pool
+from loanloop_common.postgres import UNREACHABLE, Connection, Pool, in_one_line
 
 ACQUIRE_TIMEOUT_S = 5.0
 
@@ -26,4 +26,4 @@ async def connection_of(pool: Pool) -> AsyncIterator[Connection]:
         if isinstance(cause, ValueError):
             # asyncpg counts a value that it can't encode among its InterfaceErrors.
             raise DataError(str(cause)) from cause
-        raise Unavailable(f"PostgreSQL does not answer: {cause or type(cause).__name__}") from cause
+        raise Unavailable(f"PostgreSQL does not answer: {in_one_line(cause)}") from cause
