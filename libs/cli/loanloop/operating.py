@@ -13,7 +13,7 @@ from loanloop_common.portfolio import Portfolio, load_portfolio
 from loanloop_common.postgres import Pool, create_pool
 from loanloop_common.settings import ServiceSettings, load_settings
 
-from loanloop.runtime.data_directory import running_state
+from loanloop.runtime.data_directory import nothing_runs, running_state
 
 if TYPE_CHECKING:
     from loanloop_evaluator.handlers.operator import Operator
@@ -72,10 +72,7 @@ def _where(data_dir: Path, *, read_only: bool) -> tuple[str, str]:
     if run is not None:
         return run.postgres_dsn(), run.portfolio or settings.portfolio
     if "postgres" not in settings.model_fields_set:
-        raise Unavailable(
-            f"nothing runs on {data_dir}: start `loanloop up --data-dir {data_dir}`, "
-            "name another folder with --data-dir, or set LOANLOOP_POSTGRES__DSN"
-        )
+        raise nothing_runs(data_dir, "name another folder with --data-dir, or set LOANLOOP_POSTGRES__DSN")
     replica = settings.postgres.read_only_dsn if read_only else None
     return replica or settings.postgres.dsn, settings.portfolio
 

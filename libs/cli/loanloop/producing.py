@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from loanloop_common.errors import Unavailable
 from loanloop_common.kafka import make_broker, publish_batch, stop_broker
 from loanloop_common.portfolio import Portfolio, load_portfolio
 from loanloop_common.settings import KafkaSettings, ServiceSettings, load_settings
@@ -23,7 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from loanloop.production import EventSequence, Selection, Sender, Sent
-from loanloop.runtime.data_directory import running_state, write_private
+from loanloop.runtime.data_directory import nothing_runs, running_state, write_private
 
 STOPPED_BY_CTRL_C = 130
 _REFUSALS_SHOWN = 20
@@ -54,10 +53,7 @@ def find_destination(*, portfolio: str | None, kafka: str | None, data_dir: Path
         update = {"bootstrap_servers": servers}
         return replace(found, kafka=found.kafka.model_copy(update=update) if kafka else KafkaSettings(**update))
     if "kafka" not in load_settings(ServiceSettings).model_fields_set:
-        raise Unavailable(
-            f"nothing runs on {data_dir}: start `loanloop up --data-dir {data_dir}`, "
-            "name a broker with --kafka HOST:PORT, or set LOANLOOP_KAFKA__BOOTSTRAP_SERVERS"
-        )
+        raise nothing_runs(data_dir, "name a broker with --kafka HOST:PORT, or set LOANLOOP_KAFKA__BOOTSTRAP_SERVERS")
     return found
 
 

@@ -71,7 +71,7 @@ class EventSequence:
 
     def _loans(self) -> Iterator[FileEvent]:
         for number, row in self._selected():
-            loan, _ = self._loan(number, row)
+            loan, _ = self._loan_and_outcome(number, row)
             if loan:
                 yield loan
 
@@ -84,7 +84,7 @@ class EventSequence:
     def _as_they_fall_due(self) -> Iterator[FileEvent]:
         pending: list[tuple[datetime, int, FileEvent]] = []
         for number, row in self._selected():
-            loan, outcome = self._loan(number, row)
+            loan, outcome = self._loan_and_outcome(number, row)
             if loan is None:
                 continue
             while pending and pending[0][0] <= loan.due_at:
@@ -116,8 +116,8 @@ class EventSequence:
             return True  # to be refused by name, not passed over
         return (since is None or since <= occurred_at) and (until is None or occurred_at < until)
 
-    def _loan(self, number: int, row: Row) -> tuple[FileEvent | None, FileEvent | None]:
-        """The row's loan and, where outcomes are sent, its outcome: a row is sent whole or refused whole."""
+    def _loan_and_outcome(self, number: int, row: Row) -> tuple[FileEvent | None, FileEvent | None]:
+        """The outcome only where outcomes are sent: a row is sent whole or refused whole."""
         selection = self.selection
         try:
             loan = self.reader.loan(row, history=selection.history, now=selection.now)

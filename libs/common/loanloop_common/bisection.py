@@ -14,7 +14,7 @@ async def bisect_batch(
     """Store all items but those that the database refuses, which are returned with its reason, in their order.
 
     `store` puts its items into one transaction of its own, all or nothing, and is idempotent. For n items of which
-    k are refused it is called at most about 2·k·log2(n) + 1 times. A missing partition is no item's fault: raised.
+    k are refused it is called at most about 2·k·log2(n) + 1 times.
     """
     if not items:
         return []

@@ -68,3 +68,8 @@ class BundleCorrupt(LoanloopError):
 
 class Unavailable(LoanloopError):
     """Something this process needs does not answer for now."""
+
+
+def in_one_line(error: BaseException) -> str:
+    """What it says; a timeout says nothing."""
+    return " ".join(str(error).split()) or "no answer in time"

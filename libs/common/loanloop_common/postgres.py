@@ -13,17 +13,17 @@ from yoyo import get_backend, read_migrations
 from yoyo.backends import DatabaseBackend
 from yoyo.connections import BadConnectionURI
 
-from loanloop_common.errors import LoanloopError, Unavailable
+from loanloop_common.errors import LoanloopError, Unavailable, in_one_line
 from loanloop_common.resources import resource_folder
 
 Pool = asyncpg.Pool
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 
-# What only the database refuses: data exceptions (22) and integrity violations (23); the driver raises the last two
-# itself when it encodes a row for COPY.
+# What only the database refuses of a message: data exceptions (22) and checks, which an operator may add; the driver
+# raises the last two itself when it encodes a row for COPY. No other constraint can be broken by a message.
 REFUSED_BY_DATABASE = (
     asyncpg.exceptions.DataError,
-    asyncpg.exceptions.IntegrityConstraintViolationError,
+    asyncpg.exceptions.CheckViolationError,
     UnicodeEncodeError,
     OverflowError,
 )
@@ -79,40 +79,42 @@ async def create_pool(dsn: str, *, application_name: str, max_size: int = 8) -> 
 
 
 def _apply_migrations(dsn: str, folder: Path) -> int:
-    with _migration_backend(dsn) as backend, psycopg.connect(dsn, autocommit=True) as session:
-        session.execute("SET lock_timeout = '60s'")
-        session.execute("SELECT pg_advisory_lock(hashtext('loanloop migrations'))")
-        # Yoyo's own lock is a row, which a killed process leaves behind; whose it is, this session holds the lock now.
-        backend.break_lock()
-        with backend.lock():
-            to_apply = backend.to_apply(read_migrations(str(folder)))
-            backend.apply_migrations(to_apply)
-            return len(to_apply)
+    backend = _migration_backend(dsn)
+    with closing(backend.connection):
+        try:
+            with psycopg.connect(dsn, autocommit=True) as session, _only_migration(session, backend):
+                to_apply = backend.to_apply(read_migrations(str(folder)))
+                backend.apply_migrations(to_apply)
+                return len(to_apply)
+        except psycopg.OperationalError as cause:
+            raise Unavailable(f"PostgreSQL does not apply the migrations: {in_one_line(cause)}") from cause
+        except psycopg.Error as cause:
+            raise LoanloopError(f"PostgreSQL refuses the migrations: {in_one_line(cause)}") from cause
 
 
-@contextmanager
-def _migration_backend(dsn: str) -> Iterator[DatabaseBackend]:
-    """Raises what `migrate` does."""
+def _migration_backend(dsn: str) -> DatabaseBackend:
     try:
-        backend = get_backend(re.sub("^postgres(ql)?://", "postgresql+psycopg://", dsn))
-        with closing(backend.connection):
-            yield backend
+        return get_backend(re.sub("^postgres(ql)?://", "postgresql+psycopg://", dsn))
     except (BadConnectionURI, ValueError) as cause:  # neither says the DSN, which holds a password
         raise LoanloopError(
             "The address of PostgreSQL cannot be read: it must be postgresql://USER:PASSWORD@HOST:PORT/DATABASE, "
             "with special characters in the password as %XX."
         ) from cause
-    except psycopg.OperationalError as cause:
-        raise Unavailable(f"PostgreSQL does not take the connection: {in_one_line(cause)}") from cause
-    except psycopg.errors.UndefinedTable as cause:  # yoyo goes on when it was denied the tables it needs
-        raise LoanloopError("PostgreSQL refuses the migrations: permission denied to create tables") from cause
     except psycopg.Error as cause:
-        raise LoanloopError(f"PostgreSQL refuses the migrations: {in_one_line(cause)}") from cause
+        raise Unavailable(f"PostgreSQL does not take the connection: {in_one_line(cause)}") from cause
 
 
-def in_one_line(error: Exception) -> str:
-    """What it says; a timeout says nothing."""
-    return " ".join(str(error).split()) or "no answer in time"
+@contextmanager
+def _only_migration(session: psycopg.Connection, backend: DatabaseBackend) -> Iterator[None]:
+    """Holds a lock that ends with the session: Yoyo's own is a row, which a killed process leaves behind."""
+    session.execute("SET lock_timeout = '60s'")
+    session.execute("SELECT pg_advisory_lock(hashtext('loanloop migrations'))")
+    try:
+        backend.break_lock()
+    except psycopg.errors.UndefinedTable as cause:  # Yoyo goes on when it was denied the tables it needs
+        raise LoanloopError("PostgreSQL refuses the migrations: permission denied to create tables") from cause
+    with backend.lock():
+        yield
 
 
 async def migrate(dsn: str) -> int:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from loanloop_common.errors import LoanloopError
+from loanloop_common.errors import LoanloopError, in_one_line
 
 from loanloop_ingest.domain.file_events import RefusedRow, Row
 
@@ -54,7 +54,7 @@ class LoanFile:
                     yield Chunk(first, rows)
                     first, rows = first + size, []
         except _BROKEN as broken:
-            raise UnreadableFile(self.path, f"can't be read behind row {first - 1:,}: {_said(broken)}") from broken
+            raise UnreadableFile(self.path, f"can't be read after row {first - 1:,}: {_said(broken)}") from broken
         if rows:
             yield Chunk(first, rows)
 
@@ -82,8 +82,8 @@ def _checked(file: LoanFile) -> LoanFile:
 
 
 def _said(broken: Exception) -> str:
-    reason = broken.strerror if isinstance(broken, OSError) and broken.strerror else str(broken)
-    return " ".join(reason.split())
+    """Without errno and the file's name, which the sentence has already."""
+    return (isinstance(broken, OSError) and broken.strerror) or in_one_line(broken)
 
 
 def file_sha256(path: Path) -> bytes:

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from loanloop_common.portfolio import load_portfolio
 from loanloop_common.postgres import Pool, create_pool
@@ -118,15 +120,26 @@ async def test_after_a_crash_it_goes_on_behind_the_last_acknowledged_rows(
     assert file["finished_at"]
 
 
+def write_damaged(path: Path) -> None:
+    """Its footer is whole and says what the columns are; its pages are not."""
+    rows = [{"loan_id": f"d-{n}", "approved_at": "2005-05-20"} | make_features(n) for n in range(20_000)]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 3000] = bytes(255 - byte for byte in content[middle : middle + 3000])
+    path.write_bytes(content)
+
+
 @pytest.mark.parametrize("spoil", [lambda p: p.write_bytes(b"PAR1 no"), lambda p: p.write_text("a,b\n1,2\n")])
 async def test_unusable_file_does_not_hold_up_the_next(
     collector: Collector, kafka: FakeKafka, tmp_path: Path, spoil: Callable[[Path], object]
 ) -> None:
     spoil(tmp_path / "a.parquet")
     spoil(tmp_path / "a.csv")
+    write_damaged(tmp_path / "a-damaged.parquet")
     write_loans(tmp_path / "b.csv", 3)
     await collector.collect()
-    assert len(kafka.events) == 3
+    assert [event["loan_id"] for event in kafka.events if event["loan_id"].startswith("f-")] == ["f-1", "f-2", "f-3"]
 
 
 @pytest.mark.timeout(600)

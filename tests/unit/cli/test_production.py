@@ -73,6 +73,20 @@ def test_refused_row_is_named_once_and_its_outcome_stays_out(sequence: Make) -> 
     assert [(row.number, row.field) for row in refused] == [(4, "features.employees")]
 
 
+@pytest.mark.parametrize("outcomes", [Outcomes.DUE, Outcomes.AFTER])
+def test_row_with_a_bad_outcome_is_refused_whole(sequence: Make, outcomes: Outcomes) -> None:
+    refused: list[RefusedRow] = []
+    events = sequence(refused, outcomes=outcomes)
+    path = events.file.path
+    header, first, *others = path.read_text().splitlines()
+    cells = first.split(",")
+    cells[header.split(",").index("defaulted")] = "perhaps"
+    path.write_text("\n".join([header, ",".join(cells), *others]))
+
+    assert {"L0", "o0"}.isdisjoint(told(list(events)))
+    assert (1, "defaulted") in [(row.number, row.field) for row in refused]
+
+
 def test_dates_and_limit_choose_the_loans(sequence: Make) -> None:
     since, until = datetime(2005, 1, 20, tzinfo=UTC), datetime(2005, 3, 1, tzinfo=UTC)
     assert told(list(sequence(since=since, outcomes=Outcomes.NONE))) == ["L1", "L2"]

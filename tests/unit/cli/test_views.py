@@ -150,12 +150,32 @@ def test_chronicle_tells_what_the_audit_found() -> None:
     assert "audit WARNING: term_months alone gives ROC-AUC 0.965" in Chronicle().news(make_snapshot(training=warned))
 
 
+def test_chronicle_tells_in_the_order_of_the_story() -> None:
+    warned = make_training("succeeded", trigger="breach", phase="done", progress={"audit_warnings": {"a": "too good"}})
+    breach = make_breach(relapses=1, closed_on=date(2008, 7, 1), closed_by="recovery")
+
+    lines = Chronicle().news(make_snapshot(training=warned, breaches=(breach,)))
+
+    told = [
+        "BREACH on",
+        "BREACH again",
+        "closed by recovery",
+        "starts a training",
+        "audits each",
+        "too good",
+        "pretrains",
+    ]
+    places = [next(n for n, line in enumerate(lines) if words in line) for words in told]
+    assert places == sorted(places)
+
+
 def test_lines_to_paste_are_whole_on_a_narrow_terminal() -> None:
     steps = FirstSteps(produce="p" * 300, predict="q" * 200, consume="c" * 100)
     console = Console(file=io.StringIO(), width=80)
 
-    print_next_steps(console, Path("data"), steps)
+    print_next_steps(console, Path("data"), steps, command=".venv/bin/loanloop")
 
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().splitlines()
-    assert {f"  {step}" for step in (steps.produce, steps.predict, steps.consume)} <= set(lines)
+    up = ".venv/bin/loanloop up --data-dir data"
+    assert {f"  {step}" for step in (up, steps.produce, steps.predict, steps.consume)} <= set(lines)

@@ -103,6 +103,13 @@ def test_bad_cell_is_refused_by_field(overrides: dict[str, Any], field: str) -> 
     assert refused.value.field == field
 
 
+@pytest.mark.parametrize("infinite", [float("inf"), "inf", "1.0e999"])
+def test_infinity_is_no_missing_number(infinite: object) -> None:
+    with pytest.raises(InvalidField) as refused:
+        READER.loan(row(approved_amount=infinite), history=False, now=NOW)
+    assert (refused.value.field, refused.value.value) == ("features.approved_amount", "inf")
+
+
 def test_outcome_without_any_date_is_refused() -> None:
     undated = SBA.model_copy(update={"file": FileMapping(occurred_at="approved_at", defaulted="defaulted")})
     with pytest.raises(InvalidField, match="needs the date when it became known"):

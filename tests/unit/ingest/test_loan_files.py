@@ -82,5 +82,5 @@ def test_damaged_parquet_is_one_sentence(tmp_path: Path) -> None:
     content[1000:4000] = bytes(255 - byte for byte in content[1000:4000])
     path.write_bytes(content)
 
-    with pytest.raises(UnreadableFile, match="can't be read behind row"):
+    with pytest.raises(UnreadableFile, match="can't be read after row"):
         list(open_loan_file(path).chunks())

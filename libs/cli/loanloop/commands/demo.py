@@ -1,6 +1,7 @@
 """`loanloop demo`: the loop turns on real loans, in minutes."""
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -54,7 +55,7 @@ def demo(
         raise typer.Exit(130)
     result = played[0].result
     console.print(report_view(result, width=min(console.width, 110)))
-    print_next_steps(console, data_dir, played[0].next_steps)
+    print_next_steps(console, data_dir, played[0].next_steps, command=sys.argv[0])
     if json:
         import msgspec
 

@@ -21,12 +21,11 @@ def migrate(
     """
     from loanloop_common.postgres import migrate as apply_migrations
 
-    from loanloop.runtime.data_directory import running_state
-    from loanloop.runtime.problems import CannotRun
+    from loanloop.runtime.data_directory import nothing_runs, running_state
 
     if postgres is None:
         run = running_state(data_dir)
         if run is None:
-            raise CannotRun(f"nothing runs on {data_dir}: name a database with --postgres DSN, or start `loanloop up`.")
+            raise nothing_runs(data_dir, "or name a database with --postgres DSN")
         postgres = run.postgres_dsn()
     print(f"{asyncio.run(apply_migrations(postgres))} migrations applied")

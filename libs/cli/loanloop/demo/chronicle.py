@@ -85,7 +85,6 @@ def _training_facts(training: Training) -> Iterator[tuple[tuple[str, ...], str]]
         yield ("phase", run, phase), f"trainer: {PHASES[phase]}"
         if phase == "audit":
             yield from _audit_facts(training)
-    yield from _audit_facts(training)
     if training.state == "failed":
         yield ("failed", run), f"trainer: the training failed: {training.error}"
 
@@ -93,8 +92,9 @@ def _training_facts(training: Training) -> Iterator[tuple[tuple[str, ...], str]]
 def _reached(training: Training) -> list[str]:
     """The phases up to the one at work, so that none that was short is passed over."""
     phases = list(PHASES)
-    at_work = training.phase if training.is_open else None
-    return phases[: phases.index(at_work) + 1] if at_work in PHASES else []
+    if training.state == "succeeded":
+        return phases
+    return phases[: phases.index(training.phase) + 1] if training.phase in PHASES else []
 
 
 def _audit_facts(training: Training) -> Iterator[tuple[tuple[str, ...], str]]:

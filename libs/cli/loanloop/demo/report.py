@@ -106,12 +106,12 @@ def _warning_lines(result: Result) -> Iterator[Text]:
         yield Text(f"{field} is in the model all the same: {reason}", "yellow")
 
 
-def print_next_steps(console: Console, data_dir: Path, steps: FirstSteps) -> None:
-    """Each line to paste whole, however narrow the terminal."""
+def print_next_steps(console: Console, data_dir: Path, steps: FirstSteps, *, command: str) -> None:
+    """Each line to paste whole, however narrow the terminal. `command` is how `loanloop` was called."""
     lines = [
         Text("\nWhere to look next", "bold"),
-        *_paste("go on with these data and the live model", f"loanloop up --data-dir {data_dir}"),
-        *_paste("then, in another terminal, see it live", f"loanloop watch --data-dir {data_dir}"),
+        *_paste("go on with these data and the live model", f"{command} up --data-dir {data_dir}"),
+        *_paste("then, in another terminal, see it live", f"{command} watch --data-dir {data_dir}"),
         *_paste("send a loan to Kafka", steps.produce),
         *_paste("ask for a decision by REST", steps.predict),
         *_paste("see the decisions", steps.consume),

@@ -18,7 +18,7 @@ from loanloop.observe import queries
 from loanloop.observe.lag import KafkaView
 from loanloop.observe.observer import Observer
 from loanloop.observe.snapshot import Where
-from loanloop.runtime.data_directory import running_state
+from loanloop.runtime.data_directory import nothing_runs, running_state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +38,9 @@ def find_target(data_dir: Path) -> Target:
         return Target(kafka=kafka, dsn=dsn, where=where, portfolio=run.portfolio)
     settings = load_settings(ServiceSettings)
     if "postgres" not in settings.model_fields_set:
-        raise Unavailable(
-            f"nothing runs on {data_dir}: start `loanloop up --data-dir {data_dir}`, "
-            "name another folder with --data-dir, or set LOANLOOP_POSTGRES__DSN and LOANLOOP_KAFKA__BOOTSTRAP_SERVERS"
+        raise nothing_runs(
+            data_dir,
+            "name another folder with --data-dir, or set LOANLOOP_POSTGRES__DSN and LOANLOOP_KAFKA__BOOTSTRAP_SERVERS",
         )
     dsn = settings.postgres.read_only_dsn or settings.postgres.dsn
     return Target(kafka=settings.kafka, dsn=dsn, where=_where(settings.kafka, dsn), portfolio=settings.portfolio)

@@ -8,9 +8,10 @@ from typing import Any
 
 import asyncpg
 import httpx
+from loanloop_common.errors import in_one_line
 from loanloop_common.kafka import create_topics
 from loanloop_common.portfolio import Portfolio, load_portfolio
-from loanloop_common.postgres import migrate
+from loanloop_common.postgres import UNREACHABLE, migrate
 from loanloop_common.settings import KafkaSettings, ServiceSettings, load_settings
 
 from loanloop.runtime.infrastructure import EmbeddedInfrastructure
@@ -57,8 +58,8 @@ async def prepare(installation: Installation, portfolio: str | None, tell: Progr
     try:
         applied = await migrate(installation.postgres_dsn)
         await _check_portfolio(installation.postgres_dsn, chosen)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
-        raise CannotRun(f"The database cannot be prepared: {error}") from error
+    except (*UNREACHABLE, asyncpg.PostgresError) as error:
+        raise CannotRun(f"The database cannot be prepared: {in_one_line(error)}") from error
     created = await create_topics(kafka_settings(installation))
     tell(f"{applied} migrations applied, {len(created)} topics created")
     return chosen

@@ -233,6 +233,8 @@ def _number(value: Any, *, integer: bool) -> Any:
             value = float(value) if "." in str(value) or not integer else int(value)
         except ValueError:
             return value
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no infinity: it would pass for null
     if isinstance(value, float) and integer and value.is_integer():
         return int(value)
     return value

@@ -3,15 +3,11 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from asyncpg import DataError, IntegrityConstraintViolationError
-from loanloop_common.errors import LoanloopError, Unavailable
-from loanloop_common.postgres import UNREACHABLE, Connection, Pool, in_one_line
+from asyncpg import DataError
+from loanloop_common.errors import Unavailable, in_one_line
+from loanloop_common.postgres import UNREACHABLE, Connection, Pool
 
 ACQUIRE_TIMEOUT_S = 5.0
-
-
-class StorageFault(LoanloopError):
-    """The database's tables are not as they should be, such as a missing partition: no loan is to blame."""
 
 
 @asynccontextmanager
@@ -20,8 +16,6 @@ async def connection_of(pool: Pool) -> AsyncIterator[Connection]:
     try:
         async with pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
             yield connection
-    except IntegrityConstraintViolationError as cause:
-        raise StorageFault(f"PostgreSQL: {cause}") from cause
     except UNREACHABLE as cause:
         if isinstance(cause, ValueError):
             # asyncpg counts a value that it can't encode among its InterfaceErrors.
