@@ -35,6 +35,7 @@ AlertKind = Literal[
     "reconciliation",
     "model_refused",
     "event_too_large",
+    "records_removed",
 ]
 Severity = Literal["info", "warning", "critical"]
 

@@ -28,3 +28,8 @@ async def broker(kafka_settings: KafkaSettings) -> AsyncIterator[Broker]:
 @pytest.fixture
 async def topic(infrastructure: Backend, topic_prefix: str) -> str:
     return await make_topic(infrastructure.kafka_bootstrap, f"{topic_prefix}loans")
+
+
+@pytest.fixture
+async def topic_of_one_partition(kafka_settings: KafkaSettings, topic_prefix: str) -> str:
+    return await make_topic(kafka_settings.bootstrap_servers, f"{topic_prefix}one", partitions=1)

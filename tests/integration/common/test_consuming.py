@@ -69,10 +69,8 @@ async def test_batch_that_always_fails_is_never_committed_and_comes_again_after_
     assert set(handler.values) == {value for _, value in numbered(10)}
 
 
-async def test_nothing_after_a_failing_batch_is_handled_before_it(
-    broker: Broker, infrastructure_topic_of_one_partition: str
-) -> None:
-    topic = infrastructure_topic_of_one_partition
+async def test_nothing_after_a_failing_batch_is_handled_before_it(broker: Broker, topic_of_one_partition: str) -> None:
+    topic = topic_of_one_partition
     handler = RecordingHandler(failing=lambda records: any(record.value == b"v3" for record in records))
     await publish_batch(broker, topic, numbered(10))
 
@@ -284,11 +282,6 @@ def test_consumer_without_group_that_is_no_broadcast_is_refused(kafka_settings: 
         BatchConsumer(
             make_broker(kafka_settings, service="test"), "t", group=None, handle=RecordingHandler(), name="careless"
         )
-
-
-@pytest.fixture
-async def infrastructure_topic_of_one_partition(kafka_settings: KafkaSettings, topic_prefix: str) -> str:
-    return await make_topic(kafka_settings.bootstrap_servers, f"{topic_prefix}one", partitions=1)
 
 
 async def _is_committed(broker: Broker, topic: str, n: int) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
+from loanloop.observe.queries import fetch_loan_counts
 from loanloop.runtime.infrastructure import EmbeddedInfrastructure
 from loanloop.runtime.tools import write_tools
 from loanloop_common.events import Topic
@@ -18,7 +19,7 @@ from tests.integration.ingest.world import World
 from tests.support.eventually import eventually
 from tests.support.loans import as_bytes, make_loan
 from tests.support.outcomes import make_outcome
-from tests.support.topics import committed
+from tests.support.topics import committed, remove_records
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -95,6 +96,26 @@ async def test_two_replicas_lose_no_label_of_interleaved_loans_and_outcomes(worl
     assert {row["defaulted"] for row in rows} == {False}
 
 
+async def test_loans_that_kafka_removed_unread_are_alerted_of_and_the_next_are_stored(world: World) -> None:
+    await world.start_ingest()
+    await world.produce(make_loan(number) for number in range(20))
+    await world.consumed(20)
+    await world.infrastructure.kill_service("ingest")
+    await world.produce(make_loan(number) for number in range(20, 50))
+    await remove_records(world.infrastructure.kafka_bootstrap, Topic.LOAN_RECEIVED)
+    await world.produce(make_loan(number) for number in range(50, 60))
+
+    await world.start_ingest(instance="again")
+    await eventually(partial(n_stored, world, 30), within_s=40)
+
+    async with world.pool.acquire() as connection:
+        counts = await fetch_loan_counts(connection, received=None)
+    assert (counts.stored, counts.removed) == (30, 30)
+    alerts = await world.pool.fetch("SELECT message FROM loan_data.alerts WHERE kind = 'records_removed'")
+    assert alerts
+    assert all("send those loans or outcomes again" in alert["message"] for alert in alerts)
+
+
 async def test_plain_json_from_the_console_producer_is_stored(world: World, tmp_path: Path) -> None:
     assert isinstance(world.infrastructure, EmbeddedInfrastructure)
     tool = write_tools(world.infrastructure) / "kafka-console-producer"
@@ -111,6 +132,10 @@ def shuffled(chance: random.Random, events: list[dict[str, Any]], *, repeated: i
     mixed = events + chance.sample(events, repeated)
     chance.shuffle(mixed)
     return mixed
+
+
+async def n_stored(world: World, n: int) -> bool:
+    return len(await world.stored_loans()) == n
 
 
 async def n_rejected(world: World) -> int:

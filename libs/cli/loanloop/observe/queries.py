@@ -45,6 +45,12 @@ async def fetch_loan_counts(connection: Connection, *, received: int | None) -> 
             (SELECT count(*) FROM loan_data.rejected
              WHERE topic = 'loan.received' AND service = 'ingest') AS rejected,
             (SELECT count(*) FROM loan_data.duplicates WHERE topic = 'loan.received') AS duplicates,
+            (SELECT coalesce(sum(n), 0)::bigint FROM (
+                 SELECT max((details ->> 'to_offset')::bigint) - (details ->> 'from_offset')::bigint AS n
+                 FROM loan_data.alerts
+                 WHERE kind = 'records_removed' AND service = 'ingest' AND details ->> 'topic' = 'loan.received'
+                 GROUP BY details ->> 'partition', details ->> 'from_offset'
+             ) gaps) AS removed,
             (SELECT count(*) FROM loan_data.processed_data WHERE is_history) AS history,
             (SELECT count(*) FROM loan_data.predictions) AS scored,
             (SELECT count(*) FROM loan_data.decision_keys) AS decided,

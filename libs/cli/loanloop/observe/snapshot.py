@@ -42,6 +42,8 @@ class Lag:
 class LoanCounts:
     """Every message on loan.received ends as stored, rejected or duplicate; each stored event but history is decided.
 
+    `removed`: those that Kafka removed before ingest read them, which an alert tells of.
+
     `history` counts loans: one that is sent again under a new event_id is stored twice and counted here once.
     """
 
@@ -49,6 +51,7 @@ class LoanCounts:
     stored: int
     rejected: int
     duplicates: int
+    removed: int
     history: int
     scored: int
     decided: int

@@ -7,6 +7,7 @@ stated otherwise here, once.
 from loanloop_common.kafka.broker import Broker, make_broker, stop_broker
 from loanloop_common.kafka.consuming import BatchConsumer, ConsumerState
 from loanloop_common.kafka.publishing import Message, publish_batch, publish_messages
+from loanloop_common.kafka.removed import OnRemoved, RemovedRecords
 from loanloop_common.kafka.retries import RetryPolicy
 from loanloop_common.kafka.topics import create_topics
 
@@ -15,6 +16,8 @@ __all__ = [
     "Broker",
     "ConsumerState",
     "Message",
+    "OnRemoved",
+    "RemovedRecords",
     "RetryPolicy",
     "create_topics",
     "make_broker",

@@ -10,15 +10,16 @@ from functools import partial
 from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import ConsumerStoppedError, KafkaError
+from aiokafka.errors import ConsumerStoppedError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from faststream.kafka import KafkaBroker
 from faststream.kafka.security import parse_security
 from faststream.middlewares import AckPolicy
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
 from loanloop_common.errors import Unavailable
+from loanloop_common.kafka.removed import OnRemoved, RemovedRecords, log_removed
 from loanloop_common.settings import KafkaSettings
 
 log = structlog.get_logger()
@@ -28,20 +29,53 @@ _SASL = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512":
 
 
 class ObservedConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka is untyped
-    """Says when fetching fails: FastStream logs such an error and asks the same, perhaps dead, consumer again."""
+    """Says when fetching fails: FastStream logs such an error and asks the same, perhaps dead, consumer again.
 
-    def __init__(self, *topics: str, **options: Any) -> None:
+    With `auto_offset_reset="none"` it begins where the log starts, and tells what was removed before the group read it:
+    aiokafka's own reset would pass over it in silence.
+    """
+
+    def __init__(self, *topics: str, on_removed: OnRemoved, **options: Any) -> None:
         super().__init__(*topics, **options)
         self.fetching_failed = asyncio.Event()
+        self._on_removed = on_removed
 
     async def getmany(self, *partitions: Any, timeout_ms: int = 0, max_records: int | None = None) -> Any:
         try:
             return await super().getmany(*partitions, timeout_ms=timeout_ms, max_records=max_records)
         except ConsumerStoppedError:
             raise
+        except NoOffsetForPartitionError as first_time:
+            await self._go_to_start(first_time.args[0], unread_from=0)
+            return {}
+        except OffsetOutOfRangeError as out_of_range:
+            for partition, unread_from in out_of_range.args[0].items():
+                await self._go_to_start(partition, unread_from=unread_from)
+            return {}
         except Exception:
             self.fetching_failed.set()
             raise
+
+    async def _go_to_start(self, partition: TopicPartition, *, unread_from: int) -> None:
+        try:
+            start = (await self.beginning_offsets([partition]))[partition]
+            if start > unread_from:
+                await self._on_removed(
+                    RemovedRecords(self._group_id, partition.topic, partition.partition, unread_from, start)
+                )
+            elif start < unread_from:
+                log.warning(
+                    "topic_shorter_than_read",
+                    topic=partition.topic,
+                    partition=partition.partition,
+                    read_to=unread_from,
+                    start=start,
+                )
+        except Exception:
+            self.fetching_failed.set()
+            raise
+        if partition in self.assignment():
+            self.seek(partition, start)
 
 
 class Broker(KafkaBroker):
@@ -51,6 +85,7 @@ class Broker(KafkaBroker):
         super().__init__(settings.bootstrap_servers.split(","), **options)
         self.settings = settings
         self.service = service
+        self.on_removed: OnRemoved = log_removed
         self._renewing = asyncio.Lock()
 
     async def _connect(self) -> Callable[..., AIOKafkaConsumer]:
@@ -59,9 +94,16 @@ class Broker(KafkaBroker):
         async with admin_client(self.settings):
             pass
         builder = await super()._connect()
-        observed: Callable[..., AIOKafkaConsumer] = partial(ObservedConsumer, **builder.keywords)  # type: ignore[attr-defined]  # FastStream builds a partial
+        observed: Callable[..., AIOKafkaConsumer] = partial(
+            ObservedConsumer,
+            on_removed=self._report_removed,
+            **builder.keywords,  # type: ignore[attr-defined]  # FastStream builds a partial
+        )
         self.config.broker_config.builder = observed
         return observed
+
+    async def _report_removed(self, removed: RemovedRecords) -> None:
+        await self.on_removed(removed)
 
     @property
     def producer(self) -> AIOKafkaProducer:

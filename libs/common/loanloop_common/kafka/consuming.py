@@ -98,7 +98,7 @@ class BatchConsumer:
             *(Subscribed(str(topic), declare=False) for topic in topics),
             batch=True,
             group_id=self._group,
-            auto_offset_reset="earliest",
+            auto_offset_reset="earliest" if self._group is None else "none",  # a group's consumer finds its own start
             ack_policy=AckPolicy.MANUAL,
             isolation_level="read_committed",
             max_records=max_records,

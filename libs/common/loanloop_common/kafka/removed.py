@@ -1,0 +1,26 @@
+"""Records that Kafka removed (retention, DeleteRecords) before their consumer group had committed them."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+
+import structlog
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedRecords:
+    """The offsets from `from_offset` up to, and without, `to_offset`, where the log of the partition now starts."""
+
+    group: str
+    topic: str
+    partition: int
+    from_offset: int
+    to_offset: int
+
+
+OnRemoved = Callable[[RemovedRecords], Awaitable[None]]
+
+
+async def log_removed(removed: RemovedRecords) -> None:
+    log.error("records_removed_unread", **asdict(removed))
