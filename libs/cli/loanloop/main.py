@@ -72,8 +72,12 @@ def options(
 
 def main() -> None:
     """Exit codes: 0 done, 1 an error said in one sentence, 2 a wrong option, 130 stopped by Ctrl-C."""
+    import logging
+
     from loanloop_common.errors import LoanloopError
 
+    # A library's warning without a handler goes to stderr as it is; the command says its errors itself.
+    logging.getLogger().addHandler(logging.NullHandler())
     try:
         app()
     except LoanloopError as error:

@@ -17,7 +17,7 @@ from loanloop_common.kafka import make_broker, publish_batch, stop_broker
 from loanloop_common.portfolio import Portfolio, load_portfolio
 from loanloop_common.settings import KafkaSettings, ServiceSettings, load_settings
 from loanloop_ingest.domain.file_events import RefusedRow, RowReader
-from loanloop_ingest.loan_files import LoanFile, file_sha256, open_loan_file
+from loanloop_ingest.loan_files import LoanFile, file_sha256, open_loan_file, place_in
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
@@ -70,15 +70,13 @@ class Refusals:
         if self.n <= _REFUSALS_SHOWN:
             named = f"{row.field} = {row.value}: {row.rule}" if row.field else row.rule
             self.console.print(
-                f"{self.file.name}, {_place(self.file, row)}: {named}", markup=False, soft_wrap=True, style="yellow"
+                f"{self.file.name}, {place_in(self.file, row.number)}: {named}",
+                markup=False,
+                soft_wrap=True,
+                style="yellow",
             )
         elif self.n == _REFUSALS_SHOWN + 1:
             self.console.print("further refused rows are only counted", style="yellow")
-
-
-def _place(file: Path, row: RefusedRow) -> str:
-    """As an editor or a spreadsheet counts a CSV: its header is line 1."""
-    return f"line {row.number + 1}" if file.suffix == ".csv" else f"row {row.number}"
 
 
 def validate_file(path: Path, portfolio: Portfolio, selection: Selection) -> int:

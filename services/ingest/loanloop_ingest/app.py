@@ -59,6 +59,7 @@ def make_collector(base: Foundation[IngestSettings], folder: Path) -> Collector:
         publish=partial(publish_batch, base.broker, Topic.LOAN_RECEIVED),
         clock=_now,
         every_s=base.settings.ingest.collect_every_s,
+        settled_s=base.settings.ingest.collect_settled_s,
     )
 
 

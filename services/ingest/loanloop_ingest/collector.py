@@ -1,6 +1,7 @@
 """Reads a folder of loan files onto Kafka, so that collected loans take the same path as any others."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,17 @@ from loanloop_common.errors import InvalidMessage
 from loanloop_common.polling import Poller
 
 from loanloop_ingest.domain.file_events import FileEvent, RefusedRow, Row, RowReader, loan_events
-from loanloop_ingest.loan_files import SUFFIXES, Chunk, LoanFile, UnreadableFile, file_sha256, open_loan_file
+from loanloop_ingest.loan_files import (
+    SUFFIXES,
+    Chunk,
+    LoanFile,
+    Stamp,
+    UnreadableFile,
+    file_sha256,
+    open_loan_file,
+    place_in,
+    stamp_of,
+)
 from loanloop_ingest.store.collected_files import CollectedFileStore, RefusedFileRow
 
 log = structlog.get_logger()
@@ -29,10 +40,15 @@ class _Slice:
     refused: list[RefusedFileRow] = field(default_factory=list)
 
 
+class _StillWritten(Exception):
+    """The file changed while it was read."""
+
+
 class Collector:
     """Each file's content is read once, in chunks; after a crash it goes on behind the last acknowledged chunk.
 
-    A row with an outcome becomes a loan of history. A chunk read twice repeats the same event ids.
+    A row with an outcome becomes a loan of history. A chunk read twice repeats the same event ids. A file that has
+    changed within `settled_s` is still being written: it is read once it stays as it is.
     """
 
     name = "collector"
@@ -46,34 +62,54 @@ class Collector:
         publish: Publish,
         clock: Clock,
         every_s: float,
+        settled_s: float,
     ) -> None:
         self._folder = folder
         self._reader = reader
         self._store = store
         self._publish = publish
         self._clock = clock
-        self._stopping = False
+        self._settled_s = settled_s
+        self._stamps: dict[Path, Stamp] = {}
+        self._stopping = asyncio.Event()
         self._poller = Poller(self.collect, every_s=every_s, name=self.name)
 
     async def start(self) -> None:
         """Collect now, and again every `every_s` seconds."""
-        self._stopping = False
+        self._stopping.clear()
         await self._poller.start()
 
     async def stop(self) -> None:
         """The chunk in hand is still acknowledged and noted."""
-        self._stopping = True
+        self._stopping.set()
         await self._poller.stop()
 
     async def collect(self) -> None:
         """Read what is new in the folder. A file that can't be read is said and doesn't hold up the others."""
-        for path in await asyncio.to_thread(self._files):
-            if self._stopping:
-                return
-            try:
-                await self._collect_file(path)
-            except (UnreadableFile, InvalidMessage) as unusable:
-                log.error("file_not_collected", file=str(path), reason=str(unusable))
+        files = await asyncio.to_thread(self._files)
+        while files := [path for path in files if not await self._is_done_with(path)]:
+            log.info("files_still_written", files=[path.name for path in files], again_in_s=self._settled_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), timeout=self._settled_s)
+
+    async def _is_done_with(self, path: Path) -> bool:
+        stamp = stamp_of(path)
+        if self._stopping.is_set() or stamp is None:
+            return True
+        if not self._has_settled(path, stamp):
+            return False
+        try:
+            await self._collect_file(path, stamp)
+        except _StillWritten:
+            return False
+        except (UnreadableFile, InvalidMessage) as unusable:
+            log.error("file_not_collected", file=str(path), reason=str(unusable))
+        return True
+
+    def _has_settled(self, path: Path, stamp: Stamp) -> bool:
+        before = self._stamps.get(path)
+        self._stamps[path] = stamp
+        return stamp == before or self._clock().timestamp() - stamp.modified_ns / 1e9 >= self._settled_s
 
     def _files(self) -> list[Path]:
         if not self._folder.is_dir():
@@ -81,7 +117,7 @@ class Collector:
             return []
         return sorted(path for path in self._folder.iterdir() if path.suffix in SUFFIXES and path.is_file())
 
-    async def _collect_file(self, path: Path) -> None:
+    async def _collect_file(self, path: Path, stamp: Stamp) -> None:
         file = await asyncio.to_thread(open_loan_file, path)
         self._reader.check_columns(file.columns)
         sha256 = await asyncio.to_thread(file_sha256, path)
@@ -89,31 +125,34 @@ class Collector:
         if progress.finished:
             return
         log.info("file_collecting", file=str(path), rows=file.n_rows, rows_done=progress.rows_done)
-        if await self._read_from(file, sha256, progress.rows_done):
+        if await self._read_from(file, stamp, sha256, progress.rows_done):
             done = await self._store.finish(sha256)
             log.info("file_collected", file=str(path), produced=done.n_produced, refused=done.n_refused)
 
-    async def _read_from(self, file: LoanFile, sha256: bytes, rows_done: int) -> bool:
-        """Whether the end was reached."""
+    async def _read_from(self, file: LoanFile, stamp: Stamp, sha256: bytes, rows_done: int) -> bool:
+        """Whether the end was reached. Raises _StillWritten before anything of a changed file is sent."""
         source = f"file:{file.path.name}@{sha256.hex()[:12]}"
         chunks = file.chunks()
         while chunk := await asyncio.to_thread(next, chunks, None):
-            if self._stopping:
+            if self._stopping.is_set():
                 return False
+            if stamp_of(file.path) != stamp:
+                raise _StillWritten
             last = chunk.first + len(chunk.rows) - 1
             if last <= rows_done:
                 continue
-            part = await asyncio.to_thread(self._events, chunk, source, self._clock())
+            part = await asyncio.to_thread(self._events, file.path, chunk, source, self._clock())
             await self._publish([(event.key, event.value) for event in part.events])
             await self._store.advance(sha256, last, len(part.events), part.refused)
         return True
 
-    def _events(self, chunk: Chunk, source: str, now: datetime) -> _Slice:
+    def _events(self, path: Path, chunk: Chunk, source: str, now: datetime) -> _Slice:
         part = _Slice()
 
         def refuse(row: RefusedRow) -> None:
-            log.warning("row_refused", file=source, row=row.number, field=row.field, value=row.value, rule=row.rule)
-            part.refused.append(_refused_row(row, chunk.rows[row.number - chunk.first], source))
+            place = place_in(path, row.number)
+            log.warning("row_refused", file=source, place=place, field=row.field, value=row.value, rule=row.rule)
+            part.refused.append(_refused_row(row, place, chunk.rows[row.number - chunk.first], source))
 
         part.events.extend(
             loan_events(chunk.rows, self._reader, now=now, history=True, refuse=refuse, first=chunk.first)
@@ -121,7 +160,7 @@ class Collector:
         return part
 
 
-def _refused_row(refused: RefusedRow, row: Row | RefusedRow, source: str) -> RefusedFileRow:
+def _refused_row(refused: RefusedRow, place: str, row: Row | RefusedRow, source: str) -> RefusedFileRow:
     named = f"{refused.field} = {refused.value}: {refused.rule}" if refused.field else refused.rule
     content = b"" if isinstance(row, RefusedRow) else json.dumps(row, default=str).encode()
     return RefusedFileRow(
@@ -129,6 +168,6 @@ def _refused_row(refused: RefusedRow, row: Row | RefusedRow, source: str) -> Ref
         number=refused.number,
         field=refused.field,
         rule=refused.rule,
-        message=f"{source.removeprefix('file:')}, row {refused.number}: {named}",
+        message=f"{source.removeprefix('file:')}, {place}: {named}",
         content=content,
     )

@@ -10,6 +10,7 @@ class IngestOptions(BaseModel):
     batch_records: int = Field(default=2000, ge=1, description="Most messages stored in one transaction")
     collect_folder: Path | None = Field(default=None, description="Its .csv and .parquet files are read, once each")
     collect_every_s: float = Field(default=86_400, gt=0, description="Daily by default")
+    collect_settled_s: float = Field(default=5, gt=0, description="A file that changed since is still being written")
     reconcile_every_s: float = Field(default=300, gt=0)
     partitions_every_s: float = Field(default=86_400, gt=0)
 

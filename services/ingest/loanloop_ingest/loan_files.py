@@ -28,6 +28,13 @@ class UnreadableFile(LoanloopError):
         super().__init__(f"{path}: {reason}")
 
 
+class Stamp(NamedTuple):
+    """By what a change of a file is seen."""
+
+    size_bytes: int
+    modified_ns: int
+
+
 class Chunk(NamedTuple):
     """Some rows of a file, in order; `first` is the number of the first line, counted from 1."""
 
@@ -70,6 +77,20 @@ def open_loan_file(path: Path) -> LoanFile:
     except _BROKEN as broken:
         raise UnreadableFile(path, f"can't be read: {_said(broken)}") from broken
     raise UnreadableFile(path, "is neither .csv nor .parquet")
+
+
+def place_in(path: Path, number: int) -> str:
+    """Where the row is, as an editor or a spreadsheet counts a CSV: its header is line 1."""
+    return f"line {number + 1}" if path.suffix == ".csv" else f"row {number}"
+
+
+def stamp_of(path: Path) -> Stamp | None:
+    """None where it is gone."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return Stamp(found.st_size, found.st_mtime_ns)
 
 
 def _checked(file: LoanFile) -> LoanFile:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -230,3 +231,12 @@ async def test_examples_in_openapi_are_decided(client: httpx.AsyncClient) -> Non
     for path in ("/predict", "/predict/batch"):
         body = paths[path]["post"]["requestBody"]["content"]["application/json"]
         assert (await client.post(path, json=body["example"])).status_code == 200
+
+
+async def test_documentation_pages_need_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:
+    page = (await client.get("/docs")).text
+    resources = re.findall(r"""(?:src|href)=["']([^"']+)""", page)
+    assert any("swagger-ui-bundle" in resource for resource in resources)
+    for resource in resources:
+        assert resource.startswith("/")
+        assert (await client.get(resource)).status_code == 200

@@ -106,6 +106,8 @@ async def test_what_cannot_be_done_is_refused_and_changes_nothing(world: World) 
 
     with pytest.raises(DeploymentRefused, match=r"there is no version v9 \(known: v1, v2, v3\)"):
         await operator.promote("v9", "test")
+    with pytest.raises(DeploymentRefused, match=r"there is no version v9 \(known: v1, v2, v3\)"):
+        await operator.roll_back("v9", "test")
     with pytest.raises(DeploymentRefused, match="v2 is live already"):
         await operator.promote("v2", "test")
     with pytest.raises(DeploymentRefused, match="cut short"):

@@ -1,9 +1,10 @@
 """Files of a folder become loans of history on Kafka, each row once, bad rows by name."""
 
+import asyncio
 import csv
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ from tests.integration.ingest.world import World
 from tests.support.eventually import eventually
 from tests.support.loans import make_features
 
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
 READER = RowReader(load_portfolio("sba"))
 FILES = "SELECT path, rows_done, rows_total, n_produced, n_refused, finished_at FROM loan_data.collected_files"
 
@@ -45,11 +45,14 @@ class FakeKafka:
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
         self.until: int | None = None
+        self.at_message: dict[int, Callable[[], object]] = {}
 
     async def publish(self, messages: Sequence[tuple[bytes | None, bytes]]) -> None:
         if self.until is not None and len(self.events) >= self.until:
             raise OSError("the broker is away")
         self.events += [json.loads(value) for _, value in messages]
+        if happens := self.at_message.pop(len(self.events), None):
+            happens()
 
 
 @pytest.fixture
@@ -68,7 +71,13 @@ def kafka() -> FakeKafka:
 def collector(pool: Pool, kafka: FakeKafka, tmp_path: Path) -> Collector:
     store = CollectedFileStore(pool)
     return Collector(
-        folder=tmp_path, reader=READER, store=store, publish=kafka.publish, clock=lambda: NOW, every_s=3600
+        folder=tmp_path,
+        reader=READER,
+        store=store,
+        publish=kafka.publish,
+        clock=lambda: datetime.now(UTC) + timedelta(hours=1),
+        every_s=3600,
+        settled_s=5,
     )
 
 
@@ -95,7 +104,7 @@ async def test_bad_row_is_kept_by_file_row_field_and_rule(
         ("collector", 7, "features.bank"),
     ]
     assert rows[0]["message"].startswith("loans.csv@")
-    assert "row 3: features.employees = 'many': must be a whole number from 0 to 100000" in rows[0]["message"]
+    assert "line 4: features.employees = 'many': must be a whole number from 0 to 100000" in rows[0]["message"]
     assert json.loads(rows[0]["payload"])["employees"] == "many"
     (file,) = await pool.fetch(FILES)
     assert (file["rows_total"], file["n_produced"], file["n_refused"]) == (10, 8, 2)
@@ -140,6 +149,45 @@ async def test_unusable_file_does_not_hold_up_the_next(
     write_loans(tmp_path / "b.csv", 3)
     await collector.collect()
     assert [event["loan_id"] for event in kafka.events if event["loan_id"].startswith("f-")] == ["f-1", "f-2", "f-3"]
+
+
+async def test_file_that_grows_is_read_when_it_stays_as_it_is(pool: Pool, kafka: FakeKafka, tmp_path: Path) -> None:
+    path = write_loans(tmp_path / "growing.csv", 300)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    collector = Collector(
+        folder=tmp_path,
+        reader=READER,
+        store=CollectedFileStore(pool),
+        publish=kafka.publish,
+        clock=lambda: datetime.now(UTC),
+        every_s=3600,
+        settled_s=2,
+    )
+
+    await collector.start()
+    for end in range(len(content) // 2, len(content), len(content) // 10):
+        path.write_bytes(content[:end])
+        await asyncio.sleep(0.1)  # as a slow writer does
+        assert not kafka.events
+    path.write_bytes(content)
+    await eventually(lambda: len(kafka.events) == 300)
+    await collector.stop()
+
+    (file,) = await pool.fetch(FILES)
+    assert (file["n_produced"], file["n_refused"]) == (300, 0)
+
+
+async def test_nothing_more_is_sent_of_a_file_that_changes_while_it_is_read(
+    collector: Collector, kafka: FakeKafka, tmp_path: Path
+) -> None:
+    path = write_loans(tmp_path / "loans.csv", 5000)
+    kafka.at_message[2000] = lambda: write_loans(path, 4000)
+    await asyncio.wait_for(collector.collect(), timeout=30)
+    assert [event["loan_id"] for event in kafka.events] == [
+        *(f"f-{n}" for n in range(1, 2001)),
+        *(f"f-{n}" for n in range(1, 4001)),
+    ]
 
 
 @pytest.mark.timeout(600)

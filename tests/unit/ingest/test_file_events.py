@@ -94,6 +94,10 @@ def test_empty_cell_of_a_field_that_may_be_absent_is_left_out() -> None:
         ({"business_age": "ancient"}, "features.business_age"),
         ({"franchise": "perhaps"}, "features.franchise"),
         ({"loan_id": None}, "loan_id"),
+        ({"loan_id": 1234.0}, "loan_id"),
+        ({"loan_id": float("nan")}, "loan_id"),
+        ({"loan_id": ["a"]}, "loan_id"),
+        ({"bank": ["A"]}, "features.bank"),
         ({"defaulted": "perhaps"}, "defaulted"),
     ],
 )
@@ -116,9 +120,15 @@ def test_outcome_without_any_date_is_refused() -> None:
         RowReader(undated).loan(row(), history=True, now=NOW)
 
 
-def test_text_that_is_not_utf8_is_refused() -> None:
+@pytest.mark.parametrize("not_text", ["B\udcff", b"B\xff"])
+def test_text_that_is_not_utf8_is_refused(not_text: str | bytes) -> None:
     with pytest.raises(InvalidMessage, match="can't be written as JSON"):
-        READER.loan(row(bank="B\udcff"), history=False, now=NOW)
+        READER.loan(row(bank=not_text), history=False, now=NOW)
+
+
+def test_binary_column_of_a_parquet_file_is_read_as_text() -> None:
+    binary = row(loan_id=b"a", bank=b"B\xc3\xa4nk")
+    assert READER.loan(binary, history=False, now=NOW) == READER.loan(row(bank="Bänk"), history=False, now=NOW)
 
 
 def test_bad_row_is_named_and_the_others_go_on() -> None:

@@ -12,13 +12,19 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import ConsumerStoppedError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import (
+    ConsumerStoppedError,
+    KafkaConnectionError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
 from faststream.kafka import KafkaBroker
 from faststream.kafka.security import parse_security
 from faststream.middlewares import AckPolicy
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
-from loanloop_common.errors import Unavailable
+from loanloop_common.errors import Unavailable, in_one_line
 from loanloop_common.kafka.removed import OnRemoved, RemovedRecords, log_removed
 from loanloop_common.settings import KafkaSettings
 
@@ -156,8 +162,11 @@ async def admin_client(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminCl
     try:
         await admin.start()
         yield admin
+    except KafkaConnectionError as cause:
+        why = "nothing listens there, or not by this security protocol"
+        raise Unavailable(f"Kafka at {settings.bootstrap_servers} does not answer: {why}") from cause
     except (KafkaError, OSError) as cause:
-        raise Unavailable(f"Kafka at {settings.bootstrap_servers} does not answer: {cause}") from cause
+        raise Unavailable(f"Kafka at {settings.bootstrap_servers} does not answer: {in_one_line(cause)}") from cause
     finally:
         await bounded(admin.close(), within_s=5, what="admin client")
 

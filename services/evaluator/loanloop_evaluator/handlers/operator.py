@@ -45,12 +45,15 @@ class Operator:
     async def promote(self, version: str, reason: str) -> ModelDeployed:
         async with self._pool.acquire() as connection, connection.transaction():
             await lock_slot(connection, self._slot)
+            await _refuse_unknown(connection, version)
             live = await fetch_live(connection, self._slot)
             return await self._deploy(connection, promotion(version, live), reason)
 
     async def roll_back(self, version: str | None, reason: str) -> ModelDeployed:
         async with self._pool.acquire() as connection, connection.transaction():
             await lock_slot(connection, self._slot)
+            if version is not None:
+                await _refuse_unknown(connection, version)
             live = await fetch_live(connection, self._slot)
             past = await fetch_past(connection, self._slot)
             return await self._deploy(connection, rollback(version, live, past), reason)
@@ -71,11 +74,14 @@ class Operator:
     async def _check_bundle(self, connection: Connection, version: str) -> None:
         """No predictor could load it otherwise, and the slot would be live without a model."""
         stored = await fetch_bundle(connection, version)
-        if stored is None:
-            known = ", ".join(await fetch_versions(connection)) or "none yet"
-            raise DeploymentRefused(f"there is no version {version} (known: {known})")
         try:
             scorer = await asyncio.to_thread(self._load, stored)
         except BundleCorrupt as corrupt:
             raise DeploymentRefused(str(corrupt)) from corrupt
         scorer.close()
+
+
+async def _refuse_unknown(connection: Connection, version: str) -> None:
+    known = await fetch_versions(connection)
+    if version not in known:
+        raise DeploymentRefused(f"there is no version {version} (known: {', '.join(known) or 'none yet'})")

@@ -54,7 +54,8 @@ async def fetch_past(connection: Connection, slot: str) -> list[PastDeployment]:
     return [PastDeployment(row["deployment_seq"], row["version"], row["kind"], row["previous"]) for row in rows]
 
 
-async def fetch_bundle(connection: Connection, version: str) -> StoredBundle | None:
+async def fetch_bundle(connection: Connection, version: str) -> StoredBundle:
+    """Raises LookupError where there is no such version."""
     row = await connection.fetchrow(
         """
         SELECT version, bundle, bundle_sha256, schema_hash, train_from, train_to FROM loan_data.model_metadata
@@ -62,7 +63,9 @@ async def fetch_bundle(connection: Connection, version: str) -> StoredBundle | N
         """,
         version,
     )
-    return StoredBundle(*row) if row else None
+    if row is None:
+        raise LookupError(f"{version} has no row in model_metadata")
+    return StoredBundle(*row)
 
 
 async def fetch_versions(connection: Connection) -> list[str]:

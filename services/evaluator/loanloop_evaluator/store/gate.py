@@ -52,10 +52,7 @@ class GateStore:
 
     async def fetch_bundle(self, version: str) -> StoredBundle:
         async with self._pool.acquire() as connection:
-            bundle = await fetch_bundle(connection, version)
-        if bundle is None:
-            raise LookupError(f"{version} has no row in model_metadata")
-        return bundle
+            return await fetch_bundle(connection, version)
 
     async def count_loans(self, as_of: datetime, after: datetime) -> int:
         """How many loans the window has, counted no further than the gate needs."""

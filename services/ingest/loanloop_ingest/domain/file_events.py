@@ -16,6 +16,7 @@ from loanloop_common.portfolio import Feature, Portfolio
 _NAMESPACE = UUID("6f7c0f0a-3c0c-5b8e-9a35-0d5d9f0d7c11")
 _TRUE = frozenset({"true", "t", "yes", "y", "1"})
 _FALSE = frozenset({"false", "f", "no", "n", "0"})
+_ID_RULE = "must be text or a whole number (1234.0 and 1234 would be two loans)"
 _DATE_RULE = "must be a date such as 2005-05-20, or a date and time"
 
 Row = Mapping[str, Any]
@@ -79,7 +80,7 @@ class RowReader:
         payload = {
             "occurred_at": occurred_at,
             "schema_version": 1,
-            "loan_id": _text(row.get(self._file.loan_id)),
+            "loan_id": self._loan_id(row),
             "features": self._feature_values(row),
         }
         if outcome is not None:
@@ -97,7 +98,7 @@ class RowReader:
         payload = {
             "occurred_at": known_at,
             "schema_version": 1,
-            "loan_id": _text(row.get(self._file.loan_id)),
+            "loan_id": self._loan_id(row),
             "defaulted": defaulted,
             "known_at": known_at,
         }
@@ -111,6 +112,13 @@ class RowReader:
     def _feature_values(self, row: Row) -> dict[str, Any]:
         values = {f.name: _feature_value(f, row[f.name]) for f in self._features if f.name in row}
         return {name: value for name, value in values.items() if value is not None or name not in self._absent_if_empty}
+
+    def _loan_id(self, row: Row) -> str:
+        column = self._file.loan_id
+        value = _as_text(row.get(column))
+        if isinstance(value, str | int) and not isinstance(value, bool):
+            return str(value)
+        raise InvalidField(column, value, _ID_RULE)
 
     def _occurred_at(self, row: Row) -> datetime:
         column = self._file.occurred_at
@@ -215,7 +223,7 @@ def _feature_value(feature: Feature, value: Any) -> Any:
         return _flag(value)
     if feature.kind == "number":
         return _number(value, integer=feature.integer)
-    return value.isoformat() if isinstance(value, date) else value
+    return value.isoformat() if isinstance(value, date) else _as_text(value)
 
 
 def _flag(value: Any) -> Any:
@@ -240,5 +248,6 @@ def _number(value: Any, *, integer: bool) -> Any:
     return value
 
 
-def _text(value: Any) -> str:
-    return "" if value is None else str(value)
+def _as_text(value: Any) -> Any:
+    """Parquet's binary columns hold text; bytes that are none keep a sign of it, as a CSV's do, and are refused."""
+    return value.decode(errors="surrogateescape") if isinstance(value, bytes) else value

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from fastapi import FastAPI, Request, Response
+from fastapi_offline import FastAPIOffline
 from loanloop_common.errors import InvalidField, InvalidMessage, LoanloopError
 from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.telemetry import metrics_page
@@ -70,7 +71,7 @@ class Api:
 
 
 def make_api(api: Api) -> FastAPI:
-    app = FastAPI(title="loanloop predictor", description="Probability of default, and the decision on a loan.")
+    app = FastAPIOffline(title="loanloop predictor", description="Probability of default, and the decision on a loan.")
     install_error_answers(app)
     app.add_middleware(Observed)
     _add_predictions(app, api)
