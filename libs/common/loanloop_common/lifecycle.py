@@ -23,7 +23,6 @@ from loanloop_common.instances import Heartbeat
 from loanloop_common.kafka import BatchConsumer, Broker, create_topics, make_broker, stop_broker
 from loanloop_common.portfolio import Portfolio, load_portfolio
 from loanloop_common.postgres import UNREACHABLE, Pool, create_pool
-from loanloop_common.removed_records import alerting
 from loanloop_common.settings import ServiceSettings, load_settings
 from loanloop_common.telemetry import set_up_logging
 
@@ -135,7 +134,6 @@ async def _founded(
     stack.push_async_callback(_close_pool, pool)
     await waited_for("the database's schema", lambda: check_installation(pool, portfolio), stop.asked)
     broker = await waited_for("Kafka", lambda: _connected_broker(service, settings), stop.asked)
-    broker.on_removed = alerting(pool, service=service)
     stack.push_async_callback(stop_broker, broker, within_s=5)
     heartbeat = Heartbeat(pool, service=service, instance_id=settings.instance_id)
     return Foundation(service, settings, portfolio, pool, broker, heartbeat)

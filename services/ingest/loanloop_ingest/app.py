@@ -13,6 +13,7 @@ from loanloop_common.lifecycle import Foundation, Part, run_service
 from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.outbox import OutboxRelay
 from loanloop_common.polling import Poller
+from loanloop_common.removed_records import alerting
 
 from loanloop_ingest.collector import Collector
 from loanloop_ingest.config import IngestSettings
@@ -65,6 +66,7 @@ def make_collector(base: Foundation[IngestSettings], folder: Path) -> Collector:
 
 async def build(base: Foundation[IngestSettings]) -> Sequence[Part]:
     options = base.settings.ingest
+    base.broker.on_removed = alerting(base.pool, service=SERVICE)
     relay = OutboxRelay(base.pool, base.broker, service=SERVICE)
     differing = ReconciliationStore(base.pool)
     partitions = partial(ensure_partitions, base.pool)

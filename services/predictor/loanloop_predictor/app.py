@@ -14,6 +14,7 @@ from loanloop_common.lifecycle import Foundation, Part, run_service
 from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.outbox import OutboxRelay
 from loanloop_common.polling import Poller
+from loanloop_common.removed_records import alerting
 from loanloop_common.telemetry import observe, set_gauge
 
 from loanloop_predictor.api import Admission, Api, RestServer, make_api
@@ -89,6 +90,7 @@ def make_server(
 
 async def build(base: Foundation[Settings]) -> Sequence[Part]:
     options = base.settings.predictor
+    base.broker.on_removed = alerting(base.pool, service=SERVICE)
     relay = OutboxRelay(base.pool, base.broker, service=SERVICE)
     champions = Champions(
         ModelStore(base.pool), base.portfolio, threads=options.threads, on_swap=partial(report_swap, base.heartbeat)

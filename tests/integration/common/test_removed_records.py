@@ -48,7 +48,7 @@ async def test_records_removed_while_the_consumer_was_away_are_told_and_the_next
     assert [record.offset for record in handler.records] == [*range(10), *range(17, 20)]
 
 
-async def test_records_removed_before_the_group_ever_read_are_told_though_nothing_follows(
+async def test_group_without_offsets_is_told_from_where_on_it_reads_though_nothing_follows(
     broker: Broker, topic_of_one_partition: str, removed: list[RemovedRecords]
 ) -> None:
     topic = topic_of_one_partition
@@ -60,7 +60,7 @@ async def test_records_removed_before_the_group_ever_read_are_told_though_nothin
     await eventually(lambda: removed)
     await consumer.stop()
 
-    assert removed == [RemovedRecords(topic, topic, 0, 0, 5)]
+    assert removed == [RemovedRecords(topic, topic, 0, None, 5)]
 
 
 async def test_nothing_behind_a_gap_is_read_before_the_gap_is_told(broker: Broker, topic_of_one_partition: str) -> None:

@@ -49,6 +49,7 @@ async def fetch_loan_counts(connection: Connection, *, received: int | None) -> 
                  SELECT max((details ->> 'to_offset')::bigint) - (details ->> 'from_offset')::bigint AS n
                  FROM loan_data.alerts
                  WHERE kind = 'records_removed' AND service = 'ingest' AND details ->> 'topic' = 'loan.received'
+                   AND details ->> 'from_offset' IS NOT NULL
                  GROUP BY details ->> 'partition', details ->> 'from_offset'
              ) gaps) AS removed,
             (SELECT count(*) FROM loan_data.processed_data WHERE is_history) AS history,

@@ -52,7 +52,7 @@ class ObservedConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka is u
         except ConsumerStoppedError:
             raise
         except NoOffsetForPartitionError as first_time:
-            await self._go_to_start(first_time.args[0], unread_from=0)
+            await self._go_to_start(first_time.args[0], unread_from=None)
             return {}
         except OffsetOutOfRangeError as out_of_range:
             for partition, unread_from in out_of_range.args[0].items():
@@ -62,14 +62,14 @@ class ObservedConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka is u
             self.fetching_failed.set()
             raise
 
-    async def _go_to_start(self, partition: TopicPartition, *, unread_from: int) -> None:
+    async def _go_to_start(self, partition: TopicPartition, *, unread_from: int | None) -> None:
         try:
             start = (await self.beginning_offsets([partition]))[partition]
-            if start > unread_from:
+            if start > (unread_from or 0):
                 await self._on_removed(
                     RemovedRecords(self._group_id, partition.topic, partition.partition, unread_from, start)
                 )
-            elif start < unread_from:
+            elif unread_from is not None and start < unread_from:
                 log.warning(
                     "topic_shorter_than_read",
                     topic=partition.topic,

@@ -10,12 +10,16 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class RemovedRecords:
-    """The offsets from `from_offset` up to, and without, `to_offset`, where the log of the partition now starts."""
+    """The offsets from `from_offset` up to, and without, `to_offset`, where the log of the partition now starts.
+
+    `from_offset` is None where the group has committed none: it is new, or was idle for longer than the broker keeps
+    offsets, so it may have read them.
+    """
 
     group: str
     topic: str
     partition: int
-    from_offset: int
+    from_offset: int | None
     to_offset: int
 
 
