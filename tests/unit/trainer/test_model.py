@@ -8,6 +8,7 @@ from loanloop_common.features import MASK
 from loanloop_trainer.model.learning import epoch_order, one_cycle, steps_per_epoch
 from loanloop_trainer.model.phases import class_weights
 from loanloop_trainer.model.pretraining import Inputs, masked_view, nt_xent
+from loanloop_trainer.model.serving_form import ServingForm
 from loanloop_trainer.model.tabtransformer import TabTransformer
 from torch import Tensor
 
@@ -45,6 +46,23 @@ def test_a_loan_does_not_see_the_others_in_its_batch() -> None:
     apart = torch.cat([network(*(part[i : i + 2] for part in batch)) for i in (0, 2, 4)])
 
     assert torch.allclose(together, apart, atol=1e-6)
+
+
+def test_the_form_that_is_served_computes_the_same() -> None:
+    network, batch = make_network().eval(), inputs(6)
+
+    with torch.no_grad():
+        assert torch.allclose(ServingForm(network).eval()(*batch), network(*batch), atol=1e-6)
+
+
+def test_the_form_that_is_served_gives_a_number_where_similarities_are_huge() -> None:
+    network, batch = make_network().eval(), inputs(6)
+    for name, parameter in network.named_parameters():
+        if name.endswith("qkv.bias"):
+            torch.nn.init.constant_(parameter, 1e3)
+
+    with torch.no_grad():
+        assert torch.isfinite(ServingForm(network).eval()(*batch)).all()
 
 
 def test_the_same_index_of_two_features_means_two_things() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from loanloop_trainer.model.learning import inputs_of
 from loanloop_trainer.model.phases import log_odds
 from loanloop_trainer.model.progress import OnProgress, Progress
+from loanloop_trainer.model.serving_form import ServingForm
 from loanloop_trainer.model.tabtransformer import TabTransformer
 from loanloop_trainer.model.training import TrainedModel
 from loanloop_trainer.model.workers import Workers
@@ -64,7 +65,7 @@ def onnx_of(network: TabTransformer, example: tuple[Tensor, Tensor, Tensor]) -> 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
-                network.eval(),
+                ServingForm(network).eval(),
                 example,
                 input_names=["x_cat", "x_num", "x_exact"],
                 output_names=["logits"],
