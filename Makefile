@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.complete
 
-.PHONY: help setup demo up test unit lint types arch fmt
+.PHONY: help setup demo up test unit bench lint types arch fmt
 
 help: ## These lines
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{ printf "  make %-6s %s\n", $$1, $$2 }'
@@ -26,6 +26,9 @@ test: setup ## All tests
 
 unit: setup ## The pure tests alone, in seconds
 	$(BIN)/python -m pytest tests/unit
+
+bench: setup ## Speed and quality beside limits and peers; results and plots in bench/results
+	@$(BIN)/loanloop bench
 
 lint: setup ## ruff
 	$(BIN)/ruff check .

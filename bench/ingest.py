@@ -1,116 +1,91 @@
-"""Events a second through ingest, from Kafka to commit, beside a bare COPY of the same messages in the same run.
+"""Events a second through ingest, from Kafka to commit, beside a bare COPY of the same rows in the same run.
 
-    python bench/ingest.py [--loans 60000] [--batch 2000]
-
-Kafka, PostgreSQL and ingest run on this machine. As many outcomes as loans are sent. The COPY goes into a table
-without an index, in batches of the same size. Prints one JSON object; what counts is `ratio`, since machines and their
-load differ.
+As many outcomes as loans are sent. The COPY goes into two tables like raw_data and processed_data but without an index,
+in batches of the same size.
 """
 
-import argparse
 import asyncio
 import json
-import tempfile
 import time
 from datetime import UTC, datetime
-from functools import partial
-from pathlib import Path
+from typing import Any
 from uuid import UUID
 
-from loanloop.production import EventSequence, Outcomes, Selection, Sender, Sent
-from loanloop.runtime.infrastructure import EmbeddedInfrastructure
-from loanloop.runtime.ports import ANY_FREE
-from loanloop_common.kafka import create_topics, make_broker, publish_batch, stop_broker
-from loanloop_common.portfolio import load_portfolio
-from loanloop_common.postgres import Pool, create_pool, migrate
-from loanloop_common.resources import resource_folder
-from loanloop_common.settings import KafkaSettings
-from loanloop_ingest.domain.file_events import RowReader
-from loanloop_ingest.loan_files import open_loan_file
-from loanloop_ingest.store.totals import fetch_totals
+from loanloop_common.events import Topic
+from loanloop_common.kafka import publish_batch
+from loanloop_common.postgres import Pool
 
-SAMPLE = resource_folder("portfolios") / "sba" / "loans.parquet"
-COLUMNS = ["event_id", "topic", "kafka_partition", "kafka_offset", "loan_id", "occurred_at", "payload"]
+from bench.installation import Installation, fresh_installation
+from bench.registry import Options
+from bench.result import Found, Goal
+from bench.workload import Message, make_messages, make_outcomes
+
+TITLE = "events a second through ingest, beside a bare COPY"
+BATCH_RECORDS = 2000
+EVENT_COLUMNS = ["event_id", "topic", "kafka_partition", "kafka_offset", "loan_id", "occurred_at", "payload"]
 
 
-def make_events(n_loans: int) -> EventSequence:
-    reader = RowReader(load_portfolio("sba"))
-    selection = Selection(now=datetime.now(UTC), limit=n_loans, outcomes=Outcomes.DUE)
-    return EventSequence(open_loan_file(SAMPLE), reader, selection, print)
-
-
-async def produced(infrastructure: EmbeddedInfrastructure, n_loans: int) -> tuple[Sent, float]:
-    """What was sent, and loans a second."""
-    await create_topics(infrastructure.kafka_bootstrap)
-    broker = make_broker(KafkaSettings(bootstrap_servers=infrastructure.kafka_bootstrap), service="bench")
-    await broker.connect()
-    sent, started = Sent(), time.perf_counter()
-    try:
-        await Sender(partial(publish_batch, broker)).send(iter(make_events(n_loans)), sent, asyncio.Event())
-    finally:
-        await stop_broker(broker)
-    return sent, sent.loans / (time.perf_counter() - started)
-
-
-async def ingested(infrastructure: EmbeddedInfrastructure, pool: Pool, n_events: int, batch: int) -> float:
+async def ingested(installation: Installation, n_events: int) -> float:
     """Events a second, from the first that is stored to the last."""
-    settings = {"LOANLOOP_POSTGRES__DSN": infrastructure.postgres_dsn, "LOANLOOP_PORTFOLIO": "sba"}
-    await infrastructure.start_service("ingest", **settings, LOANLOOP_INGEST__BATCH_RECORDS=str(batch))
-    first = 0
-    started = time.perf_counter()
-    while (stored := await pool.fetchval("SELECT count(*) FROM loan_data.event_keys")) < n_events:
+    settings = {"LOANLOOP_PORTFOLIO": "sba", "LOANLOOP_INGEST__BATCH_RECORDS": str(BATCH_RECORDS)}
+    await installation.infrastructure.start_service("ingest", **settings)
+    first, started = 0, 0.0
+    while (stored := await installation.pool.fetchval("SELECT count(*) FROM loan_data.event_keys")) < n_events:
         if not first and stored:
             first, started = stored, time.perf_counter()
         await asyncio.sleep(0.05)
     return (n_events - first) / (time.perf_counter() - started)
 
 
-async def copied(pool: Pool, n_loans: int, batch: int) -> float:
-    """Events a second by COPY alone."""
-    rows = [
-        (
-            UUID(json.loads(event.value)["event_id"]),
-            str(event.topic),
-            0,
-            n,
-            event.key.decode(),
-            event.due_at,
-            event.value,
-        )
-        for n, event in enumerate(make_events(n_loans))
+def rows_of(topic: Topic, messages: list[Message]) -> list[tuple[Any, ...]]:
+    day = datetime(2006, 1, 1, tzinfo=UTC)
+    return [
+        (UUID(json.loads(value)["event_id"]), str(topic), 0, n, key.decode(), day, value)
+        for n, (key, value) in enumerate(messages)
     ]
-    await pool.execute("CREATE TABLE bare AS SELECT * FROM loan_data.raw_data WITH NO DATA")
+
+
+async def copied(pool: Pool, events: list[tuple[Any, ...]], n_loans: int) -> float:
+    """Events a second by COPY alone, into both tables: each event raw, each loan processed."""
+    await pool.execute("CREATE TABLE bare_raw AS SELECT * FROM loan_data.raw_data WITH NO DATA")
+    await pool.execute("CREATE TABLE bare_processed (loan_id text, occurred_at timestamptz, features text)")
+    features = [json.dumps(json.loads(event[-1])["features"]) for event in events[:n_loans]]
+    loans = [(event[4], event[5], text) for event, text in zip(events, features, strict=False)]
     started = time.perf_counter()
-    for start in range(0, len(rows), batch):
-        async with pool.acquire() as connection:
-            await connection.copy_records_to_table("bare", columns=COLUMNS, records=rows[start : start + batch])
-    return len(rows) / (time.perf_counter() - started)
+    async with pool.acquire() as connection:
+        for start in range(0, len(events), BATCH_RECORDS):
+            batch = slice(start, start + BATCH_RECORDS)
+            await connection.copy_records_to_table("bare_raw", columns=EVENT_COLUMNS, records=events[batch])
+            await connection.copy_records_to_table(
+                "bare_processed", columns=["loan_id", "occurred_at", "features"], records=loans[batch]
+            )
+    return len(events) / (time.perf_counter() - started)
 
 
-async def measure(n_loans: int, batch: int) -> dict[str, object]:
-    with tempfile.TemporaryDirectory() as folder:
-        async with EmbeddedInfrastructure(Path(folder), ports=ANY_FREE) as infrastructure:
-            await migrate(infrastructure.postgres_dsn)
-            pool = await create_pool(infrastructure.postgres_dsn, application_name="bench")
-            sent, loans_per_s = await produced(infrastructure, n_loans)
-            events_per_s = await ingested(infrastructure, pool, sent.events, batch)
-            await infrastructure.stop_services()
-            totals = await fetch_totals(pool)
-            copies_per_s = await copied(pool, n_loans, batch)
-            await pool.close()
-    return {
-        "events": sent.events,
-        "produced_loans_per_s": round(loans_per_s),
-        "ingested_events_per_s": round(events_per_s),
-        "copied_events_per_s": round(copies_per_s),
-        "ratio": round(events_per_s / copies_per_s, 3),
-        "all_stored": all(t.add_up and t.stored == t.received for t in totals.values()),
-    }
+async def measure(n_loans: int, options: Options) -> tuple[float, float]:
+    loans, outcomes = make_messages(n_loans), make_outcomes(n_loans)
+    async with fresh_installation() as installation:
+        await publish_batch(installation.broker, Topic.LOAN_RECEIVED, loans)
+        await publish_batch(installation.broker, Topic.LOAN_OUTCOME, outcomes)
+        options.say(f"{n_loans:,} loans and as many outcomes")
+        ingested_per_s = await ingested(installation, 2 * n_loans)
+        await installation.infrastructure.stop_services()
+        options.say("COPY")
+        events = rows_of(Topic.LOAN_RECEIVED, loans) + rows_of(Topic.LOAN_OUTCOME, outcomes)
+        copied_per_s = await copied(installation.pool, events, n_loans)
+    return ingested_per_s, copied_per_s
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--loans", type=int, default=60_000)
-    parser.add_argument("--batch", type=int, default=2000)
-    arguments = parser.parse_args()
-    print(json.dumps(asyncio.run(measure(arguments.loans, arguments.batch)), indent=2))
+def run(options: Options) -> Found:
+    n_loans = 500_000 if options.long else 50_000
+    ingested_per_s, copied_per_s = asyncio.run(measure(n_loans, options))
+    ratio = ingested_per_s / copied_per_s
+    return Found(
+        goals=(Goal("ingest / bare COPY of the same rows", ratio, 0.5),),
+        rows=[
+            {"what": "ingest", "events_per_s": ingested_per_s, "ratio": ratio},
+            {"what": "bare COPY", "events_per_s": copied_per_s, "ratio": 1.0},
+        ],
+        sizes={"loans": n_loans, "outcomes": n_loans, "records_a_batch": BATCH_RECORDS, "preset": "sba"},
+        bars=("what", "events_per_s"),
+    )

@@ -11,6 +11,7 @@ import typer
 
 from loanloop.commands import (
     audit,
+    bench,
     demo,
     dlq,
     migrate,
@@ -50,6 +51,7 @@ app.command()(replay.replay)
 app.add_typer(dlq.app, name="dlq")
 app.command()(audit.audit)
 app.command()(migrate.migrate)
+app.command()(bench.bench)
 # fmt: on
 
 

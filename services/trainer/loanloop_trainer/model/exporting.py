@@ -8,13 +8,12 @@ import torch
 from loanloop_common.bundle import AllowedField, AuditFinding, Bundle, Manifest, ReferenceRows, pack
 from loanloop_common.errors import LoanloopError
 from loanloop_common.scoring import Scorer, instruction_set, runtime_version
-from torch import Tensor
+from torch import Tensor, nn
 
 from loanloop_trainer.model.learning import inputs_of
 from loanloop_trainer.model.phases import log_odds
 from loanloop_trainer.model.progress import OnProgress, Progress
 from loanloop_trainer.model.serving_form import ServingForm
-from loanloop_trainer.model.tabtransformer import TabTransformer
 from loanloop_trainer.model.training import TrainedModel
 from loanloop_trainer.model.workers import Workers
 
@@ -38,7 +37,7 @@ def export(
     """The packed bundle. Raises ParityBroken."""
     on_progress(Progress("export"))
     real_loans = trained.validation.rows(slice(0, PARITY_ROWS))
-    model = onnx_of(trained.network, inputs_of(trained.validation.rows(slice(0, 4)), torch.device("cpu")))
+    model = onnx_of(ServingForm(trained.network), inputs_of(trained.validation.rows(slice(0, 4)), torch.device("cpu")))
     draft = _manifest(trained, version=version, code_version=code_version)
     scorer = Scorer(Bundle(draft, trained.encoder, model, sha256=""))
     try:
@@ -55,7 +54,7 @@ def export(
     return pack(manifest, trained.encoder, model)
 
 
-def onnx_of(network: TabTransformer, example: tuple[Tensor, Tensor, Tensor]) -> bytes:
+def onnx_of(network: nn.Module, example: tuple[Tensor, Tensor, Tensor]) -> bytes:
     """A graph that takes any number of rows."""
     rows = torch.export.Dim.DYNAMIC
     exporter_log = logging.getLogger("torch.onnx")
@@ -65,7 +64,7 @@ def onnx_of(network: TabTransformer, example: tuple[Tensor, Tensor, Tensor]) -> 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
-                ServingForm(network).eval(),
+                network.eval(),
                 example,
                 input_names=["x_cat", "x_num", "x_exact"],
                 output_names=["logits"],

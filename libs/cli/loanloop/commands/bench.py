@@ -1,0 +1,56 @@
+"""`loanloop bench`: speed and quality as ratios to a limit or a peer."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_SOURCE = Path(__file__).parents[4]
+
+
+def bench(
+    names: Annotated[list[str] | None, typer.Argument(help="Which; without one, all of them.")] = None,
+    long: Annotated[bool, typer.Option("--long", help="All loans and more repetitions: hours, not minutes.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="Print the names and end.")] = False,
+) -> None:
+    """Measure this machine: each figure is a ratio to a limit or a peer, taken in the same run.
+
+    Writes `bench/results/NAME.json`, and all results as a page with plots, `bench/results/REPORT.md`. Each benchmark
+    ends in ten minutes. Let nothing else run beside it.
+
+    **Examples**
+
+    - `loanloop bench --list`
+    - `loanloop bench engines`
+    - `loanloop bench quality --long`
+    """
+    registry = _registry()
+    if list_:
+        print("\n".join(registry.NAMES))
+        return
+    chosen = names or list(registry.NAMES)
+    if unknown := sorted(set(chosen) - set(registry.NAMES)):
+        raise typer.BadParameter(f"no benchmark {', '.join(unknown)}; there are {', '.join(registry.NAMES)}")
+    from bench.report import write_report
+    from bench.result import keep
+
+    for name in chosen:
+        print(f"{name} …", file=sys.stderr)
+        result = registry.run(name, registry.Options(long=long, say=lambda line: print(f"  {line}", file=sys.stderr)))
+        for goal in result.found.goals:
+            value = "not measured" if goal.value is None else f"{goal.value:.3g}"
+            print(f"{name}: {goal.what}: {value} ({goal.is_reached_when} {goal.bound:g})")
+        print(f"{name}: {keep(result)}", file=sys.stderr)
+    print(write_report())
+
+
+def _registry():  # type: ignore[no-untyped-def]  # a module, of the source tree alone
+    from loanloop_common.errors import LoanloopError
+
+    if not (_SOURCE / "bench" / "registry.py").is_file():
+        raise LoanloopError("benchmarks are in the source repository: clone it, run make setup, and use its command")
+    sys.path.insert(0, str(_SOURCE))
+    from bench import registry
+
+    return registry
