@@ -9,6 +9,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from loanloop_common.events import Topic
+from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.portfolio import Portfolio
 
 
@@ -31,13 +32,12 @@ def first_steps(portfolio: Portfolio, *, tools: Path, rest_url: str) -> FirstSte
 
 
 def example_loan(portfolio: Portfolio) -> str:
-    """A `loan.received` from the portfolio's own examples, new at each call."""
+    """A valid `loan.received` of this portfolio, new at each call."""
     return json.dumps(
-        {
+        LoanCodec(portfolio).example()
+        | {
             "event_id": str(uuid4()),
             "occurred_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "schema_version": 1,
             "loan_id": f"example-{secrets.token_hex(3)}",
-            "features": {feature.name: feature.example for feature in portfolio.features.values()},
         }
     )
