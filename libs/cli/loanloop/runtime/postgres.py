@@ -183,6 +183,8 @@ def _forget_dead_postmaster(pid_file: Path) -> None:
             process.wait(timeout=10)
     except (FileNotFoundError, psutil.NoSuchProcess):
         return
+    except (ValueError, IndexError):
+        pass  # a power loss or a full disk left no pid in it, and PostgreSQL refuses to start beside an empty one
     except psutil.TimeoutExpired as error:
         raise CannotRun(
             f"A PostgreSQL server (process {error.pid}) still runs on {pid_file.parent}: stop it first."
