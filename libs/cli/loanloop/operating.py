@@ -2,6 +2,7 @@
 
 import contextlib
 import getpass
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,14 @@ from loanloop.runtime.data_directory import nothing_runs, running_state
 
 if TYPE_CHECKING:
     from loanloop_evaluator.handlers.operator import Operator
+
+
+def operator_name() -> str:
+    """Who is asking, for the audit; `uid 1234` where the machine has no name for them, as in many containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # OSError from Python 3.13 on
+        return f"uid {os.getuid()}"
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,7 @@ class Operated:
             slot=self.portfolio.name,
             min_outcomes=policy.min_outcomes,
             load=loader.load,
-            actor=getpass.getuser(),
+            actor=operator_name(),
         )
 
     async def evaluator_runs(self) -> bool:

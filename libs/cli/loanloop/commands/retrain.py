@@ -28,16 +28,14 @@ def retrain(
 
 
 async def _retrain(wait: bool, seed: int, data_dir: Path) -> None:
-    import getpass
-
     from loanloop_common.errors import LoanloopError
     from loanloop_trainer.store.runs import RunStore
 
-    from loanloop.operating import operated
+    from loanloop.operating import operated, operator_name
 
     async with operated(data_dir) as operating:
         runs = RunStore(operating.pool, operating.portfolio)
-        run_id = await runs.request_run(seed=seed, requested_by=getpass.getuser())
+        run_id = await runs.request_run(seed=seed, requested_by=operator_name())
         if run_id is None:
             raise LoanloopError("a training is under way already; `loanloop watch` shows it.")
         run = await runs.fetch_facts(run_id)
