@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from loanloop.dead_lettered import DeadLetter, WholeDeadLetter
+    from loanloop_common.rejected_rows import DeadLetter, WholeDeadLetter
 
 _MOMENT = "%Y-%m-%d %H:%M:%S UTC"
 
@@ -105,7 +105,8 @@ def replay(
 async def _fetch(
     data_dir: Path, *, reason: str | None, topic: str | None, replayed: bool, limit: int
 ) -> "list[DeadLetter]":
-    from loanloop.dead_lettered import fetch_dead_letters
+    from loanloop_common.rejected_rows import fetch_dead_letters
+
     from loanloop.operating import operated
 
     async with operated(data_dir) as installation:
@@ -113,12 +114,12 @@ async def _fetch(
 
 
 async def _fetch_one(data_dir: Path, letter_id: str) -> "WholeDeadLetter":
-    from loanloop.dead_lettered import DeadLetterId, fetch_dead_letter
     from loanloop.operating import operated
+    from loanloop.sending_again import dead_letter_id, find_dead_letter
 
-    which = DeadLetterId.parse(letter_id)
+    which = dead_letter_id(letter_id)
     async with operated(data_dir) as installation:
-        return await fetch_dead_letter(installation.pool, which)
+        return await find_dead_letter(installation.pool, which)
 
 
 async def _replay(data_dir: Path, letter_id: str, mended: Path | None) -> str:
@@ -126,16 +127,15 @@ async def _replay(data_dir: Path, letter_id: str, mended: Path | None) -> str:
 
     from loanloop_common.kafka import make_broker, stop_broker
 
-    from loanloop.dead_lettered import DeadLetterId, fetch_dead_letter, read_event
-    from loanloop.dead_lettered import replay as send_again
     from loanloop.operating import operated
     from loanloop.producing import find_destination
+    from loanloop.sending_again import dead_letter_id, find_dead_letter, read_event, send_again
 
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # Unavailable says it in one sentence
-    which = DeadLetterId.parse(letter_id)
+    which = dead_letter_id(letter_id)
     content = None if mended is None else read_event(mended)
     async with operated(data_dir) as installation:
-        dead = await fetch_dead_letter(installation.pool, which)
+        dead = await find_dead_letter(installation.pool, which)
         kafka = find_destination(portfolio=None, kafka=None, data_dir=data_dir).kafka
         broker = make_broker(kafka, service="dlq")
         await broker.connect()

@@ -39,7 +39,7 @@ def replay(
 
 async def _replay(data_dir: Path, decision_id: UUID) -> "Replay":
     from loanloop_common.loan_codec import LoanCodec
-    from loanloop_predictor.serving.replay import replay as replay_decision
+    from loanloop_predictor.serving.replay import replay_decision
     from loanloop_predictor.store.decisions import DecisionStore
     from loanloop_predictor.store.models import ModelStore
 

@@ -50,7 +50,7 @@ class Replay:
         return self.same_bits and self.decision == self.stored.decision.decision
 
 
-async def replay(decisions: DecisionStore, models: ModelStore, codec: LoanCodec, decision_id: UUID) -> Replay:
+async def replay_decision(decisions: DecisionStore, models: ModelStore, codec: LoanCodec, decision_id: UUID) -> Replay:
     """Raises UnknownDecision, DecisionNotKept, UnknownVersion; BundleCorrupt where the stored bundle has changed."""
     stored = await decisions.fetch_decision(decision_id)
     if stored is None:

@@ -1,0 +1,105 @@
+"""The rows of `rejected`, read and marked as sent again. `dead_letters` writes them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from loanloop_common.postgres import Pool
+
+
+class DeadLetterId(NamedTuple):
+    """Where the refused message lay, written `loan.received:2:1714`; of a row of a file, `file:loans.csv@…:0:17`."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}:{self.partition}:{self.offset}"
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    id: DeadLetterId
+    service: str
+    reason: str
+    field: str | None
+    rule: str | None
+    message: str
+    payload_bytes: int
+    rejected_at: datetime
+    replayed_at: datetime | None
+
+    def as_json(self) -> dict[str, Any]:
+        return {**vars(self), "id": str(self.id), **self.id._asdict()}
+
+
+@dataclass(frozen=True)
+class WholeDeadLetter:
+    letter: DeadLetter
+    key: bytes | None
+    payload: bytes
+    payload_sha256: bytes
+
+    @property
+    def is_whole(self) -> bool:
+        return len(self.payload) == self.letter.payload_bytes
+
+
+async def fetch_dead_letters(
+    pool: Pool, *, reason: str | None, topic: str | None, replayed: bool, limit: int
+) -> list[DeadLetter]:
+    """The newest first; those sent again only with `replayed`."""
+    rows = await pool.fetch(
+        """
+        SELECT service, topic, kafka_partition, kafka_offset, reason, field, rule, message, payload_bytes,
+               rejected_at, replayed_at
+        FROM loan_data.rejected
+        WHERE ($1::text IS NULL OR reason = $1)
+          AND ($2::text IS NULL OR topic = $2)
+          AND ($3 OR replayed_at IS NULL)
+        ORDER BY rejected_at DESC, topic, kafka_partition, kafka_offset DESC
+        LIMIT $4
+        """,
+        reason,
+        topic,
+        replayed,
+        limit,
+    )
+    return [_letter(dict(row)) for row in rows]
+
+
+async def fetch_dead_letter(pool: Pool, which: DeadLetterId) -> WholeDeadLetter | None:
+    found = await pool.fetchrow(
+        """
+        SELECT service, topic, kafka_partition, kafka_offset, reason, field, rule, message, payload_bytes,
+               rejected_at, replayed_at, message_key, payload, payload_sha256
+        FROM loan_data.rejected
+        WHERE topic = $1 AND kafka_partition = $2 AND kafka_offset = $3
+        ORDER BY service
+        LIMIT 1
+        """,
+        *which,
+    )
+    if found is None:
+        return None
+    row = dict(found)
+    whole = [row.pop(name) for name in ("message_key", "payload", "payload_sha256")]
+    return WholeDeadLetter(_letter(row), *whole)
+
+
+async def mark_replayed(pool: Pool, letter: DeadLetter) -> None:
+    await pool.execute(
+        """
+        UPDATE loan_data.rejected SET replayed_at = now()
+        WHERE topic = $1 AND kafka_partition = $2 AND kafka_offset = $3 AND service = $4
+        """,
+        *letter.id,
+        letter.service,
+    )
+
+
+def _letter(row: dict[str, Any]) -> DeadLetter:
+    place: Sequence[Any] = [row.pop(name) for name in ("topic", "kafka_partition", "kafka_offset")]
+    return DeadLetter(id=DeadLetterId(*place), **row)
