@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loanloop_common.errors import Unavailable
 from loanloop_common.events import ModelDeployed
-from loanloop_common.portfolio import Portfolio, load_portfolio
+from loanloop_common.instances import fetch_is_running
+from loanloop_common.portfolio import Portfolio
 from loanloop_common.postgres import Pool, create_pool
-from loanloop_common.settings import ServiceSettings, load_settings
 
-from loanloop.runtime.data_directory import nothing_runs, running_state
+from loanloop.target import find_target
 
 if TYPE_CHECKING:
     from loanloop_evaluator.handlers.operator import Operator
@@ -49,41 +48,18 @@ class Operated:
         )
 
     async def evaluator_runs(self) -> bool:
-        runs: bool = await self.pool.fetchval(
-            """
-            SELECT EXISTS (SELECT FROM loan_data.service_instances
-                           WHERE service = 'evaluator' AND seen_at > now() - interval '10 seconds')
-            """
-        )
-        return runs
+        return await fetch_is_running(self.pool, service="evaluator")
 
 
 @contextlib.asynccontextmanager
 async def operated(data_dir: Path, *, read_only: bool = False) -> AsyncIterator[Operated]:
-    """The installation that runs on the data folder, else the one that the settings name. Raises Unavailable."""
-    dsn, portfolio = _where(data_dir, read_only=read_only)
-    pool = await create_pool(dsn, application_name="operator", max_size=2)
+    """The pool and the portfolio of what the data folder or the settings name. Raises Unavailable."""
+    target = find_target(data_dir)
+    pool = await create_pool(target.dsn(read_only=read_only), application_name="operator", max_size=2)
     try:
-        found = await pool.fetchval("SELECT to_regclass('loan_data.installation')")
-        served = await pool.fetchval("SELECT portfolio FROM loan_data.installation") if found else None
-        if served is None:
-            raise Unavailable("the database serves no portfolio yet: no service has started")
-        # A portfolio file of one's own is known by its path only; a preset by the name that the database keeps.
-        own = load_portfolio(portfolio)
-        yield Operated(pool, own if own.name == served else load_portfolio(served))
+        yield Operated(pool, await target.served_portfolio(pool))
     finally:
         await pool.close()
-
-
-def _where(data_dir: Path, *, read_only: bool) -> tuple[str, str]:
-    run = running_state(data_dir)
-    settings = load_settings(ServiceSettings)
-    if run is not None:
-        return run.postgres_dsn(), run.portfolio or settings.portfolio
-    if "postgres" not in settings.model_fields_set:
-        raise nothing_runs(data_dir, "name another folder with --data-dir, or set LOANLOOP_POSTGRES__DSN")
-    replica = settings.postgres.read_only_dsn if read_only else None
-    return replica or settings.postgres.dsn, settings.portfolio
 
 
 def say(deployed: ModelDeployed, *, evaluator_runs: bool) -> None:

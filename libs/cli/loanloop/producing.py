@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from loanloop_common.kafka import make_broker, publish_batch, stop_broker
-from loanloop_common.portfolio import Portfolio, load_portfolio
-from loanloop_common.settings import KafkaSettings, ServiceSettings, load_settings
+from loanloop_common.portfolio import Portfolio
+from loanloop_common.settings import KafkaSettings
 from loanloop_ingest.domain.file_events import RefusedRow, RowReader
 from loanloop_ingest.loan_files import LoanFile, file_sha256, open_loan_file, place_in
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from loanloop.production import EventSequence, Selection, Sender, Sent
-from loanloop.runtime.data_directory import nothing_runs, running_state, write_private
+from loanloop.runtime.data_directory import write_private
 
 STOPPED_BY_CTRL_C = 130
 _REFUSALS_SHOWN = 20
@@ -35,26 +35,6 @@ class Destination:
     kafka: KafkaSettings
     portfolio: Portfolio
     state: Path
-
-    @staticmethod
-    def without_kafka(portfolio: str | None, data_dir: Path) -> "Destination":
-        run = running_state(data_dir)
-        settings = load_settings(ServiceSettings)
-        name = portfolio or (run.portfolio if run else None) or settings.portfolio
-        return Destination(settings.kafka, load_portfolio(name), data_dir / "produce")
-
-
-def find_destination(*, portfolio: str | None, kafka: str | None, data_dir: Path) -> Destination:
-    """The option, else what runs on the data folder, else the settings. Raises Unavailable if none says."""
-    found = Destination.without_kafka(portfolio, data_dir)
-    run = running_state(data_dir)
-    if kafka is not None or run is not None:
-        servers = kafka or (run.kafka_bootstrap if run else "")
-        update = {"bootstrap_servers": servers}
-        return replace(found, kafka=found.kafka.model_copy(update=update) if kafka else KafkaSettings(**update))
-    if "kafka" not in load_settings(ServiceSettings).model_fields_set:
-        raise nothing_runs(data_dir, "name a broker with --kafka HOST:PORT, or set LOANLOOP_KAFKA__BOOTSTRAP_SERVERS")
-    return found
 
 
 @dataclass

@@ -4,11 +4,20 @@ import asyncpg
 
 from loanloop_common.errors import LoanloopError, Unavailable
 from loanloop_common.portfolio import Portfolio
-from loanloop_common.postgres import Pool
+from loanloop_common.postgres import Connection, Pool
 
 
 class InstallationMismatch(LoanloopError):
     """The database serves another portfolio, or the same one with other features."""
+
+
+async def fetch_portfolio_name(connection: Connection) -> str | None:
+    """Of the portfolio that is served; None before the first service has started. Not in a transaction."""
+    try:
+        name: str | None = await connection.fetchval("SELECT portfolio FROM loan_data.installation")
+    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
+        return None
+    return name
 
 
 async def check_installation(pool: Pool, portfolio: Portfolio) -> None:

@@ -14,6 +14,18 @@ from loanloop_common.postgres import UNREACHABLE, Pool
 log = structlog.get_logger()
 
 
+async def fetch_is_running(pool: Pool, *, service: str) -> bool:
+    """Whether an instance of it was seen within the last 10 seconds."""
+    runs: bool = await pool.fetchval(
+        """
+        SELECT EXISTS (SELECT FROM loan_data.service_instances
+                       WHERE service = $1 AND seen_at > now() - interval '10 seconds')
+        """,
+        service,
+    )
+    return runs
+
+
 class Heartbeat:
     """Writes this instance's row every `every_s`; stop() removes it, a kill leaves one that grows old."""
 

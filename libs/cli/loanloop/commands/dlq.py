@@ -128,15 +128,15 @@ async def _replay(data_dir: Path, letter_id: str, mended: Path | None) -> str:
     from loanloop_common.kafka import make_broker, stop_broker
 
     from loanloop.operating import operated
-    from loanloop.producing import find_destination
     from loanloop.sending_again import dead_letter_id, find_dead_letter, read_event, send_again
+    from loanloop.target import find_target
 
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # Unavailable says it in one sentence
     which = dead_letter_id(letter_id)
     content = None if mended is None else read_event(mended)
     async with operated(data_dir) as installation:
         dead = await find_dead_letter(installation.pool, which)
-        kafka = find_destination(portfolio=None, kafka=None, data_dir=data_dir).kafka
+        kafka = find_target(data_dir).kafka()
         broker = make_broker(kafka, service="dlq")
         await broker.connect()
         try:

@@ -9,7 +9,8 @@ import typer
 
 def migrate(
     postgres: Annotated[
-        str | None, typer.Option(metavar="DSN", help="The database; without it, that of the running `loanloop up`.")
+        str | None,
+        typer.Option(metavar="DSN", help="Without it, that of the running `loanloop up`, else LOANLOOP_POSTGRES__DSN."),
     ] = None,
     data_dir: Annotated[Path, typer.Option(help="Data folder of the running `loanloop up`.")] = Path(".loanloop"),
 ) -> None:
@@ -21,11 +22,6 @@ def migrate(
     """
     from loanloop_common.postgres import migrate as apply_migrations
 
-    from loanloop.runtime.data_directory import nothing_runs, running_state
+    from loanloop.target import find_target
 
-    if postgres is None:
-        run = running_state(data_dir)
-        if run is None:
-            raise nothing_runs(data_dir, "or name a database with --postgres DSN")
-        postgres = run.postgres_dsn()
-    print(f"{asyncio.run(apply_migrations(postgres))} migrations applied")
+    print(f"{asyncio.run(apply_migrations(find_target(data_dir).dsn(postgres)))} migrations applied")

@@ -63,8 +63,9 @@ def produce(
     """
     from datetime import UTC
 
-    from loanloop.producing import Destination, find_destination, produce_file, validate_file
+    from loanloop.producing import Destination, produce_file, validate_file
     from loanloop.production import Outcomes, Selection
+    from loanloop.target import find_target
 
     selection = Selection(
         now=datetime.now(UTC),
@@ -74,8 +75,9 @@ def produce(
         until=until and until.replace(tzinfo=UTC),
         limit=limit,
     )
+    target = find_target(data_dir)
+    described = target.portfolio(portfolio)
     if dry_run:
-        found = Destination.without_kafka(portfolio, data_dir)
-        raise typer.Exit(validate_file(file, found.portfolio, selection))
-    destination = find_destination(portfolio=portfolio, kafka=kafka, data_dir=data_dir)
+        raise typer.Exit(validate_file(file, described, selection))
+    destination = Destination(target.kafka(kafka), described, data_dir / "produce")
     raise typer.Exit(asyncio.run(produce_file(file, destination, selection, rate=rate, restart=restart)))

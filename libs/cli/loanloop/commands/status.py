@@ -38,7 +38,7 @@ def status(
 
 
 async def _observe(data_dir: Path) -> "Snapshot":
-    from loanloop.observe.target import find_target, observing
+    from loanloop.observe.observing import observing
 
-    async with observing(find_target(data_dir)) as observer:
+    async with observing(data_dir) as observer:
         return await observer.snapshot()

@@ -19,7 +19,7 @@ from loanloop.demo.plan import DemoImpossible, Plan
 from loanloop.demo.report import Result
 from loanloop.demo.rest import RestClient
 from loanloop.demo.stage import Scene, Stage
-from loanloop.observe.target import find_target, observing
+from loanloop.observe.observing import observing
 from loanloop.runtime.data_directory import running_state
 from loanloop.runtime.first_steps import FirstSteps, first_steps
 from loanloop.runtime.foreground import kafka_settings, prepare
@@ -118,7 +118,7 @@ async def _play(
     await broker.connect()
     asking = asyncio.create_task(rest.run())
     try:
-        async with observing(find_target(infrastructure.directory.path), portfolio) as observer:
+        async with observing(infrastructure.directory.path, portfolio) as observer:
             director = Director(plan, portfolio, file, stage, observer, broker, rest, lambda: keepers.start("trainer"))
             sent = await director.play()
             snapshot = await observer.snapshot()

@@ -18,11 +18,6 @@ from loanloop.observe.snapshot import (
 )
 
 
-async def fetch_portfolio_name(connection: Connection) -> str | None:
-    name: str | None = await connection.fetchval("SELECT portfolio FROM loan_data.installation")
-    return name
-
-
 async def fetch_instances(connection: Connection) -> tuple[Instance, ...]:
     """Instances seen in the last hour: an older row is of a process that is long gone."""
     rows = await connection.fetch(

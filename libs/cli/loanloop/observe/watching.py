@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.live import Live
 
 from loanloop.observe.observer import Observer
+from loanloop.observe.observing import observing
 from loanloop.observe.rates import Rates
 from loanloop.observe.screen import screen
 from loanloop.observe.snapshot import Snapshot
-from loanloop.observe.target import find_target, observing
 
 
 class View:
@@ -51,14 +51,14 @@ async def watch_until_quit(data_dir: Path, *, every_s: float) -> None:
 
 
 async def _look_once(data_dir: Path, view: View) -> None:
-    async with observing(find_target(data_dir)) as observer:
+    async with observing(data_dir) as observer:
         view.show(await observer.snapshot())
 
 
 async def _keep_looking(data_dir: Path, view: View, every_s: float) -> None:
     while True:
         try:
-            async with observing(find_target(data_dir)) as observer:
+            async with observing(data_dir) as observer:
                 await _follow(observer, view, every_s)
         except LoanloopError as away:
             view.problem = str(away)

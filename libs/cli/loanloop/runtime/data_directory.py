@@ -12,8 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from loanloop_common.errors import Unavailable
-
 from loanloop.runtime.ports import AssignedPorts
 from loanloop.runtime.problems import CannotRun
 
@@ -138,10 +136,6 @@ def running_state(data_dir: Path) -> RunState | None:
         except BlockingIOError:
             return run
     return None
-
-
-def nothing_runs(data_dir: Path, otherwise: str) -> Unavailable:
-    return Unavailable(f"nothing runs on {data_dir}: start `loanloop up --data-dir {data_dir}`, {otherwise}")
 
 
 def is_alive(pid: int) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 import httpx
 from loanloop_common.errors import in_one_line
+from loanloop_common.installation import fetch_portfolio_name
 from loanloop_common.kafka import create_topics
 from loanloop_common.portfolio import Portfolio, load_portfolio
 from loanloop_common.postgres import UNREACHABLE, migrate
@@ -19,6 +20,7 @@ from loanloop.runtime.installation import Installation, Progress
 from loanloop.runtime.problems import CannotRun
 from loanloop.runtime.services import keep_servers_running, keep_services_running
 from loanloop.runtime.tasks import together
+from loanloop.target import kafka_at
 
 ANSWERS_WITHIN_S = 120
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -66,14 +68,13 @@ async def prepare(installation: Installation, portfolio: str | None, tell: Progr
 
 
 def kafka_settings(installation: Installation) -> KafkaSettings:
-    """The environment's (a foreign Kafka may want TLS and a password), at the installation's address."""
-    return load_settings(ServiceSettings).kafka.model_copy(update={"bootstrap_servers": installation.kafka_bootstrap})
+    return kafka_at(installation.kafka_bootstrap, load_settings(ServiceSettings))
 
 
 async def _check_portfolio(dsn: str, chosen: Portfolio) -> None:
     connection = await asyncpg.connect(dsn)
     try:
-        served = await connection.fetchval("SELECT portfolio FROM loan_data.installation")
+        served = await fetch_portfolio_name(connection)
     finally:
         await connection.close()
     if served not in (None, chosen.name):

@@ -1,0 +1,70 @@
+"""Which installation a command works on: the one that runs on the data folder, else the one that the settings name."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from loanloop_common.errors import Unavailable
+from loanloop_common.installation import fetch_portfolio_name
+from loanloop_common.portfolio import Portfolio, load_portfolio
+from loanloop_common.postgres import UNREACHABLE, Pool
+from loanloop_common.settings import KafkaSettings, ServiceSettings, load_settings
+
+from loanloop.runtime.data_directory import RunState, running_state
+
+
+@dataclass(frozen=True)
+class Target:
+    """`kafka` and `dsn` raise Unavailable, saying what to do, where neither an option nor a run nor a setting says."""
+
+    data_dir: Path
+    run: RunState | None
+    settings: ServiceSettings
+
+    def kafka(self, asked: str | None = None) -> KafkaSettings:
+        address = asked or (self.run and self.run.kafka_bootstrap)
+        if address:
+            return kafka_at(address, self.settings)
+        if "kafka" not in self.settings.model_fields_set:
+            raise self._nothing_runs("LOANLOOP_KAFKA__BOOTSTRAP_SERVERS")
+        return self.settings.kafka
+
+    def dsn(self, asked: str | None = None, *, read_only: bool = False) -> str:
+        if asked:
+            return asked
+        if self.run:
+            return self.run.postgres_dsn()
+        if "postgres" not in self.settings.model_fields_set:
+            raise self._nothing_runs("LOANLOOP_POSTGRES__DSN")
+        replica = self.settings.postgres.read_only_dsn if read_only else None
+        return replica or self.settings.postgres.dsn
+
+    def portfolio(self, asked: str | None = None) -> Portfolio:
+        return load_portfolio(asked or (self.run and self.run.portfolio) or self.settings.portfolio)
+
+    async def served_portfolio(self, pool: Pool) -> Portfolio:
+        """Of the database. Raises Unavailable where it does not answer or no service has started yet."""
+        try:
+            async with pool.acquire(timeout=5) as connection:
+                served = await fetch_portfolio_name(connection)
+        except UNREACHABLE as cause:
+            raise Unavailable(f"PostgreSQL does not answer: {cause or 'timeout'}") from cause
+        if served is None:
+            raise Unavailable("the database serves no portfolio yet: no service has started")
+        # A portfolio file of one's own is known by its path only; a preset by the name that the database keeps.
+        own = self.portfolio()
+        return own if own.name == served else load_portfolio(served)
+
+    def _nothing_runs(self, variable: str) -> Unavailable:
+        return Unavailable(
+            f"nothing runs on {self.data_dir}: start `loanloop up --data-dir {self.data_dir}`, "
+            f"name another folder with --data-dir, or set {variable}"
+        )
+
+
+def find_target(data_dir: Path) -> Target:
+    return Target(data_dir, running_state(data_dir), load_settings(ServiceSettings))
+
+
+def kafka_at(address: str, settings: ServiceSettings) -> KafkaSettings:
+    """As set, for a foreign Kafka may want TLS and a password, but at this address."""
+    return settings.kafka.model_copy(update={"bootstrap_servers": address})

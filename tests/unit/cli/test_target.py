@@ -1,0 +1,65 @@
+"""An option, else what runs on the data folder, else the settings say which installation is meant."""
+
+from pathlib import Path
+
+import pytest
+from loanloop.runtime.data_directory import RunState
+from loanloop.runtime.ports import AssignedPorts
+from loanloop.target import Target
+from loanloop_common.errors import Unavailable
+from loanloop_common.settings import ServiceSettings
+
+FOLDER = Path("/data/loans")
+SET = ServiceSettings.model_validate(
+    {
+        "portfolio": "sba_application",
+        "kafka": {"bootstrap_servers": "set:9092", "security_protocol": "SSL"},
+        "postgres": {"dsn": "postgresql://set/loans", "read_only_dsn": "postgresql://replica/loans"},
+    }
+)
+NOTHING_SET = ServiceSettings()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunState:
+    (tmp_path / "dsn").write_text("postgresql://run/loans\n")
+    return RunState(
+        pid=1,
+        started_at="2026-01-01T00:00:00+00:00",
+        ports=AssignedPorts(kafka=0, kafka_controller=0, postgres=0, rest=0),
+        kafka_bootstrap="run:9092",
+        postgres_dsn_file=str(tmp_path / "dsn"),
+        rest_url="",
+        logs="",
+        portfolio="sba",
+    )
+
+
+def test_an_option_comes_before_the_run_and_the_run_before_the_settings(run: RunState) -> None:
+    running, stopped = Target(FOLDER, run, SET), Target(FOLDER, None, SET)
+
+    assert [t.kafka().bootstrap_servers for t in (running, stopped)] == ["run:9092", "set:9092"]
+    assert [t.dsn() for t in (running, stopped)] == ["postgresql://run/loans", "postgresql://set/loans"]
+    assert [t.portfolio().name for t in (running, stopped)] == ["sba", "sba_application"]
+    assert running.kafka("asked:1").bootstrap_servers == "asked:1"
+    assert running.dsn("postgresql://asked") == "postgresql://asked"
+    assert running.portfolio("sba_application").name == "sba_application"
+
+
+def test_kafka_is_spoken_to_as_set_wherever_it_is(run: RunState) -> None:
+    running = Target(FOLDER, run, SET)
+
+    assert {kafka.security_protocol for kafka in (running.kafka(), running.kafka("asked:1"))} == {"SSL"}
+
+
+def test_who_only_reads_reads_the_replica() -> None:
+    assert Target(FOLDER, None, SET).dsn(read_only=True) == "postgresql://replica/loans"
+
+
+def test_where_nothing_runs_and_nothing_is_set_the_sentence_says_what_to_do() -> None:
+    nowhere = Target(FOLDER, None, NOTHING_SET)
+
+    with pytest.raises(Unavailable, match=r"loanloop up --data-dir /data/loans.* or set LOANLOOP_POSTGRES__DSN"):
+        nowhere.dsn()
+    with pytest.raises(Unavailable, match="or set LOANLOOP_KAFKA__BOOTSTRAP_SERVERS"):
+        nowhere.kafka()
