@@ -25,6 +25,8 @@ from loanloop_trainer.domain.calibration import validation_metrics
 from loanloop_trainer.domain.split import split_by_day
 from loanloop_trainer.model import Progress, TrainingData, export, train
 
+Judged = dict[str, TrainingData]
+
 
 def read_loans(path: Path, portfolio: Portfolio) -> TrainingData:
     table = pq.read_table(path)
@@ -59,7 +61,7 @@ def overridden(portfolio: Portfolio, settings: list[str]) -> Portfolio:
     return portfolio.model_copy(update={"model": ModelConfig(**{**portfolio.model.model_dump(), **given})})
 
 
-def main() -> None:
+def parsed() -> argparse.Namespace:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("file", type=Path)
     arguments.add_argument("--portfolio", default="sba")
@@ -68,24 +70,24 @@ def main() -> None:
     arguments.add_argument("--set", action="append", default=[], metavar="HYPERPARAMETER=VALUE")
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--threads", type=int, default=2)
-    given = arguments.parse_args()
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    return arguments.parse_args()
 
-    portfolio = overridden(load_portfolio(given.portfolio), given.set)
-    loans = read_loans(given.file, portfolio)
-    learnt, judged = loans.rows(within(loans, given.train)), {p: loans.rows(within(loans, p)) for p in given.test}
-    if not judged:
-        split = split_by_day(learnt.occurred_at, validation_share=portfolio.policy.gate_share)
-        learnt, judged = learnt.rows(split.train), {"newest": learnt.rows(split.validation)}
+
+def parts_of(loans: TrainingData, portfolio: Portfolio, train: str, test: list[str]) -> tuple[TrainingData, Judged]:
+    """What is learnt, and by period what is judged."""
+    learnt = loans.rows(within(loans, train))
+    if test:
+        return learnt, {period: loans.rows(within(loans, period)) for period in test}
+    split = split_by_day(learnt.occurred_at, validation_share=portfolio.policy.gate_share)
+    return learnt.rows(split.train), {"newest": learnt.rows(split.validation)}
+
+
+def measured(learnt: TrainingData, judged: Judged, portfolio: Portfolio, *, seed: int, threads: int) -> dict[str, Any]:
     started = time.monotonic()
-    trained = train(learnt, portfolio, seed=given.seed, threads=given.threads, on_progress=say)
+    trained = train(learnt, portfolio, seed=seed, threads=threads, on_progress=say)
     trained_s = time.monotonic() - started
     bundle_bytes = export(trained, version="v1", code_version="bench")
-    result = {
-        "portfolio": portfolio.name,
-        "set": given.set,
-        "seed": given.seed,
-        "train": given.train,
+    return {
         "n_rows": len(learnt),
         "train_s": round(trained_s, 1),
         "export_s": round(time.monotonic() - started - trained_s, 1),
@@ -94,7 +96,15 @@ def main() -> None:
         "validation": trained.metrics,
         "judged": {period: judge(bundle_bytes, part) for period, part in judged.items()},
     }
-    print(json.dumps(result))
+
+
+def main() -> None:
+    given = parsed()
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    portfolio = overridden(load_portfolio(given.portfolio), given.set)
+    learnt, judged = parts_of(read_loans(given.file, portfolio), portfolio, given.train, given.test)
+    said = {"portfolio": portfolio.name, "set": given.set, "seed": given.seed, "train": given.train}
+    print(json.dumps(said | measured(learnt, judged, portfolio, seed=given.seed, threads=given.threads)))
 
 
 if __name__ == "__main__":

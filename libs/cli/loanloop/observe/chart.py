@@ -61,19 +61,22 @@ def chart(
     if not any(day.value is not None for day in days):
         return Text("No day is judged yet: a day counts once its outcomes are known.", style="dim")
     span = span_of([day.day for day in days], max(width - AXIS_WIDTH - 1, 10))
-    values = by_column(days, span)
-    low, high = bounds_of(values, rule.threshold)
-    rows = max(height - 2, 2)
-    drawn = Text(no_wrap=True)
-    threshold_row = min(int((rule.threshold - low) / (high - low) * rows), rows - 1)
-    for row in reversed(range(rows)):
-        drawn.append(_label(row, rows, low, high, rule.threshold if row == threshold_row else None))
-        for value in values:
-            drawn.append(*_cell(value, row, rows, (low, high), rule.threshold, at_threshold=row == threshold_row))
-        drawn.append("\n")
+    drawn = _bars(by_column(days, span), rule.threshold, rows=max(height - 2, 2))
     drawn.append_text(_events_line(span, deployments, breaches))
     drawn.append("\n")
     drawn.append_text(_dates_line(span))
+    return drawn
+
+
+def _bars(values: Sequence[float | None], threshold: float, *, rows: int) -> Text:
+    low, high = bounds_of(values, threshold)
+    threshold_row = min(int((threshold - low) / (high - low) * rows), rows - 1)
+    drawn = Text(no_wrap=True)
+    for row in reversed(range(rows)):
+        drawn.append(_label(row, rows, low, high, threshold if row == threshold_row else None))
+        for value in values:
+            drawn.append(*_cell(value, row, rows, (low, high), threshold, at_threshold=row == threshold_row))
+        drawn.append("\n")
     return drawn
 
 

@@ -114,21 +114,8 @@ class EmbeddedPostgres:
         password = secrets.token_urlsafe(24)
         self._folder.mkdir(exist_ok=True, mode=0o700)
         write_private(self.password_file, password)
-        locale = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
         with _password_for(home, password) as password_file:
-            child = await self._children.start(
-                self._command(
-                    home,
-                    "initdb",
-                    "-D",
-                    str(draft),
-                    "-U",
-                    USER,
-                    "--auth=scram-sha-256",
-                    f"--pwfile={password_file}",
-                    *locale,
-                )
-            )
+            child = await self._children.start(self._command(home, "initdb", *_initdb_arguments(draft, password_file)))
             if await child.wait() != 0:
                 raise CannotRun(f"PostgreSQL could not make its data folder ({self._reason()}); see {self._log}.")
         draft.rename(home.data)
@@ -164,6 +151,11 @@ class EmbeddedPostgres:
                 await connection.execute(f"CREATE DATABASE {DATABASE}")
         finally:
             await connection.close()
+
+
+def _initdb_arguments(data: Path, password_file: Path) -> tuple[str, ...]:
+    locale = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+    return ("-D", str(data), "-U", USER, "--auth=scram-sha-256", f"--pwfile={password_file}", *locale)
 
 
 def _says_ready(pid_file: Path, pid: int) -> bool:
