@@ -1,7 +1,8 @@
 """The `loanloop` command: one line for each module of commands/.
 
-A command module imports only typer and the standard library at its top, and the rest inside its function:
-`loanloop --help` has to answer at once. A group of commands (`dlq list`) exposes `app`, a single one a function.
+A command module imports only typer, the standard library and what needs no more at its top, and the rest inside its
+function: `loanloop --help` has to answer at once. A group of commands (`dlq list`) exposes `app`, a single one a
+function.
 """
 
 import sys

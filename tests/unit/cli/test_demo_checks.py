@@ -1,7 +1,7 @@
 from datetime import date
 from typing import Any
 
-from loanloop.demo.accounting import Ledger, Sent, checks_of, story_is_over
+from loanloop.demo.checks import Ledger, Sent, checks_of, story_is_over
 from loanloop.demo.plan import plan_of
 from loanloop.demo.rest import RestFigures
 from loanloop.observe.snapshot import Snapshot

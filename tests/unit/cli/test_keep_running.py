@@ -6,9 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from loanloop.runtime import services
+from loanloop.runtime import keeping
+from loanloop.runtime.keeping import keep_running
 from loanloop.runtime.problems import CannotRun
-from loanloop.runtime.services import keep_running
 
 
 class Ended:
@@ -21,7 +21,7 @@ class Ended:
 
 
 async def test_a_start_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(services, "FIRST_DELAY_S", 0.0)
+    monkeypatch.setattr(keeping, "FIRST_DELAY_S", 0.0)
     starts: list[str] = []
     told: list[str] = []
     enough = asyncio.Event()
@@ -35,9 +35,9 @@ async def test_a_start_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch
             await asyncio.Event().wait()
         return Ended()
 
-    keeping = asyncio.create_task(keep_running("Kafka", Ended(), start_again, told.append))  # type: ignore[arg-type]
+    task = asyncio.create_task(keep_running("Kafka", Ended(), start_again, told.append))  # type: ignore[arg-type]
     await asyncio.wait_for(enough.wait(), 5)
-    keeping.cancel()
+    task.cancel()
 
     assert told[0].startswith("Kafka ended with -9")
     assert told[1:3] == ["Kafka ended at its start; starting it again in 0 s"] * 2

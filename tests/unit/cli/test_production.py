@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loanloop.production import EventSequence, Outcomes, Selection, Sender, Sent
+from loanloop.produce.selection import Outcomes, Selection
+from loanloop.produce.sender import Acknowledged, Sender
+from loanloop.produce.sequence import EventSequence
 from loanloop_common.events import Topic
 from loanloop_common.portfolio import load_portfolio
 from loanloop_ingest.domain.file_events import FileEvent, RefusedRow, RowReader
@@ -107,9 +109,9 @@ class FakeKafka:
 
 async def test_failed_production_goes_on_where_it_was(sequence: Make) -> None:
     whole, first, second = FakeKafka(), FakeKafka(fails_after=3), FakeKafka()
-    await Sender(whole.publish).send(iter(sequence()), Sent(), asyncio.Event())
+    await Sender(whole.publish).send(iter(sequence()), Acknowledged(), asyncio.Event())
 
-    sent = Sent()
+    sent = Acknowledged()
     with pytest.raises(OSError, match="away"):
         await Sender(first.publish, rate=30).send(iter(sequence()), sent, asyncio.Event())
     await Sender(second.publish).send(iter(sequence()), sent, asyncio.Event())
@@ -119,7 +121,7 @@ async def test_failed_production_goes_on_where_it_was(sequence: Make) -> None:
 
 
 async def test_asked_to_stop_it_sends_no_more(sequence: Make) -> None:
-    kafka, stop, sent = FakeKafka(), asyncio.Event(), Sent()
+    kafka, stop, sent = FakeKafka(), asyncio.Event(), Acknowledged()
     sender = Sender(kafka.publish, rate=10, acknowledged=lambda _: stop.set())
     await sender.send(iter(sequence()), sent, stop)
     assert sent.events == len(kafka.messages) == 1
@@ -128,5 +130,5 @@ async def test_asked_to_stop_it_sends_no_more(sequence: Make) -> None:
 async def test_rate_is_kept(sequence: Make) -> None:
     loop = asyncio.get_running_loop()
     started = loop.time()
-    await Sender(FakeKafka().publish, rate=20).send(iter(sequence()), Sent(), asyncio.Event())
+    await Sender(FakeKafka().publish, rate=20).send(iter(sequence()), Acknowledged(), asyncio.Event())
     assert loop.time() - started >= 3 / 20 - 0.05

@@ -2,18 +2,12 @@
 
 import asyncio
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-
-class OutcomeChoice(StrEnum):
-    none = "none"
-    due = "due"
-    after = "after"
-    only = "only"
+from loanloop.produce.selection import Outcomes, Selection
 
 
 def produce(
@@ -26,9 +20,9 @@ def produce(
         bool, typer.Option("--history", help="Loans carry their outcome inside: stored, never decided.")
     ] = False,
     outcomes: Annotated[
-        OutcomeChoice,
+        Outcomes,
         typer.Option(help="due: each when it became known, in the file's time; after: behind all loans; none; only."),
-    ] = OutcomeChoice.due,
+    ] = Outcomes.DUE,
     rate: Annotated[float | None, typer.Option(min=0.1, help="Loans a second; without it, as fast as it goes.")] = None,
     since: Annotated[
         datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="Loans applied for on this day or later.")
@@ -63,14 +57,13 @@ def produce(
     """
     from datetime import UTC
 
-    from loanloop.producing import Destination, produce_file, validate_file
-    from loanloop.production import Outcomes, Selection
+    from loanloop.produce.running import Destination, produce_file, validate_file
     from loanloop.target import find_target
 
     selection = Selection(
         now=datetime.now(UTC),
         history=history,
-        outcomes=Outcomes(outcomes.value),
+        outcomes=outcomes,
         since=since and since.replace(tzinfo=UTC),
         until=until and until.replace(tzinfo=UTC),
         limit=limit,

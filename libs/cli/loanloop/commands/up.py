@@ -39,9 +39,9 @@ def up(
     - `loanloop up --data-dir /data/loans --portfolio sba_application --port 8080`
     - `loanloop up --kafka broker:9092 --postgres postgresql://loanloop:secret@db/loanloop`
     """
-    from loanloop.commands.up_screen import Screen
     from loanloop.runtime.foreground import run_installation, until_signalled
     from loanloop.runtime.ports import Ports
+    from loanloop.runtime.up_screen import Screen
 
     screen = Screen()
     ports = Ports(rest=port, kafka=kafka_port, postgres=postgres_port)

@@ -14,7 +14,7 @@ from loanloop_common.portfolio import Portfolio
 from loanloop_ingest.domain.file_events import RefusedRow, RowReader
 from loanloop_ingest.loan_files import open_loan_file
 
-from loanloop.demo.accounting import Sent, story_is_over
+from loanloop.demo.checks import Sent, story_is_over
 from loanloop.demo.chronicle import Chronicle
 from loanloop.demo.pace import challenger_is_under_way, days_unjudged, giving_up_is_due, pace_of
 from loanloop.demo.plan import DemoImpossible, Plan
@@ -23,8 +23,9 @@ from loanloop.demo.rest import RestClient
 from loanloop.demo.stage import Scene, Stage
 from loanloop.observe.observer import Observer
 from loanloop.observe.snapshot import Snapshot
-from loanloop.production import EventSequence, Outcomes, Selection, Sender
-from loanloop.production import Sent as Produced
+from loanloop.produce.selection import Outcomes, Selection
+from loanloop.produce.sender import Acknowledged, Sender
+from loanloop.produce.sequence import EventSequence
 
 LOOK_EVERY_S = 0.7
 # Counting costs a tenth of a core, which the training needs more.
@@ -78,7 +79,7 @@ class Director:
         events = self._events(
             Selection(now=datetime.now(UTC), history=True, since=plan.history_from, until=plan.stream_from)
         )
-        produced = Produced()
+        produced = Acknowledged()
         await Sender(self._publish).send(iter(events), produced, asyncio.Event())
         self._history = produced.loans
         if produced.loans == 0:

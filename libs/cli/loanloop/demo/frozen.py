@@ -13,7 +13,7 @@ from loanloop_common.postgres import Connection
 from loanloop_common.scoring import Scorer
 from sklearn.metrics import f1_score, roc_auc_score
 
-from loanloop.demo.ledger import fetch_bundle, fetch_decided_outcomes
+from loanloop.demo.queries import fetch_bundle, fetch_decided_outcomes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from typing import Any
 import asyncpg
 from loanloop_common.postgres import Connection
 
-from loanloop.demo.accounting import Ledger
+from loanloop.demo.checks import Ledger
 
 
 async def fetch_ledger(connection: Connection, *, scored_published: int) -> Ledger:

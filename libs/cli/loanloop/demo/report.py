@@ -1,37 +1,20 @@
 """What the demo ends with: figures, each with its preset, checks, and where to look next."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from loanloop.demo.accounting import Check, Sent, around, swap_after_breach
-from loanloop.demo.frozen import SideBySide
-from loanloop.demo.rest import RestFigures
+from loanloop.demo.checks import around, swap_after_breach
+from loanloop.demo.result import Result
 from loanloop.observe.chart import chart
 from loanloop.observe.snapshot import Snapshot, as_json
 from loanloop.observe.view import alert_lines, metric_title, versions_table
 from loanloop.observe.words import day_of, figure
 from loanloop.runtime.first_steps import FirstSteps
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    snapshot: Snapshot
-    sent: Sent
-    rest: RestFigures
-    checks: Sequence[Check]
-    swap_s: dict[str, float | None]
-    side_by_side: SideBySide | None
-    audit_warnings: dict[str, str]
-    took_s: float
-
-    @property
-    def holds(self) -> bool:
-        return all(check.holds for check in self.checks)
 
 
 def report_view(result: Result, *, width: int) -> RenderableType:

@@ -1,40 +1,50 @@
 """The demo's end: asks the database, checks, and compares the first version with the live one."""
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from loanloop_common.events import Topic
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.postgres import Connection, create_pool
 
-from loanloop.demo import ledger
-from loanloop.demo.accounting import Sent, checks_of
+from loanloop.demo import queries
+from loanloop.demo.checks import Check, Sent, checks_of
 from loanloop.demo.frozen import SideBySide, side_by_side
 from loanloop.demo.plan import Plan
-from loanloop.demo.report import Result
 from loanloop.demo.rest import RestFigures
 from loanloop.observe.snapshot import Snapshot
 
 
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    snapshot: Snapshot
+    sent: Sent
+    rest: RestFigures
+    checks: Sequence[Check]
+    swap_s: dict[str, float | None]
+    side_by_side: SideBySide | None
+    audit_warnings: dict[str, str]
+    took_s: float
+
+    @property
+    def holds(self) -> bool:
+        return all(check.holds for check in self.checks)
+
+
 async def add_up(
-    plan: Plan,
-    portfolio: Portfolio,
-    dsn: str,
-    *,
-    snapshot: Snapshot,
-    sent: Sent,
-    rest: RestFigures,
-    started: float,
+    plan: Plan, portfolio: Portfolio, dsn: str, *, snapshot: Snapshot, sent: Sent, rest: RestFigures, started: float
 ) -> Result:
     pool = await create_pool(dsn, application_name="demo", max_size=1)
     try:
         async with pool.acquire() as connection:
             published = snapshot.messages.get(Topic.LOAN_SCORED.value, 0)
-            counted = await ledger.fetch_ledger(connection, scored_published=published)
+            ledger = await queries.fetch_ledger(connection, scored_published=published)
             return Result(
                 snapshot=snapshot,
                 sent=sent,
                 rest=rest,
-                checks=checks_of(plan, snapshot, sent, rest, counted),
+                checks=checks_of(plan, snapshot, sent, rest, ledger),
                 swap_s=await _swaps(connection, snapshot),
                 side_by_side=await _first_beside_live(connection, portfolio, snapshot),
                 audit_warnings=await _audit_warnings(connection, snapshot),
@@ -46,7 +56,7 @@ async def add_up(
 
 async def _swaps(connection: Connection, snapshot: Snapshot) -> dict[str, float | None]:
     return {
-        str(deployment.deployment_seq): await ledger.fetch_swap_s(connection, deployment.deployment_seq)
+        str(deployment.deployment_seq): await queries.fetch_swap_s(connection, deployment.deployment_seq)
         for deployment in snapshot.deployments
     }
 
@@ -62,5 +72,5 @@ async def _first_beside_live(connection: Connection, portfolio: Portfolio, snaps
 async def _audit_warnings(connection: Connection, snapshot: Snapshot) -> dict[str, str]:
     if snapshot.live is None:
         return {}
-    manifest = await ledger.fetch_manifest(connection, snapshot.live.version)
+    manifest = await queries.fetch_manifest(connection, snapshot.live.version)
     return {finding["feature"]: finding["warning"] for finding in manifest["audit"] if finding["warning"]}

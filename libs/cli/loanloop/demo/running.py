@@ -13,19 +13,18 @@ from typing import Any
 from loanloop_common.kafka import make_broker, stop_broker
 from loanloop_common.portfolio import Portfolio
 
-from loanloop.demo.adding_up import add_up
 from loanloop.demo.director import Director
 from loanloop.demo.plan import DemoImpossible, Plan
-from loanloop.demo.report import Result
 from loanloop.demo.rest import RestClient
+from loanloop.demo.result import Result, add_up
 from loanloop.demo.stage import Scene, Stage
 from loanloop.observe.observing import observing
 from loanloop.runtime.data_directory import running_state
 from loanloop.runtime.first_steps import FirstSteps, first_steps
 from loanloop.runtime.foreground import kafka_settings, prepare
 from loanloop.runtime.infrastructure import EmbeddedInfrastructure
+from loanloop.runtime.keeping import SERVICES, keep_running, keep_servers_running
 from loanloop.runtime.postgres_account import postgres_home, server_account
-from loanloop.runtime.services import SERVICES, keep_running, keep_servers_running
 from loanloop.runtime.tools import write_tools
 
 # A second is a month of the replay.

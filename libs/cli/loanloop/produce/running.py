@@ -1,14 +1,11 @@
-"""Runs one `loanloop produce`: where it sends to, its progress on the screen, where it goes on after a stop."""
+"""Runs one `loanloop produce`: its progress and its refusals on the screen, its end by itself or by a signal."""
 
 import asyncio
-import hashlib
-import json
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,12 +14,14 @@ from loanloop_common.kafka import make_broker, publish_batch, stop_broker
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.settings import KafkaSettings
 from loanloop_ingest.domain.file_events import RefusedRow, RowReader
-from loanloop_ingest.loan_files import LoanFile, file_sha256, open_loan_file, place_in
+from loanloop_ingest.loan_files import LoanFile, open_loan_file, place_in
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from loanloop.production import EventSequence, Selection, Sender, Sent
-from loanloop.runtime.data_directory import write_private
+from loanloop.produce.bookmark import Bookmark, bookmark_in
+from loanloop.produce.selection import Selection
+from loanloop.produce.sender import Acknowledged, Sender
+from loanloop.produce.sequence import EventSequence
 
 STOPPED_BY_CTRL_C = 130
 _REFUSALS_SHOWN = 20
@@ -35,6 +34,10 @@ class Destination:
     kafka: KafkaSettings
     portfolio: Portfolio
     state: Path
+
+    def bookmark(self, file: Path, selection: Selection) -> Bookmark:
+        kafka = self.kafka.bootstrap_servers
+        return bookmark_in(self.state, file, selection, kafka=kafka, portfolio=self.portfolio.name)
 
 
 @dataclass
@@ -80,35 +83,40 @@ async def produce_file(
     """Sends all, or up to Ctrl-C; the exit code, 1 if a row was refused."""
     console = Console(stderr=True)
     file, reader = _opened(path, destination.portfolio)
-    bookmark = await asyncio.to_thread(_bookmark, file, destination, selection)
-    sent, selection = (Sent(), selection) if restart else bookmark.found(selection)
-    if sent.events:
-        console.print(f"Going on behind {sent.loans:,} loans and {sent.outcomes:,} outcomes (--restart begins anew).")
-    refusals, n_before, started = Refusals(console, path), sent.loans, time.monotonic()
+    bookmark = await asyncio.to_thread(destination.bookmark, path, selection)
+    done, selection = (Acknowledged(), selection) if restart else _where_it_was(bookmark, selection, console)
+    refusals, n_before, started = Refusals(console, path), done.loans, time.monotonic()
     events = EventSequence(file, reader, selection, refusals)
     with _bar(console, events) as show:
 
-        def acknowledged(so_far: Sent) -> None:
+        def acknowledged(so_far: Acknowledged) -> None:
             show(so_far.events)
             bookmark.keep(so_far, selection)
 
-        stopped = await _send(events, destination.kafka, sent, rate=rate, acknowledged=acknowledged)
-    said = f"{sent.loans:,} loans and {sent.outcomes:,} outcomes sent, {refusals.n:,} rows refused"
+        stopped = await _send(events, destination.kafka, done, rate=rate, acknowledged=acknowledged)
+    said = f"{done.loans:,} loans and {done.outcomes:,} outcomes sent, {refusals.n:,} rows refused"
     if stopped:
         print(f"Stopped at row {events.rows_read:,} of {file.n_rows:,}: {said}. The same command goes on there.")
         return STOPPED_BY_CTRL_C
     bookmark.remove()
-    print(f"{path.name}: {said} ({(sent.loans - n_before) / (time.monotonic() - started):,.0f} loans/s)")
+    print(f"{path.name}: {said} ({(done.loans - n_before) / (time.monotonic() - started):,.0f} loans/s)")
     return 1 if refusals.n else 0
+
+
+def _where_it_was(bookmark: Bookmark, selection: Selection, console: Console) -> tuple[Acknowledged, Selection]:
+    done, selection = bookmark.found(selection)
+    if done.events:
+        console.print(f"Going on behind {done.loans:,} loans and {done.outcomes:,} outcomes (--restart begins anew).")
+    return done, selection
 
 
 async def _send(
     events: EventSequence,
     kafka: KafkaSettings,
-    sent: Sent,
+    done: Acknowledged,
     *,
     rate: float | None,
-    acknowledged: Callable[[Sent], None],
+    acknowledged: Callable[[Acknowledged], None],
 ) -> bool:
     """Whether it was stopped by a signal."""
     broker = make_broker(kafka, service="produce")
@@ -116,7 +124,7 @@ async def _send(
     stop = _stop_on_signals()
     try:
         await Sender(partial(publish_batch, broker), rate=rate, acknowledged=acknowledged).send(
-            iter(events), sent, stop
+            iter(events), done, stop
         )
     finally:
         await stop_broker(broker)
@@ -127,41 +135,6 @@ def _opened(path: Path, portfolio: Portfolio) -> tuple[LoanFile, RowReader]:
     file, reader = open_loan_file(path), RowReader(portfolio)
     reader.check_columns(file.columns)
     return file, reader
-
-
-@dataclass
-class Bookmark:
-    """A file of its own for each content, destination and choice of rows."""
-
-    path: Path
-    told: dict[str, Any] = field(default_factory=dict)
-
-    def found(self, selection: Selection) -> tuple[Sent, Selection]:
-        """Where to go on, with the `now` of the first run: the events must be the same."""
-        try:
-            kept = json.loads(self.path.read_text())
-        except FileNotFoundError:
-            return Sent(), selection
-        return Sent(**kept["sent"]), replace(selection, now=datetime.fromisoformat(kept["now"]))
-
-    def keep(self, sent: Sent, selection: Selection) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        kept = {**self.told, "sent": asdict(sent), "now": selection.now.isoformat()}
-        write_private(self.path, json.dumps(kept, indent=2))
-
-    def remove(self) -> None:
-        self.path.unlink(missing_ok=True)
-
-
-def _bookmark(file: LoanFile, destination: Destination, selection: Selection) -> Bookmark:
-    told = {
-        "file_sha256": file_sha256(file.path).hex(),
-        "kafka": destination.kafka.bootstrap_servers,
-        "portfolio": destination.portfolio.name,
-        **{name: str(value) for name, value in asdict(selection).items() if name != "now"},
-    }
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
-    return Bookmark(destination.state / f"{digest}.json", told | {"file": str(file.path)})
 
 
 def _stop_on_signals() -> asyncio.Event:

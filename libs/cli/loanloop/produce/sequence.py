@@ -1,42 +1,17 @@
-"""What `loanloop produce` sends, in which order and how fast. The order follows from file and options alone, so a
-production that was stopped goes on by leaving out the events already sent."""
+"""The events of a file in their order, which follows from file and selection alone: a production that was stopped goes
+on by leaving out the events already sent."""
 
-import asyncio
-import contextlib
 import heapq
 import itertools
-import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 
 from loanloop_common.errors import InvalidMessage
-from loanloop_common.events import Topic
 from loanloop_ingest.domain.file_events import FileEvent, Refuse, RefusedRow, Row, RowReader, refused_row
 from loanloop_ingest.loan_files import LoanFile
 
-_SLICE = 2000  # events published together
-_SLICES_A_SECOND = 10  # at least, when a rate is given
-
-
-class Outcomes(StrEnum):
-    NONE = "none"
-    DUE = "due"
-    AFTER = "after"
-    ONLY = "only"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Selection:
-    """Which rows of a file, as which events. Outcomes not known by `now` are left out."""
-
-    now: datetime
-    history: bool = False
-    outcomes: Outcomes = Outcomes.DUE
-    since: datetime | None = None
-    until: datetime | None = None
-    limit: int | None = None
+from loanloop.produce.selection import Outcomes, Selection
 
 
 @dataclass
@@ -138,62 +113,3 @@ class EventSequence:
         if row.number not in self._refused:
             self._refused.add(row.number)
             self.refuse(row)
-
-
-@dataclass
-class Sent:
-    """What has been acknowledged so far."""
-
-    events: int = 0
-    loans: int = 0
-    outcomes: int = 0
-
-
-class Sender:
-    """Publishes events in order, one slice while the next is made, at most `rate` loans a second."""
-
-    def __init__(
-        self,
-        publish: Callable[[Topic, Sequence[tuple[bytes | None, bytes]]], Awaitable[None]],
-        *,
-        rate: float | None = None,
-        acknowledged: Callable[[Sent], None] = lambda _: None,
-    ) -> None:
-        self._publish = publish
-        self._rate = rate
-        self._acknowledged = acknowledged
-        self._slice = _SLICE if rate is None else max(1, min(_SLICE, int(rate / _SLICES_A_SECOND)))
-
-    async def send(self, events: Iterator[FileEvent], sent: Sent, stop: asyncio.Event) -> None:
-        """Until the events end or `stop` is set; then the slice in hand is still acknowledged."""
-        started, n_before = time.monotonic(), sent.loans
-        events = itertools.islice(events, sent.events, None)
-        upcoming = await self._next(events)
-        while upcoming and not stop.is_set():
-            current, upcoming = upcoming, []
-            _, upcoming = await asyncio.gather(self._publish_slice(current, sent), self._next(events))
-            if self._rate is not None:
-                due = started + (sent.loans - n_before) / self._rate
-                await _wait_until(due, stop)
-
-    async def _next(self, events: Iterator[FileEvent]) -> list[FileEvent]:
-        return await asyncio.to_thread(lambda: list(itertools.islice(events, self._slice)))
-
-    async def _publish_slice(self, events: Sequence[FileEvent], sent: Sent) -> None:
-        loans = [(event.key, event.value) for event in events if event.topic is Topic.LOAN_RECEIVED]
-        outcomes = [(event.key, event.value) for event in events if event.topic is Topic.LOAN_OUTCOME]
-        if loans:
-            await self._publish(Topic.LOAN_RECEIVED, loans)
-        if outcomes:
-            await self._publish(Topic.LOAN_OUTCOME, outcomes)
-        sent.events += len(events)
-        sent.loans += len(loans)
-        sent.outcomes += len(outcomes)
-        self._acknowledged(sent)
-
-
-async def _wait_until(due: float, stop: asyncio.Event) -> None:
-    remaining = due - time.monotonic()
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(max(remaining, 0)):
-            await stop.wait()

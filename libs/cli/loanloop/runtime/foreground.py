@@ -17,8 +17,8 @@ from loanloop_common.settings import KafkaSettings, ServiceSettings, load_settin
 
 from loanloop.runtime.infrastructure import EmbeddedInfrastructure
 from loanloop.runtime.installation import Installation, Progress
+from loanloop.runtime.keeping import keep_servers_running, keep_services_running
 from loanloop.runtime.problems import CannotRun
-from loanloop.runtime.services import keep_servers_running, keep_services_running
 from loanloop.runtime.tasks import together
 from loanloop.target import kafka_at
 

@@ -102,7 +102,7 @@ class Installation(abc.ABC):
     async def start_service(self, name: str, *, instance: str | None = None, **env: str) -> Child:
         """Starts `python -m loanloop_NAME.app` on this Kafka and PostgreSQL; `env` adds to or replaces its settings.
 
-        `instance` tells replicas apart. It is not restarted when it ends; `services.keep_running` does that.
+        `instance` tells replicas apart. It is not restarted when it ends; `keeping.keep_running` does that.
         """
         instance = instance or name
         log = self.log_of(instance)

@@ -1,0 +1,49 @@
+"""Where a production was stopped, so that the same command goes on there."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from loanloop_ingest.loan_files import file_sha256
+
+from loanloop.produce.selection import Selection
+from loanloop.produce.sender import Acknowledged
+from loanloop.runtime.data_directory import write_private
+
+
+@dataclass
+class Bookmark:
+    """A file of its own for each content, destination and choice of rows."""
+
+    path: Path
+    told: dict[str, Any] = field(default_factory=dict)
+
+    def found(self, selection: Selection) -> tuple[Acknowledged, Selection]:
+        """Where to go on, with the `now` of the first run: the events must be the same."""
+        try:
+            kept = json.loads(self.path.read_text())
+        except FileNotFoundError:
+            return Acknowledged(), selection
+        return Acknowledged(**kept["sent"]), replace(selection, now=datetime.fromisoformat(kept["now"]))
+
+    def keep(self, done: Acknowledged, selection: Selection) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        kept = {**self.told, "sent": asdict(done), "now": selection.now.isoformat()}
+        write_private(self.path, json.dumps(kept, indent=2))
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+
+def bookmark_in(folder: Path, file: Path, selection: Selection, *, kafka: str, portfolio: str) -> Bookmark:
+    told = {
+        "file_sha256": file_sha256(file).hex(),
+        "kafka": kafka,
+        "portfolio": portfolio,
+        **{name: str(value) for name, value in asdict(selection).items() if name != "now"},
+    }
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+    return Bookmark(folder / f"{digest}.json", told | {"file": str(file)})
