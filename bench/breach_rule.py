@@ -19,7 +19,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from loanloop_common.bundle import unpack
 from loanloop_common.features import with_derived
-from loanloop_common.portfolio import Portfolio, load_portfolio
+from loanloop_common.portfolio import Portfolio
+from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.scoring import Scorer
 from loanloop_evaluator.domain.breach import BreachRule, turns_of
 from loanloop_evaluator.domain.clock import days_between

@@ -19,7 +19,8 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 import structlog
 from loanloop_common.bundle import unpack
-from loanloop_common.portfolio import ModelConfig, Portfolio, load_portfolio
+from loanloop_common.portfolio import ModelConfig, Portfolio
+from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.scoring import Scorer
 from loanloop_trainer.domain.calibration import validation_metrics
 from loanloop_trainer.domain.split import split_by_day

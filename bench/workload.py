@@ -15,7 +15,7 @@ import torch
 from loanloop_common.bundle import Calibration
 from loanloop_common.features import EncodedBatch, Encoder, columns_of
 from loanloop_common.loan_codec import Loan, LoanCodec
-from loanloop_common.portfolio import load_portfolio
+from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.postgres import Pool
 from loanloop_common.resources import resource_folder
 from loanloop_trainer.model.encoding import fit_encoder

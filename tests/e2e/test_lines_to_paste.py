@@ -10,7 +10,7 @@ from loanloop.runtime.first_steps import first_steps
 from loanloop.runtime.infrastructure import EmbeddedInfrastructure
 from loanloop.runtime.tools import write_tools
 from loanloop_common.events import Topic
-from loanloop_common.portfolio import load_portfolio
+from loanloop_common.portfolio_file import load_portfolio
 
 from tests.e2e.world import World, loans
 from tests.support.eventually import eventually

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from loanloop_common.features import MASK, Encoder
-from loanloop_common.portfolio import load_portfolio
+from loanloop_common.portfolio_file import load_portfolio
 from loanloop_trainer.model.encoding import fit_encoder
 
 PORTFOLIO = load_portfolio("sba")

@@ -13,7 +13,7 @@ from loanloop_common.dead_letters import Refusal, refusal_of
 from loanloop_common.errors import EventConflict
 from loanloop_common.events import Topic
 from loanloop_common.loan_codec import LoanCodec
-from loanloop_common.portfolio import load_portfolio
+from loanloop_common.portfolio_file import load_portfolio
 from loanloop_ingest.domain.loan_changes import LoanChange, loan_changes, missing_counts
 from loanloop_ingest.domain.messages import Incoming, LoanPart, MessageReader, OutcomePart, Place
 from loanloop_ingest.domain.verdicts import KnownEvent, firsts, sort_out

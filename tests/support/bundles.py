@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from loanloop_common.portfolio import Portfolio, load_portfolio
+from loanloop_common.portfolio import Portfolio
+from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.resources import resource_folder
 
 REPOSITORY = Path(__file__).parents[2]

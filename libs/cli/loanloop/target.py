@@ -5,7 +5,8 @@ from pathlib import Path
 
 from loanloop_common.errors import Unavailable
 from loanloop_common.installation import fetch_portfolio_name
-from loanloop_common.portfolio import Portfolio, load_portfolio
+from loanloop_common.portfolio import Portfolio
+from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.postgres import UNREACHABLE, Pool
 from loanloop_common.settings import KafkaSettings, ServiceSettings, load_settings
 

@@ -13,7 +13,7 @@ from loanloop_common.asyncapi import asyncapi_document, yaml_text
 from loanloop_common.event_codec import REQUIRED_ON_THE_WIRE
 from loanloop_common.events import EVENT_OF_TOPIC, Event, Topic
 from loanloop_common.loan_codec import LoanCodec
-from loanloop_common.portfolio import load_portfolio
+from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.resources import resource_folder
 
 PORTFOLIOS = ("sba", "sba_application")

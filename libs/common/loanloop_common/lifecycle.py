@@ -21,7 +21,8 @@ from loanloop_common.errors import LoanloopError, Unavailable
 from loanloop_common.installation import check_installation
 from loanloop_common.instances import Heartbeat
 from loanloop_common.kafka import BatchConsumer, Broker, create_topics, make_broker, stop_broker
-from loanloop_common.portfolio import Portfolio, load_portfolio
+from loanloop_common.portfolio import Portfolio
+from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.postgres import UNREACHABLE, Pool, create_pool
 from loanloop_common.settings import ServiceSettings, load_settings
 from loanloop_common.telemetry import set_up_logging

@@ -6,29 +6,14 @@ Everything else about a lender's loans (wire form, validation, encoder, triggers
 import hashlib
 import json
 import math
-import tomllib
-from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from loanloop_common.errors import LoanloopError
-from loanloop_common.resources import resource_folder
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Kind = Literal["category", "number", "flag"]
 KnownAt = Literal["application", "decision", "servicing", "outcome"]
 MAX_SAFE_INTEGER = 2**53  # JSON numbers beyond it lose digits in many producers
-
-
-class PortfolioInvalid(LoanloopError):
-    """The portfolio file cannot be found or breaks its own rules."""
-
-    def __init__(self, portfolio: str, reason: str) -> None:
-        self.portfolio = portfolio
-        self.reason = reason
-        super().__init__(f"portfolio {portfolio}: {reason}")
 
 
 class _Part(BaseModel):
@@ -226,59 +211,3 @@ class Portfolio(_Part):
 def _input_facts(part: Feature | Derived) -> dict[str, Any]:
     kept = {"name", "kind", "categories", "closed", "integer", "unit", "scale", "op", "of", "length"}
     return part.model_dump(mode="json", include=kept)
-
-
-def load_portfolio(name_or_path: str | Path) -> Portfolio:
-    """A shipped preset by name, or any portfolio file by its path. Raises PortfolioInvalid."""
-    path = _find(str(name_or_path))
-    raw = _read(path)
-    for section in ("features", "derived"):
-        if not isinstance(raw.get(section, {}), dict):
-            raise PortfolioInvalid(str(path), f"[{section}] must be a table")
-        for name, part in raw.get(section, {}).items():
-            raw[section][name] = {**part, "name": name} if isinstance(part, dict) else part
-    try:
-        return Portfolio.model_validate(raw)
-    except ValidationError as invalid:
-        raise PortfolioInvalid(str(path), _first_sentence(invalid)) from invalid
-
-
-def _read(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
-    if path in extended_by:
-        raise PortfolioInvalid(str(path), "extends itself")
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as missing:
-        raise PortfolioInvalid(str(path), "there is no such file") from missing
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as broken:
-        raise PortfolioInvalid(str(path), f"is not TOML: {broken}") from broken
-    parent = raw.pop("extends", None)
-    if parent is None:
-        return raw
-    return _merged(_read((path.parent / str(parent)).resolve(), (*extended_by, path)), raw)
-
-
-def _merged(parent: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, Any]:
-    """Key by key, except [allow]: an exception is never inherited by a file that states its own."""
-    merged = dict(parent)
-    for key, value in child.items():
-        both_tables = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merged(merged[key], value) if both_tables and key != "allow" else value
-    return merged
-
-
-def _find(name_or_path: str) -> Path:
-    if name_or_path.endswith(".toml"):
-        return Path(name_or_path).resolve()
-    presets = {path.stem: path for path in sorted(resource_folder("portfolios").glob("*/*.toml"))}
-    if name_or_path not in presets:
-        reason = f"no preset of that name (known: {', '.join(presets)}), and no path that ends in .toml"
-        raise PortfolioInvalid(name_or_path, reason)
-    return presets[name_or_path]
-
-
-def _first_sentence(invalid: ValidationError) -> str:
-    first = invalid.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    said = "is no setting" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
-    return f"{where}: {said}" if where else said

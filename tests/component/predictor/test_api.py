@@ -12,7 +12,7 @@ import httpx
 import pytest
 from loanloop_common.errors import EventConflict, Unavailable
 from loanloop_common.loan_codec import LoanCodec
-from loanloop_common.portfolio import load_portfolio
+from loanloop_common.portfolio_file import load_portfolio
 from loanloop_predictor.api import Admission, Api, make_api
 from loanloop_predictor.domain.deciding import DecidedBy, decide
 from loanloop_predictor.domain.decisions import StoredDecision

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from loanloop_common.alerts import Alert
 from loanloop_common.errors import Unavailable
-from loanloop_common.portfolio import load_portfolio
+from loanloop_common.portfolio_file import load_portfolio
 from loanloop_predictor.domain.deployments import Deployment
 from loanloop_predictor.serving.champions import Champions
 from loanloop_predictor.store.models import StoredModel

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from loanloop_common.bundle import pack, unpack
 from loanloop_common.events import ModelDeployed, Topic
-from loanloop_common.portfolio import load_portfolio
+from loanloop_common.portfolio_file import load_portfolio
 
 from tests.integration.evaluator.world import Loan, World, day
 from tests.support.bundles import make_bundle

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from loanloop_common.portfolio import load_portfolio
+from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.postgres import Pool, create_pool
 from loanloop_ingest.collector import Collector
 from loanloop_ingest.domain.file_events import RowReader

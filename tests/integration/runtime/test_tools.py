@@ -9,7 +9,7 @@ from loanloop.runtime.first_steps import first_steps
 from loanloop.runtime.infrastructure import EmbeddedInfrastructure
 from loanloop.runtime.tools import write_tools
 from loanloop_common.loan_codec import LoanCodec
-from loanloop_common.portfolio import load_portfolio
+from loanloop_common.portfolio_file import load_portfolio
 
 from tests.support.infrastructure import Backend
 

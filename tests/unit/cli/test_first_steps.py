@@ -4,7 +4,7 @@ from pathlib import Path
 
 from loanloop.runtime.first_steps import example_loan
 from loanloop_common.loan_codec import LoanCodec
-from loanloop_common.portfolio import load_portfolio
+from loanloop_common.portfolio_file import load_portfolio
 
 WITHOUT_EXAMPLES = """
 name = "cars"

@@ -10,7 +10,7 @@ from loanloop.produce.selection import Outcomes, Selection
 from loanloop.produce.sender import Acknowledged, Sender
 from loanloop.produce.sequence import EventSequence
 from loanloop_common.events import Topic
-from loanloop_common.portfolio import load_portfolio
+from loanloop_common.portfolio_file import load_portfolio
 from loanloop_ingest.domain.file_events import FileEvent, RefusedRow, RowReader
 from loanloop_ingest.loan_files import open_loan_file
 

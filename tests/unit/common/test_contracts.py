@@ -12,7 +12,7 @@ from loanloop_common.errors import InvalidField, InvalidMessage
 from loanloop_common.event_codec import decode_event
 from loanloop_common.events import EVENT_OF_TOPIC, Topic
 from loanloop_common.loan_codec import LoanCodec
-from loanloop_common.portfolio import load_portfolio
+from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.resources import resource_folder
 
 CONTRACTS = resource_folder("contracts")

@@ -15,7 +15,8 @@ from loanloop_common.features import (
     columns_of,
 )
 from loanloop_common.loan_codec import LoanCodec
-from loanloop_common.portfolio import Derived, load_portfolio
+from loanloop_common.portfolio import Derived
+from loanloop_common.portfolio_file import load_portfolio
 
 ENCODER = Encoder(
     categories=(

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from loanloop_common.errors import InvalidField, InvalidMessage
 from loanloop_common.loan_codec import LoanCodec, check_dates
-from loanloop_common.portfolio import load_portfolio
+from loanloop_common.portfolio_file import load_portfolio
 
 Payload = dict[str, Any]
 CODEC = LoanCodec(load_portfolio("sba"))

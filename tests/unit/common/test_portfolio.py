@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from loanloop_common.portfolio import PortfolioInvalid, load_portfolio
+from loanloop_common.portfolio_file import PortfolioInvalid, load_portfolio
 
 MINIMAL = """
 name = "cars"

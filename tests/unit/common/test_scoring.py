@@ -9,7 +9,7 @@ from loanloop_common.bundle import Bundle, unpack
 from loanloop_common.errors import BundleCorrupt, Unavailable
 from loanloop_common.features import FIRST_VALUE, EncodedBatch
 from loanloop_common.loan_codec import LoanCodec
-from loanloop_common.portfolio import load_portfolio
+from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.scoring import Scorer, engine, instruction_set, runtime_version
 from onnxruntime.capi import onnxruntime_pybind11_state as refusals
 

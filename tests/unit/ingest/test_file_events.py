@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from loanloop_common.errors import InvalidField, InvalidMessage
 from loanloop_common.loan_codec import LoanCodec
-from loanloop_common.portfolio import FileMapping, load_portfolio
+from loanloop_common.portfolio import FileMapping
+from loanloop_common.portfolio_file import load_portfolio
 from loanloop_ingest.domain.file_events import (
     FileMappingMissing,
     RefusedRow,

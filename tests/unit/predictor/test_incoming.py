@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 from loanloop_common.errors import InvalidField, InvalidMessage
 from loanloop_common.loan_codec import LoanCodec
-from loanloop_common.portfolio import load_portfolio
+from loanloop_common.portfolio_file import load_portfolio
 from loanloop_predictor.domain.incoming import hash_if_dated, read_requested, read_streamed
 
 from tests.support.loans import as_bytes, make_features, make_loan

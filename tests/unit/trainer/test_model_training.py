@@ -8,7 +8,8 @@ import pytest
 import torch
 from loanloop_common.bundle import unpack
 from loanloop_common.features import MASK
-from loanloop_common.portfolio import ModelConfig, Portfolio, load_portfolio
+from loanloop_common.portfolio import ModelConfig, Portfolio
+from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.scoring import Scorer
 from loanloop_trainer.domain.split import TooFewDays
 from loanloop_trainer.model import Progress, TrainedModel, TrainingData, export, train

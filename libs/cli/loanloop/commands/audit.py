@@ -26,7 +26,7 @@ def audit(
     - `loanloop audit portfolios/sba/loans.parquet`
     - `loanloop audit loans.csv --portfolio my_loans.toml`
     """
-    from loanloop_common.portfolio import load_portfolio
+    from loanloop_common.portfolio_file import load_portfolio
     from loanloop_ingest.loan_files import open_loan_file
 
     chosen = load_portfolio(portfolio)

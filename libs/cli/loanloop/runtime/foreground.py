@@ -11,7 +11,8 @@ import httpx
 from loanloop_common.errors import in_one_line
 from loanloop_common.installation import fetch_portfolio_name
 from loanloop_common.kafka import create_topics
-from loanloop_common.portfolio import Portfolio, load_portfolio
+from loanloop_common.portfolio import Portfolio
+from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.postgres import UNREACHABLE, migrate
 from loanloop_common.settings import KafkaSettings, ServiceSettings, load_settings
 

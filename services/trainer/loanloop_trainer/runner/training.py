@@ -12,7 +12,8 @@ from uuid import UUID
 import structlog
 from loanloop_common.bundle import Bundle, unpack
 from loanloop_common.errors import LoanloopError, Unavailable
-from loanloop_common.portfolio import ModelConfig, Portfolio, load_portfolio
+from loanloop_common.portfolio import ModelConfig, Portfolio
+from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.postgres import UNREACHABLE, Pool, create_pool
 
 from loanloop_trainer.domain.audit import Finding
