@@ -1,0 +1,34 @@
+"""Rules of CONTRIBUTING.md that no linter knows."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+KERNEL, COMMAND = "libs/common/loanloop_common", "libs/cli/loanloop"
+# Beside the stores of the services.
+SQL_BELONGS_IN = {
+    f"{KERNEL}/alerts.py": "each service's own rows",
+    f"{KERNEL}/dead_letters.py": "each service's own rows",
+    f"{KERNEL}/event_time.py": "one clock for trainer, evaluator and views",
+    f"{KERNEL}/installation.py": "checked by every service at its start",
+    f"{KERNEL}/instances.py": "each service's own row",
+    f"{KERNEL}/outbox.py": "each service's own rows",
+    f"{KERNEL}/outbox_rows.py": "each service's own rows",
+    f"{KERNEL}/rejected_rows.py": "of the rows that dead_letters writes",
+    f"{COMMAND}/demo/queries.py": "reads only: the demo's checks",
+    f"{COMMAND}/observe/queries.py": "reads only: status and watch",
+}
+
+
+def with_sql(root: Path) -> Iterator[str]:
+    for path in sorted(root.glob("*/*/**/*.py")):
+        constants = (node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant))
+        if any(isinstance(value, str) and "loan_data." in value for value in constants):
+            yield path.relative_to(ROOT).as_posix()
+
+
+def test_sql_stands_in_the_stores_and_where_the_list_says_why() -> None:
+    elsewhere = {path for folder in ("libs", "services") for path in with_sql(ROOT / folder) if "/store/" not in path}
+
+    assert elsewhere == set(SQL_BELONGS_IN)
