@@ -1,4 +1,4 @@
-"""PostgreSQL set-up: pools and migrations. Statements live in each service's store.py."""
+"""PostgreSQL set-up: pools and migrations. Statements live in each service's store."""
 
 import asyncio
 import re

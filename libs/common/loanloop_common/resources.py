@@ -7,6 +7,6 @@ _REPOSITORY = Path(__file__).parents[3]
 
 
 def resource_folder(name: str) -> Path:
-    """The folder `name` (migrations, portfolios, contracts, deploy)."""
+    """The folder `name` (migrations, portfolios, contracts)."""
     packaged = _PACKAGED / name
     return packaged if packaged.is_dir() else _REPOSITORY / name
