@@ -1,6 +1,7 @@
 """Looking again and again: at a wake-up, and every few seconds anyway, because a wake-up can be lost or early."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
@@ -16,14 +17,25 @@ _LONGEST_PAUSE_S = 30.0
 class Poller:
     """Calls `look` at once, then after each wake() and every `every_s`; never twice at a time.
 
-    A look that raises is logged and repeated after a growing pause; the others' work goes on meanwhile.
+    A look that raises is logged and repeated after a growing pause; the others' work goes on meanwhile. Wake-ups that
+    come within `gather_s` of each other are one. stop() looks a last time, or cancels where a look may take hours.
     """
 
-    def __init__(self, look: Callable[[], Awaitable[object]], *, every_s: float, name: str) -> None:
+    def __init__(
+        self,
+        look: Callable[[], Awaitable[object]],
+        *,
+        every_s: float,
+        name: str,
+        gather_s: float = 0.0,
+        cancel_on_stop: bool = False,
+    ) -> None:
         self.state: Literal["stopped", "looking", "failing"] = "stopped"
         self.name = name
         self._look = look
         self._every_s = every_s
+        self._gather_s = gather_s
+        self._cancel_on_stop = cancel_on_stop
         self._wake = asyncio.Event()
         self._stopping = False
         self._running: asyncio.Task[None] | None = None
@@ -34,10 +46,12 @@ class Poller:
         self._running = in_background(self._run(), name=self.name)
 
     async def stop(self) -> None:
-        """One last look, then end."""
         self._stopping = True
         self._wake.set()
-        if self._running:
+        if self._running and self._cancel_on_stop:
+            self._running.cancel()
+            await asyncio.wait({self._running})
+        elif self._running:
             await self._running
         self.state = "stopped"
 
@@ -51,7 +65,7 @@ class Poller:
             self._wake.clear()
             is_last = self._stopping
             failures = 0 if await self._looked(failures + 1) else failures + 1
-            if is_last:
+            if is_last or (self._stopping and self._cancel_on_stop):
                 return
             pause_s = self._every_s if not failures else min(max(self._every_s, 0.5) * 2**failures, _LONGEST_PAUSE_S)
             await self._pause(pause_s)
@@ -68,7 +82,8 @@ class Poller:
         return True
 
     async def _pause(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._wake.wait(), timeout=seconds)
-        except TimeoutError:
-            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):  # Python 3.11's wait_for may forget a cancellation
+                await self._wake.wait()
+            if not self._stopping:
+                await asyncio.sleep(self._gather_s)

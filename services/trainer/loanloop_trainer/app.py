@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 from uuid import uuid4
 
 from loanloop_common.events import Topic
@@ -12,7 +13,7 @@ from loanloop_common.lifecycle import Foundation, Part, run_service
 from loanloop_common.outbox import OutboxRelay
 
 from loanloop_trainer.config import Settings
-from loanloop_trainer.handlers import Retraining
+from loanloop_trainer.handlers import Retraining, make_poller
 from loanloop_trainer.runner.orders import Orders
 from loanloop_trainer.runner.process import train_in_child
 from loanloop_trainer.store.runs import RunStore
@@ -35,11 +36,11 @@ def make_orders(settings: Settings, owner: str) -> Orders:
     )
 
 
-async def build(base: Foundation[Settings]) -> Sequence[Part]:
+def make_retraining(base: Foundation[Settings]) -> Retraining:
     settings = base.settings
     # A restarted trainer of the same name must not take its dead predecessor's run for its own.
     owner = f"{settings.instance_id}/{uuid4().hex[:8]}"
-    retraining = Retraining(
+    return Retraining(
         RunStore(base.pool, base.portfolio),
         base.portfolio.policy,
         partial(train_in_child, orders=make_orders(settings, owner)),
@@ -49,13 +50,21 @@ async def build(base: Foundation[Settings]) -> Sequence[Part]:
         stale_after_s=settings.trainer.stale_after_s,
         on_change=lambda doing: base.heartbeat.update(detail={"doing": doing}),
     )
+
+
+async def build(base: Foundation[Settings]) -> Sequence[Part]:
+    retraining = make_poller(make_retraining(base), every_s=base.settings.trainer.poll_s)
+
+    async def wake(_records: Sequence[Any]) -> None:  # what they say is in the database, or will be
+        retraining.wake()
+
     consumer = BatchConsumer(
         base.broker,
         Topic.LOAN_RECEIVED,
         Topic.LOAN_OUTCOME,
         Topic.MODEL_EVALUATED,
         group=SERVICE,
-        handle=retraining.wake,
+        handle=wake,
         name=SERVICE,
     )
     return [OutboxRelay(base.pool, base.broker, service=SERVICE), retraining, consumer]

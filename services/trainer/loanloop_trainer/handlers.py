@@ -1,14 +1,14 @@
 """What the trainer does: it wakes up, decides, and lets a child process train. Nothing here computes."""
 
 import asyncio
+import contextlib
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
 import structlog
-from loanloop_common.background import in_background
+from loanloop_common.polling import Poller
 from loanloop_common.portfolio import Policy
 from loanloop_common.postgres import UNREACHABLE
 
@@ -17,9 +17,15 @@ from loanloop_trainer.domain.trigger import MAX_CRASHES, Decision, GiveUp, Situa
 
 log = structlog.get_logger()
 
+# A stream of loans wakes up all the time; counting labels for each batch would be work for nothing.
+WAKE_UPS_GATHER_S = 1.0
+
 
 class Retraining:
-    """Looks at the facts at each wake-up and each poll, and works on at most one run."""
+    """Each look at the facts works on at most one run at a time, until there is nothing to do.
+
+    One that is cancelled ends the training process; the run stays queued with its checkpoint, for whoever comes next.
+    """
 
     def __init__(  # its collaborators and its pace
         self,
@@ -42,31 +48,10 @@ class Retraining:
         self._poll_s = poll_s
         self._stale_after_s = stale_after_s
         self._on_change = on_change
-        self._woken = asyncio.Event()
-        self._running: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        self._running = in_background(self._run(), name="retraining")
-
-    async def stop(self) -> None:
-        """Ends the training process; the run stays queued with its checkpoint, for whoever comes next."""
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.wait({self._running})
-
-    async def wake(self, records: Sequence[Any]) -> None:  # noqa: ARG002  # what it says is in the database, or will be
-        """Handles a batch of any topic: it only shortens the poll."""
-        self._woken.set()
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                while await self.step():
-                    pass
-            except UNREACHABLE as error:
-                self._note("waiting for the database")
-                log.warning("trainer_waits_for_database", error=repr(error))
-            await self._rest()
+    async def look(self) -> None:
+        while await self.step():
+            pass
 
     async def step(self) -> bool:
         """Whether there may be more to do at once."""
@@ -104,9 +89,14 @@ class Retraining:
         try:
             code = await self._train(run.run_id)
         except asyncio.CancelledError:
-            await self._runs.release_run(run.run_id, self._owner)
+            # While the database is away the run stays claimed, until its heartbeat has been missed for long enough.
+            with contextlib.suppress(*UNREACHABLE):
+                await self._runs.release_run(run.run_id, self._owner)
             raise
-        await self._settle(run.run_id, code)
+        except OSError as error:  # no memory or no file handle is left for another process
+            await self._record_crash(run.run_id, f"the training process could not be started: {error}")
+        else:
+            await self._settle(run.run_id, code)
 
     async def _settle(self, run_id: UUID, code: int) -> None:
         if code == Exit.ENDED:
@@ -117,24 +107,27 @@ class Retraining:
             await self._runs.release_run(run_id, self._owner)
             await asyncio.sleep(self._poll_s)
         else:
-            error = _cause_of(code)
-            log.error("training_crashed", run_id=str(run_id), error=error)
-            await self._runs.record_crash(run_id, self._owner, error)
+            await self._record_crash(run_id, _cause_of(code))
 
-    async def _rest(self) -> None:
-        try:
-            await asyncio.wait_for(self._woken.wait(), timeout=self._poll_s)
-            # A stream of loans wakes up all the time; counting labels for each batch would be work for nothing.
-            await asyncio.sleep(min(1.0, self._poll_s))
-        except TimeoutError:
-            pass
-        self._woken.clear()
+    async def _record_crash(self, run_id: UUID, error: str) -> None:
+        log.error("training_crashed", run_id=str(run_id), error=error)
+        await self._runs.record_crash(run_id, self._owner, error)
 
     def _note(self, doing: str) -> None:
         if doing != self.doing:
             log.info("trainer", doing=doing)
             self._on_change(doing)
         self.doing = doing
+
+
+def make_poller(retraining: Retraining, *, every_s: float) -> Poller:
+    return Poller(
+        retraining.look,
+        every_s=every_s,
+        gather_s=min(WAKE_UPS_GATHER_S, every_s),
+        cancel_on_stop=True,
+        name="retraining",
+    )
 
 
 def _cause_of(code: int) -> str:

@@ -1,16 +1,18 @@
 """The trainer's loop on a fake of its runs: what it does about each end of a training process."""
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
 import pytest
+from loanloop_common.polling import Poller
 from loanloop_common.portfolio import Policy
-from loanloop_trainer.domain.ports import ClaimedRun, Exit
+from loanloop_trainer.domain.ports import ClaimedRun, Exit, TrainInChild
 from loanloop_trainer.domain.trigger import MAX_CRASHES, Decision, Situation, Train
-from loanloop_trainer.handlers import Retraining
+from loanloop_trainer.handlers import Retraining, make_poller
 
 from tests.support.eventually import eventually
 
@@ -31,8 +33,7 @@ class FakeRuns:
 
     async def fetch_situation(self) -> Situation:
         self.looks += 1
-        if self.away:
-            raise ConnectionRefusedError
+        self._answer()
         return Situation(labels=self.labels, run_is_open=self.state != "none")
 
     async def create_run(self, decide: Callable[[Situation], Decision], *, seed: int) -> UUID | None:
@@ -42,12 +43,14 @@ class FakeRuns:
         return self.run_id
 
     async def claim_run(self, owner: str, *, stale_after_s: float) -> ClaimedRun | None:
+        self._answer()
         if self.state != "queued":
             return None
         self.state = "running"
         return ClaimedRun(self.run_id, "labels", self.crashes)
 
     async def release_run(self, run_id: UUID, owner: str) -> None:
+        self._answer()
         self.state = "queued"
 
     async def record_crash(self, run_id: UUID, owner: str, error: str) -> None:
@@ -59,6 +62,10 @@ class FakeRuns:
 
     async def give_up(self, breach_id: int) -> bool:
         return True
+
+    def _answer(self) -> None:
+        if self.away:
+            raise ConnectionRefusedError
 
 
 class FakeTraining:
@@ -75,25 +82,40 @@ class FakeTraining:
         return self._codes.pop(0)
 
 
-@asynccontextmanager
-async def trainer(runs: FakeRuns, training: FakeTraining, *, poll_s: float = 0.01) -> AsyncIterator[Retraining]:
-    retraining = Retraining(
+@dataclass
+class Trainer:
+    retraining: Retraining
+    poller: Poller
+
+    @property
+    def doing(self) -> str:
+        return self.retraining.doing
+
+
+def make_retraining(runs: FakeRuns, training: TrainInChild, *, poll_s: float = 0.01) -> Retraining:
+    return Retraining(
         runs, POLICY, training, owner="a", seed=0, poll_s=poll_s, stale_after_s=15, on_change=lambda _: None
     )
-    await retraining.start()
+
+
+@asynccontextmanager
+async def trainer(runs: FakeRuns, training: TrainInChild, *, poll_s: float = 0.01) -> AsyncIterator[Trainer]:
+    retraining = make_retraining(runs, training, poll_s=poll_s)
+    poller = make_poller(retraining, every_s=poll_s)
+    await poller.start()
     try:
-        yield retraining
+        yield Trainer(retraining, poller)
     finally:
-        await retraining.stop()
+        await asyncio.wait_for(poller.stop(), timeout=5)
 
 
 async def test_enough_labels_start_one_training() -> None:
     runs, training = FakeRuns(labels=100), FakeTraining()
 
-    async with trainer(runs, training) as retraining:
+    async with trainer(runs, training) as it:
         await eventually(lambda: training.started)
 
-        assert (training.started, runs.state, retraining.doing) == (1, "running", "training (labels)")
+        assert (training.started, runs.state, it.doing) == (1, "running", "training (labels)")
 
 
 async def test_stop_leaves_the_run_queued_for_whoever_comes_next() -> None:
@@ -103,6 +125,28 @@ async def test_stop_leaves_the_run_queued_for_whoever_comes_next() -> None:
         await eventually(lambda: training.started)
 
     assert (runs.state, runs.crashes) == ("queued", 0)
+
+
+async def test_stop_ends_also_while_the_database_is_away() -> None:
+    runs, training = FakeRuns(labels=100), FakeTraining()
+
+    async with trainer(runs, training) as it:
+        await eventually(lambda: training.started)
+        runs.away = True
+
+    assert (it.poller.state, training.started, runs.state) == ("stopped", 1, "running")
+
+
+async def test_cancelled_look_is_cancelled_also_while_the_database_is_away() -> None:
+    runs, training = FakeRuns(labels=100), FakeTraining()
+    looking = asyncio.create_task(make_retraining(runs, training).look())
+    await eventually(lambda: training.started)
+
+    runs.away = True
+    looking.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await looking
 
 
 @pytest.mark.parametrize(
@@ -121,6 +165,18 @@ async def test_training_that_crashes_is_started_again_twice_and_then_failed(code
     assert (training.started, runs.error) == (3, error)
 
 
+async def test_process_that_cannot_be_started_is_a_crash() -> None:
+    runs = FakeRuns(labels=100)
+
+    async def no_file_handle(run_id: UUID) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async with trainer(runs, no_file_handle):
+        await eventually(lambda: runs.state == "failed")
+
+    assert "Too many open files" in runs.error
+
+
 async def test_training_that_found_the_database_away_is_no_crash() -> None:
     runs, training = FakeRuns(labels=100), FakeTraining(Exit.TRY_LATER, Exit.TRY_LATER)
 
@@ -133,8 +189,8 @@ async def test_training_that_found_the_database_away_is_no_crash() -> None:
 async def test_run_that_was_lost_is_left_alone() -> None:
     runs, training = FakeRuns(labels=100), FakeTraining(Exit.LOST)
 
-    async with trainer(runs, training) as retraining:
-        await eventually(lambda: retraining.doing == "a training is under way")
+    async with trainer(runs, training) as it:
+        await eventually(lambda: it.doing == "a training is under way")
 
     assert (runs.state, runs.crashes) == ("running", 0)
 
@@ -148,13 +204,13 @@ async def test_run_that_crashed_with_its_trainers_is_failed_instead_of_started()
     assert training.started == 0
 
 
-async def test_message_of_any_topic_shortens_the_wait() -> None:
+async def test_wake_up_shortens_the_wait() -> None:
     runs, training = FakeRuns(labels=99), FakeTraining()
 
-    async with trainer(runs, training, poll_s=3600) as retraining:
+    async with trainer(runs, training, poll_s=3600) as it:
         await eventually(lambda: runs.looks == 1)
         runs.labels = 100
-        await retraining.wake([])
+        it.poller.wake()
 
         await eventually(lambda: training.started)
 
@@ -162,8 +218,8 @@ async def test_message_of_any_topic_shortens_the_wait() -> None:
 async def test_database_that_is_away_is_waited_for() -> None:
     runs, training = FakeRuns(labels=100, away=True), FakeTraining()
 
-    async with trainer(runs, training) as retraining:
-        await eventually(lambda: retraining.doing == "waiting for the database")
+    async with trainer(runs, training) as it:
+        await eventually(lambda: it.poller.state == "failing")
         runs.away = False
 
         await eventually(lambda: training.started)

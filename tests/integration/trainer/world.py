@@ -14,7 +14,7 @@ from loanloop_common.portfolio import Portfolio
 from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.postgres import Pool
 from loanloop_trainer.domain.ports import TrainInChild
-from loanloop_trainer.handlers import Retraining
+from loanloop_trainer.handlers import Retraining, make_poller
 from loanloop_trainer.runner.orders import Orders
 from loanloop_trainer.runner.process import train_in_child
 from loanloop_trainer.store.claimed import ClaimedRunStore, FinishedModel
@@ -59,14 +59,14 @@ class TrainerWorld:
         )
 
     @asynccontextmanager
-    async def training(self, owner: str = "a") -> AsyncIterator[Retraining]:
+    async def training(self, owner: str = "a") -> AsyncIterator[None]:
         """A trainer that runs, with real training processes."""
-        retraining = self.retraining(owner)
-        await retraining.start()
+        poller = make_poller(self.retraining(owner), every_s=0.2)
+        await poller.start()
         try:
-            yield retraining
+            yield
         finally:
-            await retraining.stop()
+            await poller.stop()
 
     def orders(self, owner: str) -> Orders:
         return Orders(

@@ -66,6 +66,58 @@ async def test_look_that_raises_is_shown_and_repeated() -> None:
     assert poller.state == "stopped"
 
 
+async def test_wake_ups_that_come_together_are_one_look() -> None:
+    looks = Looks()
+    poller = Poller(looks.look, every_s=3600, gather_s=0.2, name="test")
+    await poller.start()
+    await eventually(lambda: looks.n == 1)
+
+    for _ in range(5):
+        poller.wake()
+        await asyncio.sleep(0.01)
+    await eventually(lambda: looks.n == 2)
+    await poller.stop()
+
+    assert looks.n == 3  # the last one at stop
+
+
+async def test_stop_cancels_a_look_that_may_take_hours() -> None:
+    looks = 0
+
+    async def look_for_hours() -> None:
+        nonlocal looks
+        looks += 1
+        await asyncio.Event().wait()
+
+    poller = Poller(look_for_hours, every_s=3600, cancel_on_stop=True, name="test")
+    await poller.start()
+    await eventually(lambda: looks == 1)
+
+    await asyncio.wait_for(poller.stop(), timeout=5)
+
+    assert (looks, poller.state) == (1, "stopped")
+
+
+async def test_cancelled_look_that_raises_something_else_is_not_repeated() -> None:
+    looks = 0
+
+    async def fail_at_the_end() -> None:
+        nonlocal looks
+        looks += 1
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise RuntimeError("the test says no") from None
+
+    poller = Poller(fail_at_the_end, every_s=3600, cancel_on_stop=True, name="test")
+    await poller.start()
+    await eventually(lambda: looks == 1)
+
+    await asyncio.wait_for(poller.stop(), timeout=5)
+
+    assert looks == 1
+
+
 async def test_stop_looks_a_last_time() -> None:
     looks = Looks()
     poller = Poller(looks.look, every_s=3600, name="test")
