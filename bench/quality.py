@@ -24,7 +24,7 @@ from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.scoring import Scorer
 from loanloop_trainer.domain.calibration import validation_metrics
 from loanloop_trainer.domain.split import split_by_day
-from loanloop_trainer.model import Progress, TrainingData, export, train
+from loanloop_trainer.model import Hooks, Progress, TrainingData, export, train
 
 Judged = dict[str, TrainingData]
 
@@ -85,7 +85,7 @@ def parts_of(loans: TrainingData, portfolio: Portfolio, train: str, test: list[s
 
 def measured(learnt: TrainingData, judged: Judged, portfolio: Portfolio, *, seed: int, threads: int) -> dict[str, Any]:
     started = time.monotonic()
-    trained = train(learnt, portfolio, seed=seed, threads=threads, on_progress=say)
+    trained = train(learnt, portfolio, seed=seed, threads=threads, hooks=Hooks(on_progress=say))
     trained_s = time.monotonic() - started
     bundle_bytes = export(trained, version="v1", code_version="bench")
     return {

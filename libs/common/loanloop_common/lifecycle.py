@@ -12,7 +12,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-import asyncpg
 import structlog
 from setproctitle import setproctitle
 
@@ -23,7 +22,7 @@ from loanloop_common.instances import Heartbeat
 from loanloop_common.kafka import BatchConsumer, Broker, create_topics, make_broker, stop_broker
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.portfolio_file import load_portfolio
-from loanloop_common.postgres import UNREACHABLE, Pool, create_pool
+from loanloop_common.postgres import AWAY, Pool, create_pool
 from loanloop_common.settings import ServiceSettings, load_settings
 from loanloop_common.telemetry import set_up_logging
 
@@ -34,8 +33,6 @@ T = TypeVar("T")
 
 _SAY_AGAIN_S = 30.0
 _LONGEST_PAUSE_S = 5.0
-# The database restarts while the service starts. Not any OSError: a port that is taken will not get better.
-_AWAY = (*(error for error in UNREACHABLE if error not in (OSError, asyncpg.InterfaceError)), ConnectionError)
 
 
 class Part(Protocol):
@@ -146,7 +143,7 @@ async def waited_for(what: str, attempt: Callable[[], Awaitable[T]], stop: async
     while not stop.is_set():
         try:
             return await attempt()
-        except (Unavailable, *_AWAY) as error:
+        except (Unavailable, *AWAY) as error:  # not UNREACHABLE: a port that is taken will not get better
             if time.monotonic() - said_at >= _SAY_AGAIN_S:
                 said_at = time.monotonic()
                 log.warning("waiting", what=what, error=str(error))

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -28,17 +29,21 @@ REFUSED_BY_DATABASE = (
     OverflowError,
 )
 
-# The database is away, restarting or out of connections: a retry can help.
-UNREACHABLE = (
-    OSError,
+# The database is away, restarting or out of connections: a retry can help. Nothing else fails like that.
+AWAY = (
+    ConnectionError,
+    TimeoutError,
+    socket.gaierror,
     asyncpg.exceptions.PostgresConnectionError,
     asyncpg.exceptions.CannotConnectNowError,
     asyncpg.exceptions.AdminShutdownError,
     asyncpg.exceptions.CrashShutdownError,
     asyncpg.exceptions.InsufficientResourcesError,  # too many connections, no memory, a full disk
-    asyncpg.exceptions.InterfaceError,
-    TimeoutError,
 )
+
+# What else the way to the database raises. Around its own calls alone: elsewhere it is this machine's full disk, a port
+# that is taken, a mistake.
+UNREACHABLE = (*AWAY, OSError, asyncpg.exceptions.InterfaceError)
 
 
 def lacks_partition(error: BaseException) -> bool:

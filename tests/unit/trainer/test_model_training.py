@@ -12,7 +12,7 @@ from loanloop_common.portfolio import ModelConfig, Portfolio
 from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.scoring import Scorer
 from loanloop_trainer.domain.split import TooFewDays
-from loanloop_trainer.model import Progress, TrainedModel, TrainingData, export, train
+from loanloop_trainer.model import Hooks, Progress, TrainedModel, TrainingData, export, train
 from loanloop_trainer.model.checkpoint import CheckpointUnusable, Position, from_bytes, to_bytes
 from loanloop_trainer.model.exporting import PARITY, ParityBroken
 
@@ -90,10 +90,14 @@ def test_a_killed_training_resumes_to_the_same_bits(trained: TrainedModel, kille
 
     with pytest.raises(Killed):
         train(
-            make_data(), small_portfolio(), seed=1, threads=2, save_checkpoint=save_until_killed, checkpoint_every_s=0
+            make_data(),
+            small_portfolio(),
+            seed=1,
+            threads=2,
+            hooks=Hooks(save_checkpoint=save_until_killed, checkpoint_every_s=0),
         )
     torch.manual_seed(99)
-    resumed = train(make_data(), small_portfolio(), seed=1, threads=2, load_checkpoint=lambda: kept[-1])
+    resumed = train(make_data(), small_portfolio(), seed=1, threads=2, hooks=Hooks(checkpoint=kept[-1]))
 
     assert weights_of(resumed) == weights_of(trained)
     assert resumed.threshold == trained.threshold
@@ -101,7 +105,7 @@ def test_a_killed_training_resumes_to_the_same_bits(trained: TrainedModel, kille
 
 @pytest.mark.parametrize("damage", [b"", b"nonsense", b"\xff" * 100])
 def test_a_damaged_checkpoint_starts_the_training_again(trained: TrainedModel, damage: bytes) -> None:
-    again = train(make_data(), small_portfolio(), seed=1, threads=2, load_checkpoint=lambda: damage)
+    again = train(make_data(), small_portfolio(), seed=1, threads=2, hooks=Hooks(checkpoint=damage))
 
     assert weights_of(again) == weights_of(trained)
 
@@ -136,7 +140,7 @@ def test_the_data_window_covers_all_that_was_used_in_any_way(trained: TrainedMod
 def test_progress_names_every_phase_in_order_and_ends_each_at_its_last_step() -> None:
     said: list[Progress] = []
     export(
-        train(make_data(), small_portfolio(), seed=1, on_progress=said.append),
+        train(make_data(), small_portfolio(), seed=1, hooks=Hooks(on_progress=said.append)),
         version="v1",
         code_version="t",
         on_progress=said.append,
@@ -158,7 +162,9 @@ def test_training_stops_when_validation_does_not_improve() -> None:
     data = make_data()
     noise = TrainingData(data.columns, np.random.default_rng(3).random(N_LOANS) < 0.5, data.occurred_at)
 
-    train(noise, small_portfolio(epochs=200, patience=1, pretrain_epochs=0), seed=1, on_progress=said.append)
+    train(
+        noise, small_portfolio(epochs=200, patience=1, pretrain_epochs=0), seed=1, hooks=Hooks(on_progress=said.append)
+    )
 
     train_steps = [progress for progress in said if progress.phase == "train"]
     assert train_steps
@@ -167,7 +173,7 @@ def test_training_stops_when_validation_does_not_improve() -> None:
 
 def test_no_pretraining_is_a_setting() -> None:
     said: list[Progress] = []
-    train(make_data(), small_portfolio(pretrain_epochs=0), seed=1, on_progress=said.append)
+    train(make_data(), small_portfolio(pretrain_epochs=0), seed=1, hooks=Hooks(on_progress=said.append))
 
     assert "pretrain" not in {progress.phase for progress in said}
 

@@ -3,6 +3,6 @@
 from loanloop_trainer.model.data import TrainingData
 from loanloop_trainer.model.exporting import export
 from loanloop_trainer.model.progress import Progress
-from loanloop_trainer.model.training import TrainedModel, train
+from loanloop_trainer.model.training import Hooks, TrainedModel, train
 
-__all__ = ["Progress", "TrainedModel", "TrainingData", "export", "train"]
+__all__ = ["Hooks", "Progress", "TrainedModel", "TrainingData", "export", "train"]

@@ -51,16 +51,12 @@ def fine_tune(
     per_epoch = steps_per_epoch(len(labels), config.batch_size)
     n_steps = per_epoch * config.epochs
     meter = Meter("train", on_progress, epochs=config.epochs, steps=n_steps, first=learner.position.step)
+    forward = partial(_classified, learner.network)
     for step, rows in learner.steps(len(labels), config.batch_size, config.epochs):
         learner.network.train()
-        loss = learner.learn(
-            step,
-            inputs,
-            rows,
-            lambda part, chance: learner.network(*part, chance),
-            partial(functional.cross_entropy, target=labels[rows], weight=weights),
-            learning_rate=one_cycle(step, n_steps, config.learning_rate),
-        )
+        loss_of = partial(functional.cross_entropy, target=labels[rows], weight=weights)
+        learning_rate = one_cycle(step, n_steps, config.learning_rate)
+        loss = learner.learn(step, inputs, rows, forward, loss_of, learning_rate=learning_rate)
         if step % per_epoch == 0:
             _remember_best(learner, roc_auc(learner.network, *held_out, learner.workers))
         meter.advance(step=step, rows=len(rows), loss=loss, validation_roc_auc=learner.position.best_score)
@@ -68,6 +64,11 @@ def fine_tune(
         if learner.position.stale_epochs >= config.patience:
             break
     learner.network.load_state_dict(learner.best)
+
+
+def _classified(network: TabTransformer, loans: Inputs, chance: Generator) -> Tensor:
+    logits: Tensor = network(*loans, chance)
+    return logits
 
 
 def _remember_best(learner: Learner, score: float) -> None:

@@ -29,6 +29,20 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
+class Hooks:
+    """Who hears of a training and keeps its checkpoints; `checkpoint` is the one to go on from."""
+
+    on_progress: OnProgress = lambda _: None
+    on_audit: Callable[[list[Finding]], None] = lambda _: None
+    save_checkpoint: SaveCheckpoint = lambda _: None
+    checkpoint_every_s: float = CHECKPOINT_EVERY_S
+    checkpoint: bytes | None = None
+
+
+NO_HOOKS = Hooks()
+
+
+@dataclass(frozen=True)
 class TrainedModel:
     """A network with all that its bundle says about it."""
 
@@ -47,56 +61,24 @@ class TrainedModel:
     n_validation: int
 
 
-def train(  # noqa: PLR0913 - whoever trains hears, keeps and resumes; each is one callable
-    data: TrainingData,
-    portfolio: Portfolio,
-    *,
-    seed: int,
-    threads: int | None = None,
-    on_progress: OnProgress = lambda _: None,
-    on_audit: Callable[[list[Finding]], None] = lambda _: None,
-    load_checkpoint: Callable[[], bytes | None] = lambda: None,
-    save_checkpoint: SaveCheckpoint = lambda _: None,
-    checkpoint_every_s: float = CHECKPOINT_EVERY_S,
+def train(
+    data: TrainingData, portfolio: Portfolio, *, seed: int, threads: int | None = None, hooks: Hooks = NO_HOOKS
 ) -> TrainedModel:
     """Deterministic by seed, also across a resumption, on the same machine and number of threads.
 
     The newest loans of `data` are held out to stop early, calibrate and choose the threshold; the gate's loans must
     not be in `data` at all. Raises TooFewDays.
     """
-    on_progress(Progress("audit"))
+    hooks.on_progress(Progress("audit"))
     findings = audit(data, portfolio)
-    on_audit(findings)
+    hooks.on_audit(findings)
     loans = _encoded(data, portfolio)
     with Workers(threads) as workers:
-        learner = Learner(
-            *_fresh_modules(loans.encoder, portfolio.model, seed, workers.device),
-            workers=workers,
-            config=portfolio.model,
-            seed=seed,
-            fingerprint=_fingerprint(portfolio, seed, loans),
-            save_checkpoint=save_checkpoint,
-            checkpoint_every_s=checkpoint_every_s,
-        )
-        _resume(learner, load_checkpoint())
-        _learn(learner, loans, on_progress)
-        on_progress(Progress("calibrate"))
-        calibration, threshold, metrics = _calibrated(learner, loans)
-    return TrainedModel(
-        network=learner.network.cpu().eval(),
-        encoder=loans.encoder,
-        portfolio=portfolio,
-        seed=seed,
-        calibration=calibration,
-        threshold=threshold,
-        metrics=metrics,
-        audit=findings,
-        validation=loans.newer,
-        train_from=_moment(data.occurred_at.min()),
-        train_to=_moment(data.occurred_at.max()),
-        n_train=len(loans.older_defaulted),
-        n_validation=len(loans.newer_defaulted),
-    )
+        learner = _learner(loans, portfolio, seed=seed, workers=workers, hooks=hooks)
+        _resume(learner, hooks.checkpoint)
+        _learn(learner, loans, hooks.on_progress)
+        hooks.on_progress(Progress("calibrate"))
+        return _concluded(learner, loans, data=data, portfolio=portfolio, findings=findings)
 
 
 @dataclass(frozen=True)
@@ -139,11 +121,44 @@ def audit(data: TrainingData, portfolio: Portfolio) -> list[Finding]:
     return findings
 
 
+def _learner(loans: _Encoded, portfolio: Portfolio, *, seed: int, workers: Workers, hooks: Hooks) -> Learner:
+    return Learner(
+        *_fresh_modules(loans.encoder, portfolio.model, seed, workers.device),
+        workers=workers,
+        config=portfolio.model,
+        seed=seed,
+        fingerprint=_fingerprint(portfolio, seed, loans),
+        save_checkpoint=hooks.save_checkpoint,
+        checkpoint_every_s=hooks.checkpoint_every_s,
+    )
+
+
 def _learn(learner: Learner, loans: _Encoded, on_progress: OnProgress) -> None:
     if learner.position.phase == "pretrain":
         pretrain(learner, loans.older, on_progress)
         learner.enter(Position(phase="train"))
     fine_tune(learner, loans.older, loans.older_defaulted, (loans.newer, loans.newer_defaulted), on_progress)
+
+
+def _concluded(
+    learner: Learner, loans: _Encoded, *, data: TrainingData, portfolio: Portfolio, findings: list[Finding]
+) -> TrainedModel:
+    calibration, threshold, metrics = _calibrated(learner, loans)
+    return TrainedModel(
+        network=learner.network.cpu().eval(),
+        encoder=loans.encoder,
+        portfolio=portfolio,
+        seed=learner.seed,
+        calibration=calibration,
+        threshold=threshold,
+        metrics=metrics,
+        audit=findings,
+        validation=loans.newer,
+        train_from=_moment(data.occurred_at.min()),
+        train_to=_moment(data.occurred_at.max()),
+        n_train=len(loans.older_defaulted),
+        n_validation=len(loans.newer_defaulted),
+    )
 
 
 def _calibrated(learner: Learner, loans: _Encoded) -> tuple[Calibration, float, dict[str, float | None]]:

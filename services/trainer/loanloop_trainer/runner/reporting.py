@@ -1,11 +1,16 @@
 """The training's heartbeat: progress and checkpoints reach the database beside the computation."""
 
 import asyncio
+import contextlib
+import math
 from typing import Any
 
 import structlog
+from loanloop_common.errors import LoanloopError
 from loanloop_common.postgres import UNREACHABLE
 
+from loanloop_trainer.domain.audit import Finding
+from loanloop_trainer.model import Hooks, Progress
 from loanloop_trainer.store.claimed import ClaimedRunStore
 
 log = structlog.get_logger()
@@ -13,8 +18,18 @@ log = structlog.get_logger()
 BEAT_EVERY_S = 2.0
 
 
+class LossUndefined(LoanloopError):
+    """The loss is no number any more; nothing can be learnt from here on."""
+
+    def __init__(self, phase: str, step: int) -> None:
+        super().__init__(
+            f"the loss is no number any more at step {step} of the phase {phase}: lower learning_rate in the "
+            "portfolio file's [model]"
+        )
+
+
 class Reporter:
-    """`report` and `checkpoint` may be called from any thread and never wait; the newest of each is written."""
+    """All but `run` may be called from any thread and never wait; the newest report and checkpoint are written."""
 
     def __init__(self, store: ClaimedRunStore, loop: asyncio.AbstractEventLoop) -> None:
         self._store = store
@@ -35,6 +50,20 @@ class Reporter:
         """Facts that stay in the progress whatever phase comes next."""
         self._kept |= facts
 
+    def hooks(self, checkpoint: bytes | None, *, checkpoint_every_s: float) -> Hooks:
+        """For a training that goes on from `checkpoint`."""
+        return Hooks(self.on_progress, self.on_audit, self.checkpoint, checkpoint_every_s, checkpoint)
+
+    def on_progress(self, progress: Progress) -> None:
+        """Raises LossUndefined."""
+        if progress.loss is not None and not math.isfinite(progress.loss):
+            raise LossUndefined(progress.phase, progress.step)
+        facts = progress.to_dict()
+        self.report(facts.pop("phase"), **facts)
+
+    def on_audit(self, findings: list[Finding]) -> None:
+        self.keep(audit_warnings={f.feature: f.warning for f in findings if f.warning is not None})
+
     def checkpoint(self, data: bytes) -> None:
         self._checkpoint = data
         self._loop.call_soon_threadsafe(self._something_new.set)
@@ -47,10 +76,10 @@ class Reporter:
                 await self._write()
             except UNREACHABLE as error:
                 log.warning("training_heartbeat_not_written", error=repr(error))
-            try:
-                await asyncio.wait_for(self._something_new.wait(), timeout=BEAT_EVERY_S)
-            except TimeoutError:
-                continue
+            # Not wait_for: Python 3.11's forgets a cancellation that comes together with something new.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BEAT_EVERY_S):
+                    await self._something_new.wait()
 
     async def _write(self) -> None:
         await self._store.beat(self._phase, {**self._kept, **self._progress})

@@ -2,11 +2,12 @@
 
 import asyncio
 import hashlib
-import math
 import os
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version as version_of
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import structlog
@@ -14,67 +15,109 @@ from loanloop_common.bundle import Bundle, unpack
 from loanloop_common.errors import LoanloopError, Unavailable
 from loanloop_common.portfolio import ModelConfig, Portfolio
 from loanloop_common.portfolio_file import load_portfolio
-from loanloop_common.postgres import UNREACHABLE, Pool, create_pool
+from loanloop_common.postgres import Pool, create_pool
 
-from loanloop_trainer.domain.audit import Finding
 from loanloop_trainer.domain.ports import Exit
 from loanloop_trainer.domain.split import TooFewDays
-from loanloop_trainer.model import Progress, TrainingData, export, train
+from loanloop_trainer.model import Hooks, TrainingData, export, train
 from loanloop_trainer.runner.loading import load_rows
 from loanloop_trainer.runner.orders import Orders
 from loanloop_trainer.runner.reporting import Reporter
+from loanloop_trainer.store.availability import DatabaseAway, reaching_database
 from loanloop_trainer.store.claimed import ClaimedRunStore, FinishedModel, Run, RunLost
 
 log = structlog.get_logger()
 
 
-class LossUndefined(LoanloopError):
-    """The loss is no number any more; nothing can be learnt from here on."""
+Load = Callable[[Run, Portfolio], Awaitable[TrainingData]]
 
-    def __init__(self, phase: str, step: int) -> None:
-        super().__init__(
-            f"the loss is no number any more at step {step} of the phase {phase}: lower learning_rate in the "
-            "portfolio file's [model]"
-        )
+
+class Learn(Protocol):
+    def __call__(
+        self, data: TrainingData, portfolio: Portfolio, *, version: str, seed: int, threads: int | None, hooks: Hooks
+    ) -> bytes:
+        """The bundle. Computes for minutes: call it in a thread."""
+        ...
 
 
 async def work_on(run_id: UUID, orders: Orders) -> Exit:
-    """Raises what is nobody's fault but this code's: the trainer then counts a crash and resumes the run."""
+    code = await exit_of(_work(run_id, orders), run_id)
+    if code != Exit.ENDED:
+        # A computation in a thread cannot be cancelled, and nobody wants its result.
+        os._exit(code)
+    return code
+
+
+async def exit_of(work: Awaitable[None], run_id: UUID) -> Exit:
+    """Raises what need not pass by itself, this machine's full disk too: the trainer counts a crash and resumes."""
     try:
-        async with AsyncExitStack() as stack:
-            pool = await _connected(stack, orders.dsn)
-            store = ClaimedRunStore(pool, run_id, orders.owner)
-            await _finish_or_fail(store, pool, orders)
+        await work
     except RunLost as lost:
         log.warning("training_lost", run_id=str(run_id), reason=str(lost))
-        # A computation in a thread cannot be cancelled, and nobody wants its result.
-        os._exit(Exit.LOST)
-    except (Unavailable, *UNREACHABLE) as away:
-        log.warning("training_waits_for_database", run_id=str(run_id), error=repr(away))
-        os._exit(Exit.TRY_LATER)
+        return Exit.LOST
+    except DatabaseAway as away:
+        log.warning("training_waits_for_database", run_id=str(run_id), error=str(away))
+        return Exit.TRY_LATER
     return Exit.ENDED
 
 
-async def _connected(stack: AsyncExitStack, dsn: str) -> Pool:
-    pool = await create_pool(dsn, application_name="training", max_size=3)
-    stack.callback(pool.terminate)
-    return pool
-
-
-async def _finish_or_fail(store: ClaimedRunStore, pool: Pool, orders: Orders) -> None:
-    run = await store.fetch_run()
-    portfolio = _as_frozen(load_portfolio(orders.portfolio), run)
-    reporter = Reporter(store, asyncio.get_running_loop())
-    reporter.keep(allowed=dict(portfolio.warnings))
+async def _work(run_id: UUID, orders: Orders) -> None:
+    with reaching_database():
+        pool = await create_pool(orders.dsn, application_name="training", max_size=3)
     try:
-        model = await _beside_heartbeat(_trained(store, pool, run, portfolio, reporter, orders), reporter)
-        version = await store.finish(model)
-        log.info("model_trained", version=version, run_id=str(run.run_id), n_rows=model.n_rows, **model.metrics)
-    except (RunLost, Unavailable):
-        raise
-    except (LoanloopError, TooFewDays) as problem:
-        log.error("training_failed", run_id=str(run.run_id), reason=str(problem))
-        await store.fail(f"{problem}.")
+        store = ClaimedRunStore(pool, run_id, orders.owner)
+        await Work(store, orders, partial(load_rows, pool, orders.read_only_dsn)).finish_or_fail()
+    finally:
+        pool.terminate()
+
+
+def learn(
+    data: TrainingData, portfolio: Portfolio, *, version: str, seed: int, threads: int | None, hooks: Hooks
+) -> bytes:
+    trained = train(data, portfolio, seed=seed, threads=threads, hooks=hooks)
+    return export(trained, version=version, code_version=version_of("loanloop"), on_progress=hooks.on_progress)
+
+
+@dataclass(frozen=True)
+class Work:
+    """A claimed run, from its frozen rows to its end. Only what the database is asked for can be TRY_LATER."""
+
+    store: ClaimedRunStore
+    orders: Orders
+    load: Load
+    learn: Learn = learn
+
+    async def finish_or_fail(self) -> None:
+        """With a model, or with the sentence that says why there can be none."""
+        with reaching_database():
+            run = await self.store.fetch_run()
+        portfolio = _as_frozen(load_portfolio(self.orders.portfolio), run)
+        reporter = Reporter(self.store, asyncio.get_running_loop())
+        reporter.keep(allowed=dict(portfolio.warnings))
+        try:
+            model = await _beside_heartbeat(self._trained(run, portfolio, reporter), reporter)
+            with reaching_database():
+                version = await self.store.finish(model)
+            log.info("model_trained", version=version, run_id=str(run.run_id), n_rows=model.n_rows, **model.metrics)
+        except (RunLost, Unavailable):
+            raise
+        except (LoanloopError, TooFewDays) as problem:
+            log.error("training_failed", run_id=str(run.run_id), reason=str(problem))
+            with reaching_database():
+                await self.store.fail(f"{problem}.")
+
+    async def _trained(self, run: Run, portfolio: Portfolio, reporter: Reporter) -> FinishedModel:
+        reporter.report("load", of=run.n_rows)
+        with reaching_database():
+            data = await self.load(run, portfolio)
+            checkpoint = await self.store.fetch_checkpoint()
+            version = await self.store.fetch_next_version()
+        hooks = reporter.hooks(checkpoint, checkpoint_every_s=self.orders.checkpoint_every_s)
+        threads = self.orders.threads or None
+        bundle = await asyncio.to_thread(
+            self.learn, data, portfolio, version=version, seed=run.seed, threads=threads, hooks=hooks
+        )
+        return _finished(bundle, portfolio)
 
 
 def _as_frozen(portfolio: Portfolio, run: Run) -> Portfolio:
@@ -94,54 +137,6 @@ async def _beside_heartbeat(work: Any, reporter: Reporter) -> FinishedModel:
         training.cancel()
         beating.cancel()
         await asyncio.wait({beating})
-
-
-async def _trained(
-    store: ClaimedRunStore,
-    pool: Pool,
-    run: Run,
-    portfolio: Portfolio,
-    reporter: Reporter,
-    orders: Orders,
-) -> FinishedModel:
-    reporter.report("load", of=run.n_rows)
-    data = await load_rows(pool, orders.read_only_dsn, run, portfolio)
-    checkpoint = await store.fetch_checkpoint()
-    version = await store.fetch_next_version()
-    bundle = await asyncio.to_thread(_bundle_of, data, portfolio, run, version, checkpoint, reporter, orders)
-    return _finished(bundle, portfolio)
-
-
-def _bundle_of(
-    data: TrainingData,
-    portfolio: Portfolio,
-    run: Run,
-    version: str,
-    checkpoint: bytes | None,
-    reporter: Reporter,
-    orders: Orders,
-) -> bytes:
-    def on_progress(progress: Progress) -> None:
-        if progress.loss is not None and not math.isfinite(progress.loss):
-            raise LossUndefined(progress.phase, progress.step)
-        facts = progress.to_dict()
-        reporter.report(facts.pop("phase"), **facts)
-
-    def on_audit(findings: list[Finding]) -> None:
-        reporter.keep(audit_warnings={f.feature: f.warning for f in findings if f.warning is not None})
-
-    trained = train(
-        data,
-        portfolio,
-        seed=run.seed,
-        threads=orders.threads or None,
-        on_progress=on_progress,
-        on_audit=on_audit,
-        load_checkpoint=lambda: checkpoint,
-        save_checkpoint=reporter.checkpoint,
-        checkpoint_every_s=orders.checkpoint_every_s,
-    )
-    return export(trained, version=version, code_version=version_of("loanloop"), on_progress=on_progress)
 
 
 def _finished(data: bytes, portfolio: Portfolio) -> FinishedModel:
