@@ -3,11 +3,8 @@
 import hashlib
 import io
 import json
-import os
-import tempfile
 import zipfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -147,26 +144,6 @@ def unpack(data: bytes, expected_sha256: str | None = None, *, version: str = "(
     except (ValidationError, ValueError, KeyError, TypeError, AttributeError) as broken:
         raise BundleCorrupt(version, f"unreadable content: {str(broken).splitlines()[0]}") from broken
     return Bundle(manifest, encoder, files[MODEL], actual)
-
-
-def unpack_to(models_dir: Path, data: bytes) -> Path:
-    """A folder with the bundle's files, named by version and hash; made once, complete or not at all."""
-    bundle = unpack(data)
-    folder = models_dir / f"{bundle.version}-{bundle.sha256[:12]}"
-    if folder.is_dir():
-        return folder
-    models_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=models_dir, prefix=".unpacking-") as scratch:
-        made = Path(scratch) / "bundle"
-        made.mkdir()
-        for name, content in _files(data, bundle.version).items():
-            (made / name).write_bytes(content)
-        try:
-            os.rename(made, folder)  # noqa: PTH104 - fails if another process was first, which Path.replace need not
-        except OSError:
-            if not folder.is_dir():
-                raise
-    return folder
 
 
 def _files(data: bytes, version: str) -> dict[str, bytes]:

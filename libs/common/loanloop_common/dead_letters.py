@@ -4,12 +4,20 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from loanloop_common.errors import EventConflict, InvalidField, InvalidMessage, MessageTooLarge
 from loanloop_common.kafka import Broker, Message, publish_messages
 from loanloop_common.postgres import Connection
 from loanloop_common.telemetry import count
+
+INSERT_REJECTED = """
+    INSERT INTO loan_data.rejected (
+        service, topic, kafka_partition, kafka_offset, reason, field, rule, message,
+        message_key, payload, payload_bytes, payload_sha256)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+    ON CONFLICT DO NOTHING
+"""
 
 _KEY_BYTES = 4096
 _TEXT_CHARACTERS = 1000
@@ -61,28 +69,21 @@ async def record_refusals(
     connection: Connection, *, service: str, refusals: Sequence[Refusal], keep_bytes: int = 1_000_000
 ) -> None:
     """Store them in the caller's transaction, each once under its topic, partition and offset."""
-    rows = []
     for refusal in refusals:
         count("loanloop_common_messages_refused_total", service=service, reason=refusal.reason)
-        record = refusal.record
-        value = record.value or b""
-        rows.append(
-            (
-                service, record.topic, record.partition, record.offset,
-                _text(refusal.reason), _text(refusal.field), _text(refusal.rule), _text(refusal.message),
-                record.key, value[:keep_bytes], len(value), hashlib.sha256(value).digest(),
-            )
-        )  # fmt: skip
     await connection.executemany(
-        """
-        INSERT INTO loan_data.rejected (
-            service, topic, kafka_partition, kafka_offset, reason, field, rule, message,
-            message_key, payload, payload_bytes, payload_sha256)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-        ON CONFLICT DO NOTHING
-        """,
-        rows,
+        INSERT_REJECTED, [(service, *_row_of(refusal, keep_bytes=keep_bytes)) for refusal in refusals]
     )
+
+
+def _row_of(refusal: Refusal, *, keep_bytes: int) -> tuple[Any, ...]:
+    record = refusal.record
+    value = record.value or b""
+    return (
+        record.topic, record.partition, record.offset,
+        _text(refusal.reason), _text(refusal.field), _text(refusal.rule), _text(refusal.message),
+        record.key, value[:keep_bytes], len(value), hashlib.sha256(value).digest(),
+    )  # fmt: skip
 
 
 async def publish_refusals(broker: Broker, refusals: Sequence[Refusal]) -> None:

@@ -18,7 +18,7 @@ from loanloop_common.removed_records import alerting
 from loanloop_common.telemetry import observe, set_gauge
 
 from loanloop_predictor.api import Admission, Api, RestServer, make_api
-from loanloop_predictor.config import Settings
+from loanloop_predictor.config import PredictorSettings
 from loanloop_predictor.domain.incoming import IncomingLoan
 from loanloop_predictor.handlers import DeploymentHandler, LoanHandler, ModelWait
 from loanloop_predictor.serving.champions import Champions, Swap
@@ -38,7 +38,9 @@ def report_swap(heartbeat: Heartbeat, swap: Swap) -> None:
     observe("loanloop_predictor_model_load_seconds", swap.load_ms / 1000)
 
 
-def make_consumers(base: Foundation[Settings], champions: Champions, decider: Decider) -> tuple[BatchConsumer, ...]:
+def make_consumers(
+    base: Foundation[PredictorSettings], champions: Champions, decider: Decider
+) -> tuple[BatchConsumer, ...]:
     deployed = BatchConsumer(
         base.broker,
         Topic.MODEL_DEPLOYED,
@@ -59,7 +61,7 @@ def make_consumers(base: Foundation[Settings], champions: Champions, decider: De
 
 
 def make_server(
-    base: Foundation[Settings],
+    base: Foundation[PredictorSettings],
     champions: Champions,
     decider: Decider,
     relay: OutboxRelay,
@@ -88,7 +90,7 @@ def make_server(
     return RestServer(make_api(api), host=options.host, port=options.port, drain_s=options.drain_requests_s)
 
 
-async def build(base: Foundation[Settings]) -> Sequence[Part]:
+async def build(base: Foundation[PredictorSettings]) -> Sequence[Part]:
     options = base.settings.predictor
     base.broker.on_removed = alerting(base.pool, service=SERVICE)
     relay = OutboxRelay(base.pool, base.broker, service=SERVICE)
@@ -116,4 +118,4 @@ async def build(base: Foundation[Settings]) -> Sequence[Part]:
 
 if __name__ == "__main__":
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    sys.exit(run_service(SERVICE, Settings, build))
+    sys.exit(run_service(SERVICE, PredictorSettings, build))

@@ -1,10 +1,10 @@
-"""Settings of the predictor; only app.py reads them."""
+"""The settings of the predictor; only app.py reads them."""
 
 from loanloop_common.settings import ServiceSettings
 from pydantic import BaseModel, Field
 
 
-class PredictorSettings(BaseModel):
+class PredictorOptions(BaseModel):
     host: str = Field(default="127.0.0.1", description="Another than loopback makes /predict reachable by others")
     port: int = Field(default=8000, ge=0, le=65_535, description="0: any free port")
     threads: int = Field(default=2, ge=1, description="Forwards at once, each with a session of one thread")
@@ -17,5 +17,5 @@ class PredictorSettings(BaseModel):
     drain_requests_s: int = Field(default=10, ge=1, description="At shutdown, for requests in flight")
 
 
-class Settings(ServiceSettings):
-    predictor: PredictorSettings = PredictorSettings()
+class PredictorSettings(ServiceSettings):
+    predictor: PredictorOptions = PredictorOptions()

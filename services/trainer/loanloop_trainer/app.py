@@ -12,7 +12,7 @@ from loanloop_common.kafka import BatchConsumer
 from loanloop_common.lifecycle import Foundation, Part, run_service
 from loanloop_common.outbox import OutboxRelay
 
-from loanloop_trainer.config import Settings
+from loanloop_trainer.config import TrainerSettings
 from loanloop_trainer.handlers import Retraining, make_poller
 from loanloop_trainer.runner.orders import Orders
 from loanloop_trainer.runner.process import train_in_child
@@ -21,7 +21,7 @@ from loanloop_trainer.store.runs import RunStore
 SERVICE = "trainer"
 
 
-def make_orders(settings: Settings, owner: str) -> Orders:
+def make_orders(settings: TrainerSettings, owner: str) -> Orders:
     return Orders(
         parent_pid=os.getpid(),
         owner=owner,
@@ -36,7 +36,7 @@ def make_orders(settings: Settings, owner: str) -> Orders:
     )
 
 
-def make_retraining(base: Foundation[Settings]) -> Retraining:
+def make_retraining(base: Foundation[TrainerSettings]) -> Retraining:
     settings = base.settings
     # A restarted trainer of the same name must not take its dead predecessor's run for its own.
     owner = f"{settings.instance_id}/{uuid4().hex[:8]}"
@@ -52,7 +52,7 @@ def make_retraining(base: Foundation[Settings]) -> Retraining:
     )
 
 
-async def build(base: Foundation[Settings]) -> Sequence[Part]:
+async def build(base: Foundation[TrainerSettings]) -> Sequence[Part]:
     retraining = make_poller(make_retraining(base), every_s=base.settings.trainer.poll_s)
 
     async def wake(_records: Sequence[Any]) -> None:  # what they say is in the database, or will be
@@ -71,4 +71,4 @@ async def build(base: Foundation[Settings]) -> Sequence[Part]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_service(SERVICE, Settings, build))
+    sys.exit(run_service(SERVICE, TrainerSettings, build))

@@ -1,10 +1,10 @@
-"""Settings of the trainer."""
+"""The settings of the trainer; only app.py reads them."""
 
 from loanloop_common.settings import ServiceSettings
 from pydantic import BaseModel, Field
 
 
-class TrainerSettings(BaseModel):
+class TrainerOptions(BaseModel):
     threads: int = Field(default=0, ge=0, description="Of the training process; 0: one for each core")
     niceness: int = Field(default=5, ge=0, le=19, description="Of the training process: what serves goes first")
     seed: int = Field(default=0, ge=0)
@@ -13,5 +13,5 @@ class TrainerSettings(BaseModel):
     stale_after_s: float = Field(default=15.0, gt=3, description="A run without a heartbeat for so long is taken over")
 
 
-class Settings(ServiceSettings):
-    trainer: TrainerSettings = TrainerSettings()
+class TrainerSettings(ServiceSettings):
+    trainer: TrainerOptions = TrainerOptions()

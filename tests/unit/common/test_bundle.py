@@ -2,10 +2,9 @@
 
 import io
 import zipfile
-from pathlib import Path
 
 import pytest
-from loanloop_common.bundle import MANIFEST, MAX_BUNDLE_BYTES, MODEL, Bundle, pack, unpack, unpack_to
+from loanloop_common.bundle import MAX_BUNDLE_BYTES, pack, unpack
 from loanloop_common.errors import BundleCorrupt
 
 from tests.support.bundles import make_bundle
@@ -98,12 +97,3 @@ def test_a_bundle_over_the_limit_is_refused() -> None:
 def test_the_error_names_the_version(packed: bytes) -> None:
     with pytest.raises(BundleCorrupt, match="bundle v7"):
         unpack(b"", version="v7")
-
-
-def test_unpacking_into_a_folder_twice_gives_one_folder(packed: bytes, tmp_path: Path) -> None:
-    folder = unpack_to(tmp_path, packed)
-
-    assert unpack_to(tmp_path, packed) == folder
-    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
-    assert {path.name for path in folder.iterdir()} == {MODEL, MANIFEST, "encoder.json"}
-    assert isinstance(unpack(packed), Bundle)

@@ -30,12 +30,6 @@ async def fetch_ledger(connection: Connection, *, scored_published: int) -> Ledg
     return Ledger(**row, scored_published=scored_published)
 
 
-async def fetch_pending(connection: Connection) -> int:
-    """Events that still wait in an outbox."""
-    n: int = await connection.fetchval("SELECT count(*) FROM loan_data.outbox")
-    return n
-
-
 async def fetch_swap_s(connection: Connection, deployment_seq: int) -> float | None:
     """From the deployment's commit to the first decision under it."""
     seconds: float | None = await connection.fetchval(

@@ -20,7 +20,6 @@ class StoredBundle:
     data: bytes
     sha256: bytes
     schema_hash: str
-    train_from: datetime
     train_to: datetime
 
 
@@ -58,7 +57,7 @@ async def fetch_bundle(connection: Connection, version: str) -> StoredBundle:
     """Raises LookupError where there is no such version."""
     row = await connection.fetchrow(
         """
-        SELECT version, bundle, bundle_sha256, schema_hash, train_from, train_to FROM loan_data.model_metadata
+        SELECT version, bundle, bundle_sha256, schema_hash, train_to FROM loan_data.model_metadata
         WHERE version = $1
         """,
         version,

@@ -1,7 +1,6 @@
 """Splits by time, at the boundaries of days (UTC): what is judged is always newer than what was learnt from."""
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
 
 import numpy as np
 import numpy.typing as npt
@@ -35,9 +34,3 @@ def split_by_day(occurred_at: Times, *, validation_share: float) -> Split:
     """Each loan in exactly one part, whatever the order of the rows. Raises TooFewDays."""
     validation = occurred_at.astype("datetime64[D]") >= newest_from(occurred_at, validation_share)
     return Split(train=~validation, validation=validation)
-
-
-def start_of(day: np.datetime64) -> datetime:
-    """Midnight UTC at which `day` begins."""
-    plain = day.astype("datetime64[D]").astype(date)
-    return datetime.combine(plain, time(), UTC)
