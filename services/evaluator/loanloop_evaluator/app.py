@@ -51,27 +51,36 @@ def make_quality_rule(policy: Policy) -> QualityRule:
     return QualityRule(policy.max_rejected_share, policy.quality_min_loans)
 
 
-async def build(base: Foundation[EvaluatorSettings]) -> Sequence[Part]:
-    judge, rolling = make_judge(base), make_rolling(base)
-    relay = OutboxRelay(base.pool, base.broker, service=SERVICE)
+def make_judging(base: Foundation[EvaluatorSettings], relay: OutboxRelay) -> Poller:
+    judge = make_judge(base)
 
     async def look_at_challengers() -> None:
         while await judge.look():
             relay.wake()
         base.heartbeat.update(detail={"waiting": judge.waiting})
 
+    return Poller(look_at_challengers, every_s=base.settings.evaluator.poll_s, name="judging")
+
+
+def make_closing(base: Foundation[EvaluatorSettings], relay: OutboxRelay) -> Poller:
+    rolling = make_rolling(base)
+
     async def look_at_days() -> None:
         while await rolling.look():
             relay.wake()
         relay.wake()
 
-    poll_s = base.settings.evaluator.poll_s
-    judging = Poller(look_at_challengers, every_s=poll_s, name="judging")
-    closing = Poller(look_at_days, every_s=poll_s, name="rolling")
+    return Poller(look_at_days, every_s=base.settings.evaluator.poll_s, name="rolling")
 
+
+def make_watching(base: Foundation[EvaluatorSettings]) -> Poller:
     watch = QualityWatch(QualityStore(base.pool), make_quality_rule(base.portfolio.policy))
-    watching = Poller(watch.look, every_s=base.settings.evaluator.quality_every_s, name="data_quality")
+    return Poller(watch.look, every_s=base.settings.evaluator.quality_every_s, name="data_quality")
 
+
+async def build(base: Foundation[EvaluatorSettings]) -> Sequence[Part]:
+    relay = OutboxRelay(base.pool, base.broker, service=SERVICE)
+    judging, closing, watching = make_judging(base, relay), make_closing(base, relay), make_watching(base)
     wake_ups = WakeUps(judge=judging.wake, close_days=closing.wake)
     consumer = BatchConsumer(
         base.broker, Topic.MODEL_TRAINED, Topic.LOAN_OUTCOME, group=SERVICE, handle=wake_ups.wake, name=SERVICE

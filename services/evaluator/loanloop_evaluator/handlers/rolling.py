@@ -13,7 +13,8 @@ from loanloop_evaluator.domain.clock import days_between, last_closed_day
 from loanloop_evaluator.domain.rolling import DailyRow, RollingRule, WindowValue, daily_rows, decided_outcomes
 from loanloop_evaluator.store.breaches import announce_turn, has_open_breach, open_breach, recover_breach
 from loanloop_evaluator.store.deployments import fetch_live, lock_slot
-from loanloop_evaluator.store.rolling import DecidedRow, Reign, RollingStore, Signature
+from loanloop_evaluator.store.rolling import DecidedRow, Reign, RollingStore
+from loanloop_evaluator.store.touched_days import Signature, fetch_touched_days
 
 log = structlog.get_logger()
 
@@ -68,7 +69,7 @@ class RollingEvaluation:
         recorded_to = await self._store.fetch_recorded_to(connection) or not_before - timedelta(days=1)
         until = min(last, recorded_to + timedelta(days=DAYS_AT_ONCE))
         closing = days_between(recorded_to + timedelta(days=1), until)
-        touched = await self._store.fetch_touched_days(connection, since, recorded_to)
+        touched = await fetch_touched_days(connection, since, recorded_to)
         # What the overlap shows a second time is not worth a second count.
         changed = [day for day, signature in touched.items() if self._counted.get(day) != signature]
         behind = {day + timedelta(days=n) for day in changed for n in range(self._rule.window_days)}

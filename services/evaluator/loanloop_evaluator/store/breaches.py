@@ -10,11 +10,34 @@ from loanloop_evaluator.domain.breach import Turn
 from loanloop_evaluator.domain.clock import start_of
 from loanloop_evaluator.store.deployments import SERVICE
 
+IS_BREACH_OPEN = "SELECT EXISTS (SELECT FROM loan_data.breaches WHERE version = $1 AND closed_at IS NULL)"
+
+REOPEN = """
+    UPDATE loan_data.breaches
+    SET closed_on = NULL, closed_at = NULL, closed_by = NULL, relapses = relapses + 1
+    WHERE breach_id = (
+        SELECT breach_id FROM loan_data.breaches
+        WHERE version = $1 AND closed_by = 'recovery' AND closed_on >= $2::date - $3::int
+        ORDER BY breach_id DESC
+        LIMIT 1)
+    RETURNING breach_id
+"""
+
+INSERT_BREACH = """
+    INSERT INTO loan_data.breaches (version, opened_on, value, upper, n_loans)
+    VALUES ($1, $2, $3, $4, $5)
+    RETURNING breach_id
+"""
+
+RECOVER = """
+    UPDATE loan_data.breaches SET closed_on = $2, closed_at = now(), closed_by = 'recovery'
+    WHERE version = $1 AND closed_at IS NULL
+    RETURNING breach_id
+"""
+
 
 async def has_open_breach(connection: Connection, version: str) -> bool:
-    is_open: bool = await connection.fetchval(
-        "SELECT EXISTS (SELECT FROM loan_data.breaches WHERE version = $1 AND closed_at IS NULL)", version
-    )
+    is_open: bool = await connection.fetchval(IS_BREACH_OPEN, version)
     return is_open
 
 
@@ -23,50 +46,19 @@ async def open_breach(connection: Connection, version: str, turn: Turn, *, relap
 
     The caller holds the slot's lock, and has seen that none is open.
     """
-    breach_id: int | None = await connection.fetchval(
-        """
-        UPDATE loan_data.breaches
-        SET closed_on = NULL, closed_at = NULL, closed_by = NULL, relapses = relapses + 1
-        WHERE breach_id = (
-            SELECT breach_id FROM loan_data.breaches
-            WHERE version = $1 AND closed_by = 'recovery' AND closed_on >= $2::date - $3::int
-            ORDER BY breach_id DESC
-            LIMIT 1)
-        RETURNING breach_id
-        """,
-        version,
-        turn.at.day,
-        relapse_days,
-    )
+    breach_id: int | None = await connection.fetchval(REOPEN, version, turn.at.day, relapse_days)
     return breach_id if breach_id is not None else await _insert_breach(connection, version, turn)
 
 
 async def _insert_breach(connection: Connection, version: str, turn: Turn) -> int:
     breach_id: int = await connection.fetchval(
-        """
-        INSERT INTO loan_data.breaches (version, opened_on, value, upper, n_loans)
-        VALUES ($1, $2, $3, $4, $5)
-        RETURNING breach_id
-        """,
-        version,
-        turn.at.day,
-        turn.at.value,
-        turn.at.upper,
-        turn.at.n_loans,
+        INSERT_BREACH, version, turn.at.day, turn.at.value, turn.at.upper, turn.at.n_loans
     )
     return breach_id
 
 
 async def recover_breach(connection: Connection, version: str, turn: Turn) -> int | None:
-    breach_id: int | None = await connection.fetchval(
-        """
-        UPDATE loan_data.breaches SET closed_on = $2, closed_at = now(), closed_by = 'recovery'
-        WHERE version = $1 AND closed_at IS NULL
-        RETURNING breach_id
-        """,
-        version,
-        turn.at.day,
-    )
+    breach_id: int | None = await connection.fetchval(RECOVER, version, turn.at.day)
     return breach_id
 
 

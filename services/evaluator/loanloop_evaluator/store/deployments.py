@@ -13,6 +13,45 @@ from loanloop_evaluator.domain.deployment import Live, PastDeployment, PlannedDe
 
 SERVICE = "evaluator"
 
+LOCK_SLOT = "SELECT pg_advisory_xact_lock(hashtext('loan_data.deployments.' || $1))"
+
+SELECT_LIVE = """
+    SELECT version, deployment_seq, pinned FROM loan_data.deployments
+    WHERE slot = $1
+    ORDER BY deployment_seq DESC
+    LIMIT 1
+"""
+
+SELECT_PAST = """
+    SELECT deployment_seq, version, kind, previous FROM loan_data.deployments
+    WHERE slot = $1
+    ORDER BY deployment_seq
+"""
+
+SELECT_BUNDLE = """
+    SELECT version, bundle, bundle_sha256, schema_hash, train_to FROM loan_data.model_metadata
+    WHERE version = $1
+"""
+
+SELECT_VERSIONS = "SELECT version FROM loan_data.model_metadata ORDER BY number"
+
+# clock_timestamp, not now: transactions that waited for the lock would be stored with an older time.
+INSERT_DEPLOYMENT = """
+    INSERT INTO loan_data.deployments
+        (deployment_seq, slot, version, kind, pinned, previous, actor, reason, event_id, as_of, deployed_at)
+    SELECT coalesce(max(deployment_seq), 0) + 1, $1, $2, $3, $4, $5, $6, $7, $8, $9, clock_timestamp()
+    FROM loan_data.deployments
+    RETURNING deployment_seq, slot, version, kind, pinned, previous, actor, reason, event_id, as_of, deployed_at,
+        (SELECT bundle_sha256 FROM loan_data.model_metadata WHERE version = $2)
+"""
+
+CLOSE_BREACH = """
+    UPDATE loan_data.breaches
+    SET closed_at = clock_timestamp(), closed_on = ($2::timestamptz AT TIME ZONE 'UTC')::date,
+        closed_by = 'deployment'
+    WHERE version = $1 AND closed_at IS NULL
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredBundle:
@@ -25,50 +64,29 @@ class StoredBundle:
 
 async def lock_slot(connection: Connection, slot: str) -> None:
     """Until the transaction ends nobody else changes what is live in the slot."""
-    await connection.execute("SELECT pg_advisory_xact_lock(hashtext('loan_data.deployments.' || $1))", slot)
+    await connection.execute(LOCK_SLOT, slot)
 
 
 async def fetch_live(connection: Connection, slot: str) -> Live | None:
-    row = await connection.fetchrow(
-        """
-        SELECT version, deployment_seq, pinned FROM loan_data.deployments
-        WHERE slot = $1
-        ORDER BY deployment_seq DESC
-        LIMIT 1
-        """,
-        slot,
-    )
+    row = await connection.fetchrow(SELECT_LIVE, slot)
     return Live(row["version"], row["deployment_seq"], row["pinned"]) if row else None
 
 
 async def fetch_past(connection: Connection, slot: str) -> list[PastDeployment]:
-    rows = await connection.fetch(
-        """
-        SELECT deployment_seq, version, kind, previous FROM loan_data.deployments
-        WHERE slot = $1
-        ORDER BY deployment_seq
-        """,
-        slot,
-    )
+    rows = await connection.fetch(SELECT_PAST, slot)
     return [PastDeployment(row["deployment_seq"], row["version"], row["kind"], row["previous"]) for row in rows]
 
 
 async def fetch_bundle(connection: Connection, version: str) -> StoredBundle:
     """Raises LookupError where there is no such version."""
-    row = await connection.fetchrow(
-        """
-        SELECT version, bundle, bundle_sha256, schema_hash, train_to FROM loan_data.model_metadata
-        WHERE version = $1
-        """,
-        version,
-    )
+    row = await connection.fetchrow(SELECT_BUNDLE, version)
     if row is None:
         raise LookupError(f"{version} has no row in model_metadata")
     return StoredBundle(*row)
 
 
 async def fetch_versions(connection: Connection) -> list[str]:
-    rows = await connection.fetch("SELECT version FROM loan_data.model_metadata ORDER BY number")
+    rows = await connection.fetch(SELECT_VERSIONS)
     return [row["version"] for row in rows]
 
 
@@ -79,16 +97,8 @@ async def record_deployment(
 
     Closes the breach of the version that it replaces.
     """
-    # clock_timestamp, not now: transactions that waited for the lock would be stored with an older time.
     row = await connection.fetchrow(
-        """
-        INSERT INTO loan_data.deployments
-            (deployment_seq, slot, version, kind, pinned, previous, actor, reason, event_id, as_of, deployed_at)
-        SELECT coalesce(max(deployment_seq), 0) + 1, $1, $2, $3, $4, $5, $6, $7, $8, $9, clock_timestamp()
-        FROM loan_data.deployments
-        RETURNING deployment_seq, slot, version, kind, pinned, previous, actor, reason, event_id, as_of, deployed_at,
-            (SELECT bundle_sha256 FROM loan_data.model_metadata WHERE version = $2)
-        """,
+        INSERT_DEPLOYMENT,
         slot, deployment.version, deployment.kind, deployment.pinned, deployment.previous,
         actor, reason, uuid4(), as_of,
     )  # fmt: skip
@@ -108,13 +118,4 @@ def _event_of(row: Record) -> ModelDeployed:
 
 
 async def _close_breach(connection: Connection, version: str | None, as_of: datetime | None) -> None:
-    await connection.execute(
-        """
-        UPDATE loan_data.breaches
-        SET closed_at = clock_timestamp(), closed_on = ($2::timestamptz AT TIME ZONE 'UTC')::date,
-            closed_by = 'deployment'
-        WHERE version = $1 AND closed_at IS NULL
-        """,
-        version,
-        as_of,
-    )
+    await connection.execute(CLOSE_BREACH, version, as_of)

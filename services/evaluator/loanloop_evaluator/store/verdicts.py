@@ -12,6 +12,26 @@ from loanloop_evaluator.domain.deployment import Live
 from loanloop_evaluator.domain.gate import GateRule, Judged, Verdict
 from loanloop_evaluator.store.deployments import SERVICE
 
+IS_RECORDED = """
+    SELECT EXISTS (
+        SELECT FROM loan_data.model_performance
+        WHERE kind = 'gate' AND role = 'challenger' AND version = $1 AND judged_seq = $2)
+"""
+
+UPSERT_VERDICT = """
+    INSERT INTO loan_data.model_performance
+        (kind, version, role, opponent, window_from, window_to, n_loans, tp, fp, tn, fn, f1, metrics,
+         value, lower, upper, passed, reason, judged_seq, evaluated_at)
+    VALUES ('gate', $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
+            clock_timestamp())
+    ON CONFLICT (version, coalesce(opponent, ''), role) WHERE kind = 'gate' DO UPDATE SET
+        window_from = excluded.window_from, window_to = excluded.window_to, n_loans = excluded.n_loans,
+        tp = excluded.tp, fp = excluded.fp, tn = excluded.tn, fn = excluded.fn, f1 = excluded.f1,
+        metrics = excluded.metrics, value = excluded.value, lower = excluded.lower, upper = excluded.upper,
+        passed = excluded.passed, reason = excluded.reason, judged_seq = excluded.judged_seq,
+        evaluated_at = excluded.evaluated_at
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
@@ -30,15 +50,7 @@ class Judgement:
 
 async def is_recorded(connection: Connection, judgement: Judgement) -> bool:
     """Whether the challenger has a verdict against the same deployment."""
-    known: bool = await connection.fetchval(
-        """
-        SELECT EXISTS (
-            SELECT FROM loan_data.model_performance
-            WHERE kind = 'gate' AND role = 'challenger' AND version = $1 AND judged_seq = $2)
-        """,
-        judgement.challenger.version,
-        judgement.judged_seq,
-    )
+    known: bool = await connection.fetchval(IS_RECORDED, judgement.challenger.version, judgement.judged_seq)
     return known
 
 
@@ -71,19 +83,7 @@ async def _upsert_row(connection: Connection, judgement: Judgement, judged: Judg
     counts, bounds = judged.counts, judged.bounds
     as_of = judgement.as_of.isoformat() if judgement.as_of else None
     await connection.execute(
-        """
-        INSERT INTO loan_data.model_performance
-            (kind, version, role, opponent, window_from, window_to, n_loans, tp, fp, tn, fn, f1, metrics,
-             value, lower, upper, passed, reason, judged_seq, evaluated_at)
-        VALUES ('gate', $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-                clock_timestamp())
-        ON CONFLICT (version, coalesce(opponent, ''), role) WHERE kind = 'gate' DO UPDATE SET
-            window_from = excluded.window_from, window_to = excluded.window_to, n_loans = excluded.n_loans,
-            tp = excluded.tp, fp = excluded.fp, tn = excluded.tn, fn = excluded.fn, f1 = excluded.f1,
-            metrics = excluded.metrics, value = excluded.value, lower = excluded.lower, upper = excluded.upper,
-            passed = excluded.passed, reason = excluded.reason, judged_seq = excluded.judged_seq,
-            evaluated_at = excluded.evaluated_at
-        """,
+        UPSERT_VERDICT,
         judged.version, role, judgement.opponent if is_challenger else judgement.challenger.version,
         judgement.window_from, judgement.window_to, counts.n, counts.tp, counts.fp, counts.tn, counts.fn, counts.f1,
         judged.metrics | {"as_of": as_of},

@@ -7,9 +7,11 @@ import numpy as np
 import torch
 from loanloop_common.bundle import AllowedField, AuditFinding, Bundle, Manifest, ReferenceRows, pack
 from loanloop_common.errors import LoanloopError
+from loanloop_common.portfolio import Portfolio
 from loanloop_common.scoring import Scorer, instruction_set, runtime_version
 from torch import Tensor, nn
 
+from loanloop_trainer.domain.audit import Finding
 from loanloop_trainer.model.learning import inputs_of
 from loanloop_trainer.model.phases import log_odds
 from loanloop_trainer.model.progress import OnProgress, Progress
@@ -98,17 +100,14 @@ def _manifest(trained: TrainedModel, *, version: str, code_version: str) -> Mani
         seed=trained.seed,
         hyperparameters=portfolio.model.model_dump(mode="json"),
         allowed=tuple(AllowedField(field=field, reason=reason) for field, reason in portfolio.warnings),
-        audit=tuple(
-            AuditFinding(
-                feature=finding.feature,
-                roc_auc=finding.roc_auc,
-                used=finding.feature in portfolio.model_inputs,
-                warning=finding.warning,
-            )
-            for finding in trained.audit
-        ),
+        audit=tuple(_finding_of(finding, portfolio) for finding in trained.audit),
         code_version=code_version,
         runtime={"onnxruntime": runtime_version(), "torch": torch.__version__, "instruction_set": instruction_set()},
         parity=0.0,
         reference=ReferenceRows(x_cat=[], x_num=[], x_exact=[], probabilities=[]),
     )
+
+
+def _finding_of(finding: Finding, portfolio: Portfolio) -> AuditFinding:
+    used = finding.feature in portfolio.model_inputs
+    return AuditFinding(feature=finding.feature, roc_auc=finding.roc_auc, used=used, warning=finding.warning)

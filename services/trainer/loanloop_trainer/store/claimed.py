@@ -13,6 +13,49 @@ from loanloop_common.postgres import Connection, Pool
 from loanloop_trainer.store.alerts import SERVICE
 from loanloop_trainer.store.failures import fail_run
 
+SELECT_RUN = """
+    SELECT run_id, trigger, as_of, window_from, window_to, n_rows, seed, hyperparameters, crashes
+    FROM loan_data.training_runs
+    WHERE run_id = $1 AND owner = $2 AND state = 'running'
+"""
+
+SELECT_CHECKPOINT = "SELECT checkpoint FROM loan_data.training_runs WHERE run_id = $1"
+
+SELECT_NEXT_VERSION = "SELECT 'v' || coalesce(max(number), 0) + 1 FROM loan_data.model_metadata"
+
+SAVE_CHECKPOINT = """
+    UPDATE loan_data.training_runs SET checkpoint = $3, heartbeat_at = now()
+    WHERE run_id = $1 AND owner = $2 AND state = 'running'
+    RETURNING true
+"""
+
+BEAT = """
+    UPDATE loan_data.training_runs SET heartbeat_at = now(), phase = $3, progress = $4
+    WHERE run_id = $1 AND owner = $2 AND state = 'running'
+    RETURNING true
+"""
+
+LOCK_RUN = """
+    SELECT trigger, hyperparameters, state, owner, version FROM loan_data.training_runs
+    WHERE run_id = $1
+    FOR UPDATE
+"""
+
+INSERT_MODEL = """
+    INSERT INTO loan_data.model_metadata
+        (version, number, run_id, portfolio, schema_hash, train_from, train_to, n_rows,
+         hyperparameters, metrics, manifest, bundle, bundle_sha256)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+"""
+
+# The checkpoint has done its work, and it is megabytes.
+SUCCEED = """
+    UPDATE loan_data.training_runs
+    SET state = 'succeeded', version = $2, phase = 'done', heartbeat_at = now(),
+        finished_at = clock_timestamp(), checkpoint = NULL, error = NULL
+    WHERE run_id = $1
+"""
+
 
 class RunLost(LoanloopError):
     """The run belongs to another owner by now; this process must stop without writing anything."""
@@ -60,68 +103,30 @@ class ClaimedRunStore:
         self._owner = owner
 
     async def fetch_run(self) -> Run:
-        row = await self._pool.fetchrow(
-            """
-            SELECT run_id, trigger, as_of, window_from, window_to, n_rows, seed, hyperparameters, crashes
-            FROM loan_data.training_runs
-            WHERE run_id = $1 AND owner = $2 AND state = 'running'
-            """,
-            self._run_id,
-            self._owner,
-        )
+        row = await self._pool.fetchrow(SELECT_RUN, self._run_id, self._owner)
         return Run(*self._still_owned(row))
 
     async def fetch_checkpoint(self) -> bytes | None:
-        checkpoint: bytes | None = await self._pool.fetchval(
-            "SELECT checkpoint FROM loan_data.training_runs WHERE run_id = $1", self._run_id
-        )
+        checkpoint: bytes | None = await self._pool.fetchval(SELECT_CHECKPOINT, self._run_id)
         return checkpoint
 
     async def fetch_next_version(self) -> str:
         """It stays the next one as long as the run is this owner's: there is one open run at a time."""
-        version: str = await self._pool.fetchval(
-            "SELECT 'v' || coalesce(max(number), 0) + 1 FROM loan_data.model_metadata"
-        )
+        version: str = await self._pool.fetchval(SELECT_NEXT_VERSION)
         return version
 
     async def save_checkpoint(self, checkpoint: bytes) -> None:
-        saved = await self._pool.fetchval(
-            """
-            UPDATE loan_data.training_runs SET checkpoint = $3, heartbeat_at = now()
-            WHERE run_id = $1 AND owner = $2 AND state = 'running'
-            RETURNING true
-            """,
-            self._run_id,
-            self._owner,
-            checkpoint,
-        )
+        saved = await self._pool.fetchval(SAVE_CHECKPOINT, self._run_id, self._owner, checkpoint)
         self._still_owned(saved)
 
     async def beat(self, phase: str, progress: dict[str, Any]) -> None:
-        alive = await self._pool.fetchval(
-            """
-            UPDATE loan_data.training_runs SET heartbeat_at = now(), phase = $3, progress = $4
-            WHERE run_id = $1 AND owner = $2 AND state = 'running'
-            RETURNING true
-            """,
-            self._run_id,
-            self._owner,
-            phase,
-            progress,
-        )
+        alive = await self._pool.fetchval(BEAT, self._run_id, self._owner, phase, progress)
         self._still_owned(alive)
 
     async def finish(self, model: FinishedModel) -> str:
         """Stores the model, ends the run and says so: all or nothing. Idempotent."""
         async with self._pool.acquire() as connection, connection.transaction():
-            run = await connection.fetchrow(
-                """
-                SELECT trigger, hyperparameters, state, owner, version FROM loan_data.training_runs
-                WHERE run_id = $1
-                FOR UPDATE
-                """,
-                self._run_id,
-            )
+            run = await connection.fetchrow(LOCK_RUN, self._run_id)
             if run is not None and run["state"] == "succeeded":
                 return str(run["version"])
             if run is None or (run["state"], run["owner"]) != ("running", self._owner):
@@ -138,29 +143,14 @@ class ClaimedRunStore:
 
     async def _insert_model(self, connection: Connection, model: FinishedModel, hyperparameters: Any) -> None:
         await connection.execute(
-            """
-            INSERT INTO loan_data.model_metadata
-                (version, number, run_id, portfolio, schema_hash, train_from, train_to, n_rows,
-                 hyperparameters, metrics, manifest, bundle, bundle_sha256)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
-            """,
+            INSERT_MODEL,
             model.version, int(model.version.removeprefix("v")), self._run_id, model.portfolio, model.schema_hash,
             model.train_from, model.train_to, model.n_rows, hyperparameters, model.metrics, model.manifest,
             model.bundle, model.sha256,
         )  # fmt: skip
 
     async def _succeed(self, connection: Connection, version: str) -> None:
-        # The checkpoint has done its work, and it is megabytes.
-        await connection.execute(
-            """
-            UPDATE loan_data.training_runs
-            SET state = 'succeeded', version = $2, phase = 'done', heartbeat_at = now(),
-                finished_at = clock_timestamp(), checkpoint = NULL, error = NULL
-            WHERE run_id = $1
-            """,
-            self._run_id,
-            version,
-        )
+        await connection.execute(SUCCEED, self._run_id, version)
 
     def _trained(self, model: FinishedModel, trigger: Any) -> ModelTrained:
         return ModelTrained(

@@ -9,20 +9,23 @@ from loanloop_common.postgres import Connection, Pool
 
 ROWS_AT_ONCE = 5000
 
+SELECT_ROWS = """
+    SELECT p.occurred_at, r.defaulted, p.features::text AS features
+    FROM loan_data.training_rows r
+    JOIN loan_data.processed_data p USING (loan_id)
+    WHERE r.run_id = $1
+    ORDER BY p.occurred_at, p.loan_id
+"""
+
+COUNT_ROWS = (
+    "SELECT count(*) FROM loan_data.training_rows JOIN loan_data.processed_data USING (loan_id) WHERE run_id = $1"
+)
+
 
 async def stream_rows(pool: Pool, run_id: UUID) -> AsyncIterator[list[Any]]:
     """Batches of (occurred_at, defaulted, features as JSON text), in order of occurrence."""
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
-        cursor = await connection.cursor(
-            """
-            SELECT p.occurred_at, r.defaulted, p.features::text AS features
-            FROM loan_data.training_rows r
-            JOIN loan_data.processed_data p USING (loan_id)
-            WHERE r.run_id = $1
-            ORDER BY p.occurred_at, p.loan_id
-            """,
-            run_id,
-        )
+        cursor = await connection.cursor(SELECT_ROWS, run_id)
         while batch := await cursor.fetch(ROWS_AT_ONCE):
             yield batch
 
@@ -35,8 +38,5 @@ async def wait_for_rows(pool: Pool, run_id: UUID, n_rows: int, *, within_s: floa
 
 
 async def _count_rows(connection: Connection, run_id: UUID) -> int:
-    n: int = await connection.fetchval(
-        "SELECT count(*) FROM loan_data.training_rows JOIN loan_data.processed_data USING (loan_id) WHERE run_id = $1",
-        run_id,
-    )
+    n: int = await connection.fetchval(COUNT_ROWS, run_id)
     return n

@@ -20,6 +20,39 @@ from loanloop_trainer.store.failures import fail_run
 from loanloop_trainer.store.freeze import freeze_rows
 from loanloop_trainer.store.situation import count_labels, fetch_situation
 
+SELECT_FACTS = """
+    SELECT run_id, state, phase, progress, n_rows, error, version FROM loan_data.training_runs
+    WHERE run_id = $1
+"""
+
+CLAIM = """
+    UPDATE loan_data.training_runs
+    SET state = 'running', owner = $1, heartbeat_at = now(), started_at = coalesce(started_at, now()),
+        crashes = crashes + CASE state WHEN 'running' THEN 1 ELSE 0 END
+    WHERE state = 'queued' OR (state = 'running' AND heartbeat_at < now() - $2::interval)
+    RETURNING run_id, trigger, crashes
+"""
+
+RELEASE = """
+    UPDATE loan_data.training_runs SET state = 'queued', owner = NULL
+    WHERE run_id = $1 AND owner = $2 AND state = 'running'
+"""
+
+RECORD_CRASH = """
+    UPDATE loan_data.training_runs SET state = 'queued', owner = NULL, crashes = crashes + 1, error = $3
+    WHERE run_id = $1 AND owner = $2 AND state = 'running'
+    RETURNING crashes
+"""
+
+INSERT_RUN = """
+    INSERT INTO loan_data.training_runs
+        (trigger, breach_id, attempt, requested_by, portfolio, as_of, labels_total, seed, hyperparameters)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+    RETURNING run_id
+"""
+
+LOCK_RUNS = "SELECT pg_advisory_xact_lock(hashtext('loan_data.training_runs'))"
+
 
 @dataclass(frozen=True)
 class RunFacts:
@@ -61,56 +94,24 @@ class RunStore:
             return await self._insert(connection, Train("manual"), seed=seed, requested_by=requested_by)
 
     async def fetch_facts(self, run_id: UUID) -> RunFacts:
-        row = await self._pool.fetchrow(
-            """
-            SELECT run_id, state, phase, progress, n_rows, error, version FROM loan_data.training_runs
-            WHERE run_id = $1
-            """,
-            run_id,
-        )
+        row = await self._pool.fetchrow(SELECT_FACTS, run_id)
         if row is None:
             raise LookupError(f"there is no run {run_id}")
         return RunFacts(*row)
 
     async def claim_run(self, owner: str, *, stale_after_s: float) -> ClaimedRun | None:
         """The queued run, or a running one whose heartbeat has stopped: that counts as a crash."""
-        row = await self._pool.fetchrow(
-            """
-            UPDATE loan_data.training_runs
-            SET state = 'running', owner = $1, heartbeat_at = now(), started_at = coalesce(started_at, now()),
-                crashes = crashes + CASE state WHEN 'running' THEN 1 ELSE 0 END
-            WHERE state = 'queued' OR (state = 'running' AND heartbeat_at < now() - $2::interval)
-            RETURNING run_id, trigger, crashes
-            """,
-            owner,
-            timedelta(seconds=stale_after_s),
-        )
+        row = await self._pool.fetchrow(CLAIM, owner, timedelta(seconds=stale_after_s))
         return ClaimedRun(*row) if row else None
 
     async def release_run(self, run_id: UUID, owner: str) -> None:
         """Leaves the run to whoever claims it next, its checkpoint kept."""
-        await self._pool.execute(
-            """
-            UPDATE loan_data.training_runs SET state = 'queued', owner = NULL
-            WHERE run_id = $1 AND owner = $2 AND state = 'running'
-            """,
-            run_id,
-            owner,
-        )
+        await self._pool.execute(RELEASE, run_id, owner)
 
     async def record_crash(self, run_id: UUID, owner: str, error: str) -> None:
         """Queues the run again, or fails it at the last crash; nothing if it is not this owner's any more."""
         async with self._pool.acquire() as connection, connection.transaction():
-            crashes = await connection.fetchval(
-                """
-                UPDATE loan_data.training_runs SET state = 'queued', owner = NULL, crashes = crashes + 1, error = $3
-                WHERE run_id = $1 AND owner = $2 AND state = 'running'
-                RETURNING crashes
-                """,
-                run_id,
-                owner,
-                error,
-            )
+            crashes = await connection.fetchval(RECORD_CRASH, run_id, owner, error)
             if crashes is not None and crashes >= MAX_CRASHES:
                 await fail_run(connection, run_id, None, _after_crashes(crashes, error))
 
@@ -132,12 +133,7 @@ class RunStore:
     async def _insert(self, connection: Connection, train: Train, *, seed: int, requested_by: str) -> UUID:
         as_of = await fetch_as_of(connection, self._portfolio.policy.min_outcomes)
         run_id: UUID = await connection.fetchval(
-            """
-            INSERT INTO loan_data.training_runs
-                (trigger, breach_id, attempt, requested_by, portfolio, as_of, labels_total, seed, hyperparameters)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-            RETURNING run_id
-            """,
+            INSERT_RUN,
             train.trigger, train.breach_id, train.attempt, requested_by, self._portfolio.name, as_of,
             await count_labels(connection, as_of), seed, self._portfolio.model.model_dump(mode="json"),
         )  # fmt: skip
@@ -148,7 +144,7 @@ class RunStore:
 
 
 async def _lock_runs(connection: Connection) -> None:
-    await connection.execute("SELECT pg_advisory_xact_lock(hashtext('loan_data.training_runs'))")
+    await connection.execute(LOCK_RUNS)
 
 
 def _after_crashes(crashes: int, error: str) -> str:
