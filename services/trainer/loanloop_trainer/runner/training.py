@@ -15,7 +15,7 @@ from loanloop_common.bundle import Bundle, unpack
 from loanloop_common.errors import LoanloopError, Unavailable
 from loanloop_common.portfolio import ModelConfig, Portfolio
 from loanloop_common.portfolio_file import load_portfolio
-from loanloop_common.postgres import Pool, create_pool
+from loanloop_common.postgres import create_pool
 
 from loanloop_trainer.domain.ports import Exit
 from loanloop_trainer.domain.split import TooFewDays
