@@ -10,8 +10,8 @@ from loanloop.runtime.settings import RuntimeSettings
 from loanloop_common.settings import ServiceSettings
 from loanloop_evaluator.config import EvaluatorSettings
 from loanloop_ingest.config import IngestSettings
-from loanloop_predictor.config import Settings as PredictorSettings
-from loanloop_trainer.config import Settings as TrainerSettings
+from loanloop_predictor.config import PredictorSettings
+from loanloop_trainer.config import TrainerSettings
 from pydantic import BaseModel
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,8 @@ import asyncpg
 import numpy as np
 import pytest
 from loanloop_common.errors import Unavailable
-from loanloop_common.portfolio import Portfolio, load_portfolio
+from loanloop_common.portfolio import Portfolio
+from loanloop_common.portfolio_file import load_portfolio
 from loanloop_trainer.domain.ports import Exit
 from loanloop_trainer.model import Hooks, Progress, TrainingData
 from loanloop_trainer.runner.orders import Orders

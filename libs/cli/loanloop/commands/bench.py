@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -45,7 +45,8 @@ def bench(
     print(write_report())
 
 
-def _registry():  # type: ignore[no-untyped-def]  # a module, of the source tree alone
+def _registry() -> Any:
+    """The module, of the source tree alone."""
     from loanloop_common.errors import LoanloopError
 
     if not (_SOURCE / "bench" / "registry.py").is_file():
