@@ -5,35 +5,35 @@ field, its value and the rule.
 """
 
 import hashlib
-import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, cast
 from uuid import UUID
 
 import msgspec
 from msgspec import Meta, Struct
 
-from loanloop_common.errors import InvalidField, InvalidMessage
+from loanloop_common.errors import InvalidMessage
 from loanloop_common.portfolio import Feature, Portfolio
+from loanloop_common.wire_rules import (
+    ENVELOPE_RULES,
+    TIMESTAMP_RULE,
+    TOO_DEEP,
+    UNDECODABLE,
+    LoanId,
+    Timestamp,
+    explained,
+    may_hold_nul,
+    refuse_future,
+    refuse_nul,
+    refuse_year,
+)
 
-FUTURE_TOLERANCE = timedelta(minutes=5)
-Timestamp = Annotated[datetime, Meta(tz=True)]
-_TIMESTAMP_RULE = "must be a date and time with its zone, of the years 1900 to 9998, such as 2005-05-20T00:00:00Z"
-_FIRST_YEAR, _LAST_YEAR = 1900, 9998  # within both datetime and timestamptz, whatever the zone
-_TOO_DEEP = "the message is nested too deeply"
-_NUL_RULE = "must not contain a NUL character"
-_PATH = re.compile(r" - at `\$\.?([^`]*)`$")
-_ABSENT = re.compile(r"missing required field `([^`]*)`")
-_ENVELOPE_RULES = {
-    "event_id": "must be a UUID",
-    "occurred_at": _TIMESTAMP_RULE,
-    "schema_version": "must be 1",
-    "loan_id": "must be text of 1 to 64 characters",
+_RULES = ENVELOPE_RULES | {
     "features": "must be an object with the loan's features",
     "outcome": "must be an object with defaulted and known_at, or be left out",
     "outcome.defaulted": "must be true or false",
-    "outcome.known_at": _TIMESTAMP_RULE,
+    "outcome.known_at": TIMESTAMP_RULE,
 }
 
 
@@ -48,7 +48,7 @@ class Loan(Struct, frozen=True, kw_only=True):
     event_id: UUID
     occurred_at: Timestamp
     schema_version: Literal[1]
-    loan_id: Annotated[str, Meta(min_length=1, max_length=64)]
+    loan_id: LoanId
     features: Any
     outcome: LoanOutcomePart | None = None
 
@@ -67,23 +67,21 @@ class LoanCodec:
         stored = [(feature.name, _stored_type(feature), None) for feature in portfolio.features.values()]
         self._features = msgspec.json.Decoder(msgspec.defstruct("StoredFeatures", stored, frozen=True, gc=False))
         self._canonical = msgspec.json.Encoder(order="sorted")
-        self._rules = _ENVELOPE_RULES | {f"features.{f.name}": f.rule() for f in portfolio.features.values()}
+        self._rules = _RULES | {f"features.{f.name}": f.rule() for f in portfolio.features.values()}
+        self._texts = tuple(f.name for f in portfolio.features.values() if f.kind == "category")
 
     def decode(self, data: bytes) -> Loan:
         """Raises InvalidField where one field breaks its rule, InvalidMessage where there is no JSON object."""
         try:
             loan = self._loans.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as refused:
-            raise self._refusal(data, refused) from refused
-        # JSON can hold a NUL only escaped, and the backslash may itself be escaped: look closer only if it may be one.
-        if b"\\u0000" in data:
-            try:
-                _refuse_nul(_parsed(data), "")
-            except RecursionError as nested:
-                raise InvalidMessage(_TOO_DEEP) from nested
-        _refuse_year("occurred_at", loan.occurred_at)
+        except UNDECODABLE as refused:
+            raise explained(data, refused, self._rules) from refused
+        if may_hold_nul(data):
+            texts = {f"features.{name}": getattr(loan.features, name) for name in self._texts}
+            refuse_nul({"loan_id": loan.loan_id} | texts)
+        refuse_year("occurred_at", loan.occurred_at)
         if loan.outcome is not None:
-            _refuse_year("outcome.known_at", loan.outcome.known_at)
+            refuse_year("outcome.known_at", loan.outcome.known_at)
         return loan
 
     def convert(self, payload: Mapping[str, Any]) -> Loan:
@@ -91,7 +89,7 @@ class LoanCodec:
         try:
             data = msgspec.json.encode(payload)
         except RecursionError as nested:
-            raise InvalidMessage(_TOO_DEEP) from nested
+            raise InvalidMessage(TOO_DEEP) from nested
         return self.decode(data)
 
     def decode_features(self, data: bytes | str) -> Any:
@@ -135,27 +133,12 @@ class LoanCodec:
             "required": [feature.name for feature in features if feature.required],
         }
 
-    def _refusal(self, data: bytes, refused: Exception) -> InvalidMessage:
-        payload = _parsed(data)
-        absent = _ABSENT.findall(str(refused))
-        path = ".".join(name for name in (*_PATH.findall(str(refused)), *absent) if name)
-        if path not in self._rules:
-            return InvalidMessage("the message must be a JSON object")
-        rule = ("is missing; it " if absent else "") + self._rules[path]
-        return InvalidField(path, _value_at(payload, path), rule)
-
 
 def check_dates(loan: Loan, now: datetime) -> None:
     """Raises InvalidField where a date lies more than five minutes after `now`."""
     refuse_future("occurred_at", loan.occurred_at, now)
     if loan.outcome is not None:
         refuse_future("outcome.known_at", loan.outcome.known_at, now)
-
-
-def refuse_future(field: str, value: datetime, now: datetime) -> None:
-    """Raises InvalidField; clocks of producers may run 5 minutes fast."""
-    if value > now + FUTURE_TOLERANCE:
-        raise InvalidField(field, value.isoformat(), "must not lie more than 5 minutes in the future")
 
 
 def _struct_field(feature: Feature) -> tuple[str, Any] | tuple[str, Any, None]:
@@ -210,35 +193,3 @@ def _property(feature: Feature) -> dict[str, Any]:
     elif feature.kind == "category":
         facts |= {"minLength": 1, "maxLength": feature.max_length}
     return facts
-
-
-def _parsed(data: bytes) -> Any:
-    try:
-        return msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as broken:
-        raise InvalidMessage(f"the message is not JSON: {broken}") from broken
-    except RecursionError as nested:
-        raise InvalidMessage(_TOO_DEEP) from nested
-
-
-def _value_at(payload: Any, path: str) -> Any:
-    for name in path.split("."):
-        payload = payload.get(name) if isinstance(payload, Mapping) else None
-    return payload
-
-
-def _refuse_nul(value: Any, path: str) -> None:
-    if isinstance(value, str) and "\0" in value:
-        raise InvalidField(path or "message", value, _NUL_RULE)
-    if isinstance(value, Mapping):
-        for name, part in value.items():
-            _refuse_nul(name, path)
-            _refuse_nul(part, f"{path}.{name}" if path else name)
-    elif isinstance(value, list):
-        for part in value:
-            _refuse_nul(part, path)
-
-
-def _refuse_year(field: str, moment: datetime) -> None:
-    if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
-        raise InvalidField(field, moment.isoformat(), _TIMESTAMP_RULE)

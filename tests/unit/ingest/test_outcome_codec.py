@@ -39,8 +39,16 @@ def test_wrong_value_is_refused_by_the_name_of_its_field(field: str, value: obje
 def test_missing_field_is_refused_by_name(field: str) -> None:
     outcome = make_outcome(1)
     del outcome[field]
-    with pytest.raises(InvalidField, match=f"{field} = None: is missing"):
+    with pytest.raises(InvalidField, match=f"{field} = None: is missing; it must be"):
         CODEC.decode(json.dumps(outcome).encode())
+
+
+def test_a_nul_in_a_field_nobody_knows_is_ignored_with_the_field() -> None:
+    assert CODEC.decode(encoded(note="\0")) == CODEC.decode(encoded())
+
+
+def test_an_escaped_backslash_before_u0000_is_no_nul() -> None:
+    assert CODEC.decode(encoded(loan_id="a\\u0000b")).loan_id == "a\\u0000b"
 
 
 @pytest.mark.parametrize("data", [b"", b"not json", b"[]", b"7", b"\xff\xfe", b"[" * 100_000])

@@ -4,7 +4,8 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from loanloop_common.loan_codec import LoanCodec, check_dates, refuse_future
+from loanloop_common.loan_codec import LoanCodec, check_dates
+from loanloop_common.wire_rules import refuse_future
 from msgspec.structs import astuple
 
 from loanloop_ingest.domain.outcome_codec import LoanOutcomeMessage, OutcomeCodec

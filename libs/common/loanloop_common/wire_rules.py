@@ -1,0 +1,72 @@
+"""What loans and outcomes have in common on the wire: the rules of their fields, and which of them a message breaks."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from loanloop_common.errors import InvalidField, InvalidMessage
+
+Timestamp = Annotated[datetime, Meta(tz=True)]
+LoanId = Annotated[str, Meta(min_length=1, max_length=64)]
+TIMESTAMP_RULE = "must be a date and time with its zone, of the years 1900 to 9998, such as 2005-05-20T00:00:00Z"
+ENVELOPE_RULES = {
+    "event_id": "must be a UUID",
+    "occurred_at": TIMESTAMP_RULE,
+    "schema_version": "must be 1",
+    "loan_id": "must be text of 1 to 64 characters",
+}
+TOO_DEEP = "the message is nested too deeply"
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_FUTURE_TOLERANCE = timedelta(minutes=5)
+_FIRST_YEAR, _LAST_YEAR = 1900, 9998  # within both datetime and timestamptz, whatever the zone
+_PATH = re.compile(r" - at `\$\.?([^`]*)`$")
+_ABSENT = re.compile(r"missing required field `([^`]*)`")
+
+
+def explained(data: bytes, refused: Exception, rules: Mapping[str, str]) -> InvalidMessage:
+    """The refused message looked at a second time, to name the field, its value and the rule."""
+    try:
+        payload = msgspec.json.decode(data)
+    except RecursionError:
+        return InvalidMessage(TOO_DEEP)
+    except (msgspec.DecodeError, UnicodeDecodeError) as broken:
+        return InvalidMessage(f"the message is not JSON: {broken}")
+    absent = _ABSENT.findall(str(refused))
+    path = ".".join(name for name in (*_PATH.findall(str(refused)), *absent) if name)
+    if path not in rules:
+        return InvalidMessage("the message must be a JSON object")
+    return InvalidField(path, _value_at(payload, path), ("is missing; it " if absent else "") + rules[path])
+
+
+def refuse_year(field: str, moment: datetime) -> None:
+    """Raises InvalidField."""
+    if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+        raise InvalidField(field, moment.isoformat(), TIMESTAMP_RULE)
+
+
+def refuse_future(field: str, moment: datetime, now: datetime) -> None:
+    """Raises InvalidField; clocks of producers may run 5 minutes fast."""
+    if moment > now + _FUTURE_TOLERANCE:
+        raise InvalidField(field, moment.isoformat(), "must not lie more than 5 minutes in the future")
+
+
+def may_hold_nul(data: bytes) -> bool:
+    """JSON can hold a NUL only escaped, and the backslash may itself be escaped: worth a closer look."""
+    return b"\\u0000" in data
+
+
+def refuse_nul(texts: Mapping[str, str | None]) -> None:
+    """Of the texts, by field, that become PostgreSQL's, which holds no NUL. Raises InvalidField."""
+    for field, text in texts.items():
+        if text is not None and "\0" in text:
+            raise InvalidField(field, text, "must not contain a NUL character")
+
+
+def _value_at(payload: Any, path: str) -> Any:
+    for name in path.split("."):
+        payload = payload.get(name) if isinstance(payload, Mapping) else None
+    return payload
