@@ -9,7 +9,7 @@ from uuid import UUID
 
 from aiokafka import ConsumerRecord
 from asyncpg.exceptions import DataError
-from loanloop_common.dead_letters import Refusal, refusal_of
+from loanloop_common.dead_letters import Refusal, Refused, refusal_of
 from loanloop_common.errors import EventConflict
 from loanloop_common.events import Topic
 from loanloop_common.loan_codec import LoanCodec
@@ -20,6 +20,9 @@ from loanloop_ingest.domain.verdicts import KnownEvent, firsts, sort_out
 from loanloop_ingest.store.loans import Arrived
 
 from tests.support import records
+
+# Where it lay and what lay there: a topic made anew has other messages at old places.
+Message = tuple[Place, bytes]
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 READER = MessageReader(LoanCodec(load_portfolio("sba")), maturity=timedelta(days=30))
@@ -49,8 +52,8 @@ class FakeArrivalStore:
     refuses: frozenset[str] = frozenset()
     keys: dict[UUID, KnownEvent] = field(default_factory=dict)
     loans: dict[str, LoanChange] = field(default_factory=dict)
-    duplicates: set[Place] = field(default_factory=set)
-    rejected: dict[Place, Refusal] = field(default_factory=dict)
+    duplicates: set[tuple[Place, UUID]] = field(default_factory=set)
+    rejected: dict[Message, Refusal] = field(default_factory=dict)
     n_missing: dict[str, int] = field(default_factory=dict)
     n_batches: int = 0
 
@@ -58,15 +61,15 @@ class FakeArrivalStore:
         self.n_batches += 1
         events = [a.read for a in arrived if isinstance(a.read, Incoming)]
         self._refuse_what_the_database_would(events)
-        acceptable = [event for event in events if event.place not in self.rejected]
+        acceptable = [event for event in events if (event.place, event.payload) not in self.rejected]
         claimed = {i: event for i, event in firsts(acceptable).items() if i not in self.keys}
         verdicts = sort_out(acceptable, claimed, self.keys)
         self.keys |= {event.event_id: KnownEvent(event.payload_sha256, event.place) for event in verdicts.fresh}
-        self.duplicates |= {event.place for event in verdicts.duplicates}
+        self.duplicates |= {(event.place, event.event_id) for event in verdicts.duplicates}
         self._keep_loans(verdicts.fresh)
         refusals = self._refusals(arrived, verdicts.conflicts)
         for refusal in refusals:
-            self.rejected.setdefault(place_of(refusal.record), refusal)
+            self.rejected.setdefault(message_of(refusal.record), refusal)
         return refusals
 
     def _refuse_what_the_database_would(self, events: Sequence[Incoming]) -> None:
@@ -83,14 +86,18 @@ class FakeArrivalStore:
     def _refusals(self, arrived: Sequence[Arrived], conflicts: Sequence[Incoming]) -> list[Refusal]:
         by_place = {place_of(a.record): a for a in arrived}
         invalid = [a.read for a in arrived if isinstance(a.read, Refusal)]
-        valid = [place for place, a in by_place.items() if isinstance(a.read, Incoming)]
-        before = [self.rejected[place] for place in valid if place in self.rejected]
+        valid = [message_of(a.record) for a in arrived if isinstance(a.read, Incoming)]
+        before = [self.rejected[message] for message in valid if message in self.rejected]
         taken = [refusal_of(by_place[e.place].record, EventConflict(str(e.event_id))) for e in conflicts]
         return invalid + before + taken
 
 
 def place_of(record: ConsumerRecord) -> Place:
     return Place(record.topic, record.partition, record.offset)
+
+
+def message_of(record: Refused) -> Message:
+    return Place(record.topic, record.partition, record.offset), record.value or b""
 
 
 def _events_of(change: LoanChange) -> list[Incoming]:

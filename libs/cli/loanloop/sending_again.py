@@ -64,7 +64,7 @@ async def send_again(pool: Pool, broker: "Broker", dead: WholeDeadLetter, mended
     topic = _topic_of(dead, mended)
     payload = dead.payload if mended is None else mended
     await publish_batch(broker, topic, [(dead.key or _loan_id(payload), payload)])
-    await mark_replayed(pool, dead.letter)
+    await mark_replayed(pool, dead)
     return topic
 
 

@@ -68,7 +68,7 @@ def refusal_of(record: Refused, error: Exception) -> Refusal:
 async def record_refusals(
     connection: Connection, *, service: str, refusals: Sequence[Refusal], keep_bytes: int = 1_000_000
 ) -> None:
-    """Store them in the caller's transaction, each once under its topic, partition and offset."""
+    """Store them in the caller's transaction, each once under its topic, partition, offset and bytes."""
     for refusal in refusals:
         count("loanloop_common_messages_refused_total", service=service, reason=refusal.reason)
     await connection.executemany(

@@ -71,13 +71,14 @@ async def fetch_dead_letters(
 
 
 async def fetch_dead_letter(pool: Pool, which: DeadLetterId) -> WholeDeadLetter | None:
+    """Of several at one place, as in a topic that was made anew: the newest that has not been sent again."""
     found = await pool.fetchrow(
         """
         SELECT service, topic, kafka_partition, kafka_offset, reason, field, rule, message, payload_bytes,
                rejected_at, replayed_at, message_key, payload, payload_sha256
         FROM loan_data.rejected
         WHERE topic = $1 AND kafka_partition = $2 AND kafka_offset = $3
-        ORDER BY service
+        ORDER BY replayed_at IS NOT NULL, rejected_at DESC, service
         LIMIT 1
         """,
         *which,
@@ -89,14 +90,16 @@ async def fetch_dead_letter(pool: Pool, which: DeadLetterId) -> WholeDeadLetter 
     return WholeDeadLetter(_letter(row), *whole)
 
 
-async def mark_replayed(pool: Pool, letter: DeadLetter) -> None:
+async def mark_replayed(pool: Pool, dead: WholeDeadLetter) -> None:
     await pool.execute(
         """
         UPDATE loan_data.rejected SET replayed_at = now()
         WHERE topic = $1 AND kafka_partition = $2 AND kafka_offset = $3 AND service = $4
+          AND payload_sha256 = $5
         """,
-        *letter.id,
-        letter.service,
+        *dead.letter.id,
+        dead.letter.service,
+        dead.payload_sha256,
     )
 
 

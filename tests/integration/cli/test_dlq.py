@@ -8,6 +8,8 @@ import pty
 from pathlib import Path
 from typing import Any
 
+from loanloop_common.dead_letters import record_refusals, refusal_of
+from loanloop_common.errors import InvalidMessage
 from loanloop_common.resources import resource_folder
 
 from tests.integration.cli.bad_events import (
@@ -31,6 +33,7 @@ from tests.integration.cli.bad_events import (
     loan_with,
 )
 from tests.integration.cli.world import LOANLOOP, NO_ENVIRONMENT, Answer, Operated, loanloop
+from tests.support.records import make_record
 
 NOBODY_LISTENS = "127.0.0.1:1"
 
@@ -197,6 +200,23 @@ async def test_what_is_not_kept_whole_is_sent_only_with_a_whole_event(world: Ope
     assert "of which 1,000,000 are kept" in shown.err
     assert answer.code == 0
     assert await world.n_stored("loan-6") == (1, 1)
+
+
+async def test_of_two_at_one_place_the_newer_comes_first_and_the_older_after_it(world: Operated) -> None:
+    """A topic made anew counts its offsets from 0 again."""
+    letter_id, older, newer = "outbox:loan.scored:0:7", b'{"loan_id": "older"}', b'{"loan_id": "newer"}'
+    for payload in (older, newer):
+        refusal = refusal_of(make_record(payload, topic="outbox:loan.scored", offset=7), InvalidMessage("too large"))
+        async with world.pool.acquire() as connection:
+            await record_refusals(connection, service="predictor", refusals=[refusal])
+
+    shown = []
+    for n_listed in (2, 1, 0):
+        assert [letter["id"] for letter in await listed(world)].count(letter_id) == n_listed
+        shown.append((await world.dlq("show", letter_id)).out)
+        assert (await world.dlq("replay", letter_id)).code == 0
+
+    assert shown == [newer, older, newer]
 
 
 async def test_an_id_of_nothing_is_said_so(world: Operated) -> None:

@@ -41,6 +41,17 @@ async def test_redelivered_refusal_is_recorded_once(pool: Pool) -> None:
     ]
 
 
+async def test_another_refusal_at_an_old_place_is_recorded_beside_the_first(pool: Pool) -> None:
+    """A topic made anew counts its offsets from 0 again."""
+    for value in (b"{", b"[", b"{"):
+        async with pool.acquire() as connection, connection.transaction():
+            refusal = refusal_of(make_record(value, offset=7), InvalidMessage("not JSON"))
+            await record_refusals(connection, service="ingest", refusals=[refusal])
+
+    rows = await pool.fetch("SELECT kafka_offset, payload FROM loan_data.rejected ORDER BY rejected_at")
+    assert [tuple(row) for row in rows] == [(7, b"{"), (7, b"[")]
+
+
 async def test_what_no_text_column_takes_is_recorded_all_the_same(pool: Pool) -> None:
     bad = Refusal(make_record(b"\0\xff", key=None), "invalid_field", "a\0b \ud800", field="x\0y", rule="r" * 5000)
 

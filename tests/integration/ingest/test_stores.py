@@ -81,6 +81,19 @@ async def test_another_message_at_a_refused_place_is_judged_by_itself(pool: Pool
     assert (await fetch_totals(pool))[Topic.LOAN_RECEIVED].stored == 1
 
 
+async def test_books_count_what_lies_at_the_old_places_of_a_topic_made_anew(pool: Pool) -> None:
+    store = LoanStore(pool, READER.fields)
+    known, taken = [make_loan(1), make_loan(2)], [make_loan(n, loan_id="other") for n in (1, 2)]
+    await store.store(arrive([*known, known[0], taken[0]]))
+
+    for _ in range(2):  # what is delivered again is counted once all the same
+        refusals = await store.store(arrive([make_loan(3), make_loan(4), known[1], taken[1]]))
+        assert kinds(refusals) == [(Topic.LOAN_RECEIVED, 3, "conflict")]
+
+    totals = (await fetch_totals(pool))[Topic.LOAN_RECEIVED]
+    assert (totals.stored, totals.duplicates, totals.rejected) == (4, 2, 2)
+
+
 async def test_event_whose_raw_data_was_dropped_is_a_duplicate(pool: Pool) -> None:
     store = LoanStore(pool, READER.fields)
     await store.store(arrive([make_loan(1)]))

@@ -29,7 +29,7 @@ REFUSE_ROW = """
         payload, payload_bytes, payload_sha256
     )
     VALUES ('collector', $1, 0, $2, 'invalid_row', $3, $4, $5, $6::bytea, length($6::bytea), sha256($6::bytea))
-    ON CONFLICT (topic, kafka_partition, kafka_offset, service) DO NOTHING
+    ON CONFLICT (topic, kafka_partition, kafka_offset, service, payload_sha256) DO NOTHING
 """
 
 

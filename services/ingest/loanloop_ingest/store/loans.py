@@ -86,7 +86,7 @@ STORE_LOANS = """
 STORE_DUPLICATES = """
     INSERT INTO loan_data.duplicates (topic, kafka_partition, kafka_offset, event_id)
     SELECT * FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::uuid[])
-    ON CONFLICT (topic, kafka_partition, kafka_offset) DO NOTHING
+    ON CONFLICT (topic, kafka_partition, kafka_offset, event_id) DO NOTHING
 """
 
 COUNT_MISSING = """
