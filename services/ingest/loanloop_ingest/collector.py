@@ -24,7 +24,7 @@ from loanloop_ingest.loan_files import (
     place_in,
     stamp_of,
 )
-from loanloop_ingest.store.collected_files import CollectedFileStore, RefusedFileRow
+from loanloop_ingest.store.collected_files import CollectedFileStore, Progress, RefusedFileRow
 
 log = structlog.get_logger()
 
@@ -47,8 +47,9 @@ class _StillWritten(Exception):
 class Collector:
     """Each file's content is read once, in chunks; after a crash it goes on behind the last acknowledged chunk.
 
-    A row with an outcome becomes a loan of history. A chunk read twice repeats the same event ids. A file that has
-    changed within `settled_s` is still being written: it is read once it stays as it is.
+    A row whose outcome was known when the file was begun becomes a loan of history; an outcome known later is not read,
+    as the file isn't read again. A chunk read twice repeats the same events. A file that has changed within `settled_s`
+    is still being written: it is read once it stays as it is.
     """
 
     name = "collector"
@@ -125,11 +126,11 @@ class Collector:
         if progress.finished:
             return
         log.info("file_collecting", file=str(path), rows=file.n_rows, rows_done=progress.rows_done)
-        if await self._read_from(file, stamp, sha256, progress.rows_done):
+        if await self._read_on(file, stamp, sha256, progress):
             done = await self._store.finish(sha256)
             log.info("file_collected", file=str(path), produced=done.n_produced, refused=done.n_refused)
 
-    async def _read_from(self, file: LoanFile, stamp: Stamp, sha256: bytes, rows_done: int) -> bool:
+    async def _read_on(self, file: LoanFile, stamp: Stamp, sha256: bytes, progress: Progress) -> bool:
         """Whether the end was reached. Raises _StillWritten before anything of a changed file is sent."""
         source = f"file:{file.path.name}@{sha256.hex()[:12]}"
         chunks = file.chunks()
@@ -139,9 +140,9 @@ class Collector:
             if stamp_of(file.path) != stamp:
                 raise _StillWritten
             last = chunk.first + len(chunk.rows) - 1
-            if last <= rows_done:
+            if last <= progress.rows_done:
                 continue
-            part = await asyncio.to_thread(self._events, file.path, chunk, source, self._clock())
+            part = await asyncio.to_thread(self._events, file.path, chunk, source, progress.started_at)
             await self._publish([(event.key, event.value) for event in part.events])
             await self._store.advance(sha256, last, len(part.events), part.refused)
         return True

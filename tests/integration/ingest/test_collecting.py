@@ -129,6 +129,23 @@ async def test_after_a_crash_it_goes_on_behind_the_last_acknowledged_rows(
     assert file["finished_at"]
 
 
+async def test_outcomes_known_after_the_file_was_begun_are_not_read_however_late_it_goes_on(
+    collector: Collector, kafka: FakeKafka, pool: Pool, tmp_path: Path
+) -> None:
+    """Or a chunk read twice would be other events: what a row says follows from the moment, the id from that."""
+    months_ago = (datetime.now(UTC) - timedelta(days=60)).date().isoformat()
+    write_loans(tmp_path / "loans.csv", 3, approved_at={2: months_ago})
+    kafka.until = 0
+    with pytest.raises(OSError, match="away"):
+        await collector.collect()
+    await pool.execute("UPDATE loan_data.collected_files SET started_at = started_at - interval '40 days'")
+
+    kafka.until = None
+    await collector.collect()
+
+    assert [event["loan_id"] for event in kafka.events if "outcome" in event] == ["f-1", "f-3"]
+
+
 def write_damaged(path: Path) -> None:
     """Its footer is whole and says what the columns are; its pages are not."""
     rows = [{"loan_id": f"d-{n}", "approved_at": "2005-05-20"} | make_features(n) for n in range(20_000)]

@@ -15,11 +15,11 @@ from loanloop_common.events import Topic
 from loanloop_common.postgres import Pool, create_pool
 from loanloop_ingest.store.loans import Arrived, LoanStore
 from loanloop_ingest.store.reconciliation import ReconciliationStore
-from loanloop_ingest.store.totals import fetch_totals, fetch_waiting_outcomes
 
 from tests.support.arrivals import READER, FakeArrivalStore, arrive
 from tests.support.loans import make_loan
 from tests.support.outcomes import make_outcome
+from tests.support.totals import fetch_totals, fetch_waiting_outcomes
 
 HISTORY = {"defaulted": True, "known_at": "2007-09-01T00:00:00Z"}
 EVENTS = [

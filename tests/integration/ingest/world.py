@@ -9,11 +9,11 @@ from aiokafka import ConsumerRecord
 from loanloop_common.events import Topic
 from loanloop_common.kafka import Broker, publish_batch
 from loanloop_common.postgres import Pool
-from loanloop_ingest.store.totals import Totals, fetch_totals
 
 from tests.support.eventually import eventually
 from tests.support.infrastructure import Backend
 from tests.support.topics import committed, read_all
+from tests.support.totals import Totals, fetch_totals
 
 Said = dict[str, Any] | bytes
 

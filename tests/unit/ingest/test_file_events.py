@@ -13,7 +13,6 @@ from loanloop_ingest.domain.file_events import (
     Row,
     RowReader,
     loan_events,
-    outcome_events,
 )
 from loanloop_ingest.domain.outcome_codec import OutcomeCodec
 
@@ -26,10 +25,6 @@ NOW = datetime(2010, 1, 1, tzinfo=UTC)
 
 def row(**overrides: Any) -> dict[str, Any]:
     return {"loan_id": "a", "approved_at": date(2005, 5, 20), "defaulted": True} | make_features(1) | overrides
-
-
-def refuse(refused: RefusedRow) -> None:
-    raise AssertionError(refused)
 
 
 def test_row_becomes_a_valid_loan() -> None:
@@ -139,11 +134,6 @@ def test_bad_row_is_named_and_the_others_go_on() -> None:
     events = list(loan_events(rows, READER, now=NOW, refuse=refused.append))
     assert [event.key for event in events] == [b"a", b"b"]
     assert [(r.number, r.field, r.value) for r in refused] == [(2, "features.employees", "-1"), (3, None, "")]
-
-
-def test_rows_without_outcome_make_no_event() -> None:
-    rows = [row(defaulted=None), row(loan_id="b", defaulted=False)]
-    assert [event.key for event in outcome_events(rows, READER, now=NOW, refuse=refuse)] == [b"b"]
 
 
 def test_missing_column_is_named() -> None:

@@ -169,30 +169,16 @@ def loan_events(
     first: int = 1,
 ) -> Iterator[FileEvent]:
     """The loan.received of each row; `refuse` hears of the rows that make none. `first` numbers the first row."""
-    return _events_of(rows, lambda row: reader.loan(row, history=history, now=now), refuse, first)
-
-
-def outcome_events(
-    rows: Iterable[Row | RefusedRow], reader: RowReader, *, now: datetime, refuse: Refuse, first: int = 1
-) -> Iterator[FileEvent]:
-    """The loan.outcome of each row whose outcome is known by `now`."""
-    return _events_of(rows, lambda row: reader.outcome(row, now=now), refuse, first)
-
-
-def _events_of(
-    rows: Iterable[Row | RefusedRow], make: Callable[[Row], FileEvent | None], refuse: Refuse, first: int
-) -> Iterator[FileEvent]:
     for number, row in enumerate(rows, start=first):
         if isinstance(row, RefusedRow):
             refuse(row)
             continue
         try:
-            event = make(row)
+            event = reader.loan(row, history=history, now=now)
         except InvalidMessage as refused:
             refuse(refused_row(number, refused))
             continue
-        if event is not None:
-            yield event
+        yield event
 
 
 def refused_row(number: int, refused: InvalidMessage) -> RefusedRow:

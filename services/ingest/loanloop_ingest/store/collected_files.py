@@ -1,14 +1,16 @@
 """How far the collector has come in each file, by the file's content."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from loanloop_common.postgres import Pool
 
+# What a row becomes depends on the moment: that of the first claim holds for the whole file, whoever goes on with it.
 CLAIM = """
     INSERT INTO loan_data.collected_files (sha256, path, rows_total)
     VALUES ($1, $2, $3)
     ON CONFLICT (sha256) DO UPDATE SET path = excluded.path
-    RETURNING rows_done, n_produced, n_refused, finished_at IS NOT NULL AS finished
+    RETURNING started_at, rows_done, n_produced, n_refused, finished_at IS NOT NULL AS finished
 """
 
 ADVANCE = """
@@ -19,7 +21,7 @@ ADVANCE = """
 
 FINISH = """
     UPDATE loan_data.collected_files SET rows_total = rows_done, finished_at = now() WHERE sha256 = $1
-    RETURNING rows_done, n_produced, n_refused, true AS finished
+    RETURNING started_at, rows_done, n_produced, n_refused, true AS finished
 """
 
 # A row of a file is refused under the file and the row's number, as a message under topic and offset.
@@ -35,6 +37,7 @@ REFUSE_ROW = """
 
 @dataclass(frozen=True)
 class Progress:
+    started_at: datetime
     rows_done: int
     n_produced: int
     n_refused: int
