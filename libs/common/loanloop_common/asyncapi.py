@@ -1,16 +1,11 @@
 """The AsyncAPI 3.0 document of all topics, from one table of who sends and who reads what."""
 
-import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 from loanloop_common.events import EVENT_OF_TOPIC, Topic
-
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_YAML_WORDS = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
 
 
 @dataclass(frozen=True)
@@ -68,7 +63,7 @@ CHANNELS: dict[Topic, Channel] = {
 }
 
 _DEAD_LETTER_HEADERS = {
-    "reason": "A word to count by: invalid_message, invalid_field, conflict, refused_by_database",
+    "reason": "A word to count by: invalid_message, invalid_field, too_large, conflict, refused_by_database",
     "message": "One sentence",
     "field": "The field that broke a rule, if one did",
     "rule": "The rule",
@@ -147,25 +142,3 @@ def _operations(topic: Topic, channel: Channel) -> dict[str, Any]:
             operation["bindings"] = {"kafka": {"groupId": {"type": "string", "enum": [group]}}}
         operations[f"{reader}.receive.{topic}"] = operation
     return operations
-
-
-def yaml_text(document: Mapping[str, Any]) -> str:
-    """YAML of mappings, lists and scalars; texts are quoted as JSON, which YAML reads alike."""
-    return "\n".join(_lines(document)) + "\n"
-
-
-def _lines(value: Any, indent: str = "") -> Iterator[str]:
-    pairs = value.items() if isinstance(value, Mapping) else (("-", item) for item in value)
-    for key, item in pairs:
-        head = "-" if key == "-" else f"{_scalar(key)}:"
-        if isinstance(item, (Mapping, list)) and item:
-            yield f"{indent}{head}"
-            yield from _lines(item, indent + "  ")
-        else:
-            yield f"{indent}{head} {_scalar(item)}"
-
-
-def _scalar(value: Any) -> str:
-    if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _YAML_WORDS:
-        return value
-    return json.dumps(value, ensure_ascii=False)

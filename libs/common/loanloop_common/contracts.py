@@ -1,4 +1,4 @@
-"""The contracts on the wire, generated: JSON Schemas and asyncapi.yaml in contracts/.
+"""The contracts on the wire, generated: JSON Schemas and asyncapi.json in contracts/.
 
 `python -m loanloop_common.contracts` writes them, `--check` says what differs from the committed ones.
 """
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from loanloop_common.asyncapi import asyncapi_document, yaml_text
+from loanloop_common.asyncapi import asyncapi_document
 from loanloop_common.event_codec import REQUIRED_ON_THE_WIRE
 from loanloop_common.events import EVENT_OF_TOPIC, Event, Topic
 from loanloop_common.loan_codec import LoanCodec
@@ -41,7 +41,7 @@ def generated() -> dict[str, str]:
     files = {f"{topic}.schema.json": _json_text(event_schema(topic)) for topic in Topic}
     for portfolio in PORTFOLIOS:
         files[f"portfolios/{portfolio}.loan.received.schema.json"] = _json_text(loan_schema(portfolio))
-    files["asyncapi.yaml"] = yaml_text(asyncapi_document())
+    files["asyncapi.json"] = _json_text(asyncapi_document())
     return files
 
 
@@ -60,8 +60,8 @@ def _is(path: Path, text: str) -> bool:
     return path.is_file() and path.read_text(encoding="utf-8") == text
 
 
-def _json_text(schema: dict[str, Any]) -> str:
-    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+def _json_text(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,26 +1,30 @@
 """What is committed in contracts/ is what the code says, and every hand-written example is a real event."""
 
 import json
-import re
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
-from loanloop_common.asyncapi import CHANNELS, asyncapi_document, yaml_text
+from asyncpg.exceptions import DataError
+from loanloop_common.asyncapi import CHANNELS
 from loanloop_common.contracts import PORTFOLIOS, differing, event_schema, loan_schema, main, write
-from loanloop_common.errors import InvalidField, InvalidMessage
+from loanloop_common.dead_letters import refusal_of
+from loanloop_common.errors import EventConflict, InvalidField, InvalidMessage, MessageTooLarge
 from loanloop_common.event_codec import decode_event
 from loanloop_common.events import EVENT_OF_TOPIC, Topic
 from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.resources import resource_folder
 
+from tests.support.records import make_record
+
 CONTRACTS = resource_folder("contracts")
 EXAMPLES = {topic: CONTRACTS / "examples" / f"{topic}.json" for topic in Topic}
 
 
-def test_committed_contracts_are_what_the_code_generates() -> None:
-    assert differing(CONTRACTS) == []
+def test_committed_contracts_are_what_the_code_generates(capsys: pytest.CaptureFixture[str]) -> None:
+    assert (main(["--check"]), capsys.readouterr().err) == (0, "")
 
 
 def test_check_names_a_file_that_drifted(tmp_path: Path) -> None:
@@ -29,14 +33,9 @@ def test_check_names_a_file_that_drifted(tmp_path: Path) -> None:
 
     drifted = tmp_path / "loan.outcome.schema.json"
     drifted.write_text(drifted.read_text().replace("defaulted", "lost"))
-    (tmp_path / "asyncapi.yaml").unlink()
+    (tmp_path / "asyncapi.json").unlink()
 
-    assert differing(tmp_path) == ["loan.outcome.schema.json", "asyncapi.yaml"]
-
-
-def test_check_of_the_committed_contracts_passes(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--check"]) == 0
-    assert capsys.readouterr().err == ""
+    assert differing(tmp_path) == ["loan.outcome.schema.json", "asyncapi.json"]
 
 
 @pytest.mark.parametrize("topic", Topic)
@@ -105,19 +104,33 @@ def test_what_is_no_json_object_is_an_invalid_message(data: bytes | None) -> Non
 
 
 def test_asyncapi_describes_each_topic_and_its_references_lead_somewhere() -> None:
-    document = asyncapi_document()
-    text = yaml_text(document)
+    document = json.loads((CONTRACTS / "asyncapi.json").read_bytes())
 
     assert set(CHANNELS) == set(Topic)
     assert {topic.value for topic in Topic} <= set(document["channels"])
-    for reference in re.findall(r'"\$ref": "([^"]*)"', text):
+    assert references_in(document)
+    for reference in references_in(document):
         if reference.startswith("./"):
             assert (CONTRACTS / reference).is_file()
         else:
             assert reference.removeprefix("#/channels/") in document["channels"]
 
 
-def test_yaml_quotes_what_yaml_would_read_otherwise() -> None:
-    text = yaml_text({"yes": "no", "a": ["3.0", 3, True, None, {"b": []}], "c d": "x: y"})
+@pytest.mark.parametrize(
+    "error",
+    [InvalidMessage(""), InvalidField("", "", ""), MessageTooLarge("", 1, 1), EventConflict(""), DataError("")],
+)
+def test_every_reason_of_a_dead_letter_is_in_asyncapi(error: Exception) -> None:
+    channels = json.loads((CONTRACTS / "asyncapi.json").read_bytes())["channels"]
+    headers = channels["loan.received.dlq"]["messages"]["DeadLetter"]["headers"]["properties"]
 
-    assert text == '"yes": "no"\na:\n  - "3.0"\n  - 3\n  - true\n  - null\n  -\n    b: []\n"c d": "x: y"\n'
+    assert refusal_of(make_record(), error).reason in headers["reason"]["description"].split(": ")[1].split(", ")
+
+
+def references_in(node: Any) -> list[str]:
+    if isinstance(node, list):
+        return [reference for part in node for reference in references_in(part)]
+    if not isinstance(node, dict):
+        return []
+    own = [node["$ref"]] if "$ref" in node else []
+    return own + references_in(list(node.values()))

@@ -9,7 +9,6 @@ from typing import get_args
 
 import pytest
 import structlog
-from loanloop_common.kafka import RetryPolicy
 from loanloop_common.telemetry import CounterName, GaugeName, HistogramName, count, metrics_page, set_up_logging
 
 
@@ -75,9 +74,3 @@ def test_counted_metric_is_on_the_page() -> None:
     count("loanloop_common_outbox_published_total", 2, service="test_telemetry")
 
     assert b'loanloop_common_outbox_published_total{service="test_telemetry"} 2.0' in metrics_page()
-
-
-def test_delay_doubles_up_to_its_bound() -> None:
-    policy = RetryPolicy(first_delay_s=0.2, max_delay_s=1.0)
-
-    assert [policy.delay_s(attempt) for attempt in (1, 2, 3, 4, 50)] == [0.2, 0.4, 0.8, 1.0, 1.0]
