@@ -12,7 +12,6 @@ from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.timeout(600)
 
-N_LOANS = 4000
 SLICE = 50
 
 
@@ -29,18 +28,20 @@ async def restart_postgres(world: World) -> None:
 async def test_nothing_is_lost_or_done_twice_when_everything_is_killed_in_mid_stream(world: World) -> None:
     await world.start()
     history = await world.first_model()
-    new = loans(N_LOANS, first=len(history))
     kills: list[Callable[[], Awaitable[None]]] = [
         *(lambda name=name: world.restart(name) for name in SERVICES),
         lambda: restart_kafka(world),
         lambda: restart_postgres(world),
     ]
 
-    streaming = asyncio.create_task(stream(world, new))
+    all_killed = asyncio.Event()
+    streaming = asyncio.create_task(stream(world, first=len(history), until=all_killed))
     for kill in kills:
         await asyncio.sleep(0.5)
+        assert not streaming.done(), streaming
         await kill()
-    await streaming
+    all_killed.set()
+    new = await streaming
     await world.decided([loan.event_id for loan in new], within_s=120)
     await eventually(lambda: all_stored(world, len(history) + len(new)), within_s=60)
 
@@ -58,12 +59,15 @@ async def test_nothing_is_lost_or_done_twice_when_everything_is_killed_in_mid_st
     assert {len(decisions) for decisions in published.values()} == {1}
 
 
-async def stream(world: World, new: list[Loan]) -> None:
+async def stream(world: World, *, first: int, until: asyncio.Event) -> list[Loan]:
     """A slice is sent again until it is acknowledged, as any producer would: some loans arrive twice."""
-    for start in range(0, len(new), SLICE):
-        events = [loan.received for loan in new[start : start + SLICE]]
+    new: list[Loan] = []
+    while not until.is_set():
+        new += loans(SLICE, first=first + len(new))
+        events = [loan.received for loan in new[-SLICE:]]
         await eventually(lambda events=events: sent(world, events), within_s=60)  # type: ignore[misc]
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.2)
+    return new
 
 
 async def sent(world: World, events: list[dict[str, object]]) -> bool:
