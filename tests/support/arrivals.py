@@ -47,11 +47,21 @@ def arrive(events: Iterable[dict[str, Any]], *, first_offset: int = 0) -> list[A
     return [Arrived(record, read(record)) for record in made]
 
 
+@dataclass(frozen=True)
+class Arrivals:
+    """Of a loan: in which batch it came, in which the outcome that holds, in which its first outcome."""
+
+    loan: int | None = None
+    outcome: int | None = None
+    first_outcome: int | None = None
+
+
 @dataclass
 class FakeArrivalStore:
     refuses: frozenset[str] = frozenset()
     keys: dict[UUID, KnownEvent] = field(default_factory=dict)
     loans: dict[str, LoanChange] = field(default_factory=dict)
+    arrivals: dict[str, Arrivals] = field(default_factory=dict)
     duplicates: set[tuple[Place, UUID]] = field(default_factory=set)
     rejected: dict[Message, Refusal] = field(default_factory=dict)
     n_missing: dict[str, int] = field(default_factory=dict)
@@ -79,9 +89,20 @@ class FakeArrivalStore:
     def _keep_loans(self, fresh: Sequence[Incoming]) -> None:
         touched = {event.loan_id for event in fresh}
         stored = [event for i in touched & self.loans.keys() for event in _events_of(self.loans[i])]
-        self.loans |= {change.loan_id: change for change in loan_changes([*stored, *fresh])}
+        for change in loan_changes([*stored, *fresh]):
+            self._note_arrivals(change)
+            self.loans[change.loan_id] = change
         for counted in missing_counts(READER.fields, fresh):
             self.n_missing[counted.field] = self.n_missing.get(counted.field, 0) + counted.n_missing
+
+    def _note_arrivals(self, change: LoanChange) -> None:
+        before, noted = self.loans.get(change.loan_id), self.arrivals.get(change.loan_id, Arrivals())
+        is_corrected = change.outcome_event_id != (before and before.outcome_event_id)
+        self.arrivals[change.loan_id] = Arrivals(
+            loan=noted.loan or (self.n_batches if change.loan else None),
+            outcome=self.n_batches if is_corrected else noted.outcome,
+            first_outcome=noted.first_outcome or (self.n_batches if change.outcome else None),
+        )
 
     def _refusals(self, arrived: Sequence[Arrived], conflicts: Sequence[Incoming]) -> list[Refusal]:
         by_place = {place_of(a.record): a for a in arrived}

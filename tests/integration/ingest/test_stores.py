@@ -1,6 +1,5 @@
-"""The stores of ingest on PostgreSQL: what the fake promises, the real one keeps."""
+"""The stores of ingest on PostgreSQL."""
 
-import random
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -16,18 +15,10 @@ from loanloop_common.postgres import Pool, create_pool
 from loanloop_ingest.store.loans import Arrived, LoanStore
 from loanloop_ingest.store.reconciliation import ReconciliationStore
 
-from tests.support.arrivals import READER, FakeArrivalStore, arrive
+from tests.support.arrivals import READER, arrive
 from tests.support.loans import make_loan
 from tests.support.outcomes import make_outcome
 from tests.support.totals import fetch_totals, fetch_waiting_outcomes
-
-HISTORY = {"defaulted": True, "known_at": "2007-09-01T00:00:00Z"}
-EVENTS = [
-    *(make_loan(n) for n in range(4)),
-    make_loan(4, outcome=HISTORY),
-    make_loan(0, event_id=str(UUID(int=1)), occurred_at="2007-05-21T00:00:00Z"),
-    *(make_outcome(n, correction=c) for n in range(6) for c in range(3)),
-]
 
 
 @pytest.fixture
@@ -35,27 +26,6 @@ async def pool(database: str) -> AsyncIterator[Pool]:
     pool = await create_pool(database, application_name="test")
     yield pool
     await pool.close()
-
-
-@pytest.mark.parametrize("seed", range(6))
-async def test_any_interleaving_leaves_what_the_fake_holds(pool: Pool, seed: int) -> None:
-    chance = random.Random(seed)
-    events = EVENTS + chance.choices(EVENTS, k=12) + [make_loan(0, loan_id="other")]
-    chance.shuffle(events)
-    real, fake = LoanStore(pool, READER.fields), FakeArrivalStore()
-    offset = 0
-    while offset < len(events):
-        size = chance.randint(1, 12)
-        batch = arrive(events[offset : offset + size], first_offset=offset)
-        for _ in range(chance.randint(1, 2)):  # some batches are delivered again
-            assert kinds(await real.store(batch)) == kinds(await fake.store(batch))
-        offset += size
-    assert await loans_in(pool) == loans_of(fake)
-    assert await missing_in(pool) == fake.n_missing
-    totals = await fetch_totals(pool)
-    assert sum(t.stored for t in totals.values()) == len(fake.keys)
-    assert sum(t.duplicates for t in totals.values()) == len(fake.duplicates)
-    assert sum(t.rejected for t in totals.values()) == len(fake.rejected)
 
 
 async def test_place_refused_once_stays_refused(pool: Pool) -> None:
@@ -172,35 +142,3 @@ async def test_payload_that_differs_from_the_decided_one_is_alerted_once(pool: P
 
 def kinds(refusals: Any) -> list[tuple[str, int, str]]:
     return sorted((r.record.topic, r.record.offset, r.reason) for r in refusals)
-
-
-def loans_of(fake: FakeArrivalStore) -> dict[str, tuple[object, ...]]:
-    return {
-        loan_id: (
-            c.loan_event_id,
-            c.loan and c.loan.occurred_at,
-            c.loan and c.loan.is_history,
-            c.loan and c.loan.matured_at,
-            c.outcome_event_id,
-            c.outcome and c.outcome.occurred_at,
-            c.outcome and c.outcome.defaulted,
-            c.outcome and c.outcome.known_at,
-        )
-        for loan_id, c in fake.loans.items()
-    }
-
-
-async def loans_in(pool: Pool) -> dict[str, tuple[object, ...]]:
-    rows = await pool.fetch(
-        """
-        SELECT loan_id, event_id, occurred_at, is_history, matured_at,
-               outcome_event_id, outcome_occurred_at, defaulted, known_at
-        FROM loan_data.processed_data
-        """
-    )
-    return {loan_id: tuple(rest) for loan_id, *rest in rows}
-
-
-async def missing_in(pool: Pool) -> dict[str, int]:
-    rows = await pool.fetch("SELECT field, sum(n_missing)::integer AS n FROM loan_data.data_quality GROUP BY field")
-    return {row["field"]: row["n"] for row in rows}
