@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-import msgspec
 import numpy as np
 from loanloop_common.errors import BundleCorrupt
 from loanloop_common.events import EVENT_OF_TOPIC, Event, Topic
@@ -28,6 +27,8 @@ from loanloop_evaluator.store.deployments import StoredBundle
 from loanloop_evaluator.store.gate import GateStore
 from loanloop_evaluator.store.rolling import RollingStore
 from numpy.typing import NDArray
+
+from tests.integration.evaluator.ingested import IngestedLoans
 
 SLOT = "sba"
 MIN_OUTCOMES = 5
@@ -87,6 +88,7 @@ class HeldScorer(RoteScorer):
 class World:
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
+        self._ingested = IngestedLoans(pool)
 
     def judge(
         self, *, min_loans: int = 20, metric: str = "f1", at_least: float = 0.8,
@@ -128,13 +130,8 @@ class World:
         return version
 
     async def receive(self, loans: Sequence[Loan], *, is_history: bool = False) -> None:
-        await self.pool.executemany(
-            """
-            INSERT INTO loan_data.processed_data
-                (loan_id, event_id, occurred_at, features, is_history, received_at, matured_at)
-            VALUES ($1, gen_random_uuid(), $2, $3, $4, clock_timestamp(), $2::timestamptz + interval '30 days')
-            """,
-            [(loan.loan_id, loan.occurred_at, loan.scores, is_history) for loan in loans],
+        await self._ingested.receive(
+            ((loan.loan_id, loan.occurred_at, loan.scores) for loan in loans), is_history=is_history
         )
 
     async def decide(self, loans: Sequence[Loan], version: str, *, feature: str = "score") -> None:
@@ -157,28 +154,14 @@ class World:
         self, loans: Sequence[Loan], *, known_at: datetime | None = None, defaulted: bool | None = None
     ) -> None:
         """The outcome, 30 days after the loan by default; a second one for a loan corrects the first."""
-        rows = [
-            (loan.loan_id, loan.defaulted if defaulted is None else defaulted, known)
+        await self._ingested.label(
+            (
+                loan.loan_id,
+                loan.defaulted if defaulted is None else defaulted,
+                known_at or loan.occurred_at + timedelta(days=30),
+            )
             for loan in loans
-            for known in [known_at or loan.occurred_at + timedelta(days=30)]
-        ]
-        async with self.pool.acquire() as connection, connection.transaction():
-            await connection.executemany(
-                """
-                UPDATE loan_data.processed_data SET defaulted = $2, known_at = $3, outcome_received_at = now(),
-                    outcome_first_received_at = coalesce(outcome_first_received_at, now())
-                WHERE loan_id = $1
-                """,
-                rows,
-            )
-            await connection.executemany(
-                """
-                INSERT INTO loan_data.raw_data
-                    (event_id, topic, kafka_partition, kafka_offset, loan_id, occurred_at, payload)
-                VALUES (gen_random_uuid(), 'loan.outcome', 0, 0, $1, $2, $3)
-                """,
-                [(i, known, msgspec.json.encode({"loan_id": i, "known_at": known})) for i, _, known in rows],
-            )
+        )
 
     async def history(self, *, first: int, last: int, feature_scores: dict[str, tuple[float, float]]) -> None:
         """Ten labelled loans a day, half of them defaults; each feature's score for a default and for a repaid loan."""
