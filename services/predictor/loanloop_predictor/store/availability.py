@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from asyncpg import DataError
+from asyncpg.exceptions import InternalClientError
 from loanloop_common.errors import Unavailable, in_one_line
 from loanloop_common.postgres import UNREACHABLE, Connection, Pool
 
@@ -16,6 +17,8 @@ async def connection_of(pool: Pool) -> AsyncIterator[Connection]:
     try:
         async with pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
             yield connection
+    except InternalClientError as cause:  # the pool resets a connection that died in the middle of a statement
+        raise Unavailable(f"the connection to PostgreSQL was lost: {in_one_line(cause)}") from cause
     except UNREACHABLE as cause:
         if isinstance(cause, ValueError):
             # asyncpg counts a value that it can't encode among its InterfaceErrors.
