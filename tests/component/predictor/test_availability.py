@@ -18,7 +18,7 @@ class DyingPool:
         self._error = error
 
     @asynccontextmanager
-    async def acquire(self, timeout: float) -> AsyncIterator[Any]:
+    async def acquire(self, timeout: float) -> AsyncIterator[Any]:  # noqa: ASYNC109 - asyncpg names it so
         yield object()
         raise self._error
 
