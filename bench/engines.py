@@ -42,10 +42,10 @@ Run = Callable[[EncodedBatch], Logits]
 
 @dataclass(frozen=True)
 class Engine:
-    """`make` gives a function that scores a chunk on the calling thread alone."""
+    """`make` gives so many functions, each of which scores a chunk on one core while the others do."""
 
     name: str
-    make: Callable[[], Run]
+    make: Callable[[int], list[Run]]
     chunk: int = CHUNK
 
 
@@ -54,7 +54,7 @@ class Session:
 
     def __init__(self, engine: Engine, workers: int) -> None:
         self._chunk = engine.chunk
-        self._runs = [engine.make() for _ in range(workers)]
+        self._runs = engine.make(workers)
         self._pool = ThreadPoolExecutor(workers)
 
     def __call__(self, batch: EncodedBatch) -> Logits:
@@ -71,7 +71,11 @@ class Session:
         self._pool.shutdown()
 
 
-def onnxruntime_of(model: bytes, **settings: Any) -> Callable[[], Run]:
+def each(make: Callable[[], Run]) -> Callable[[int], list[Run]]:
+    return lambda workers: [make() for _ in range(workers)]
+
+
+def onnxruntime_of(model: bytes, **settings: Any) -> Callable[[int], list[Run]]:
     def make() -> Run:
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -86,24 +90,26 @@ def onnxruntime_of(model: bytes, **settings: Any) -> Callable[[], Run]:
 
         return run
 
-    return make
+    return each(make)
 
 
-def openvino_of(model: bytes, *, precision: str = "f32", rows: int = CHUNK) -> Callable[[], Run]:
-    """Compiled for `rows` rows; a smaller chunk is filled up."""
+def openvino_of(model: bytes, *, precision: str = "f32", rows: int = CHUNK) -> Callable[[int], list[Run]]:
+    """Compiled for `rows` rows; a smaller chunk is filled up. One stream a worker, on whichever core is free."""
 
-    def make() -> Run:
+    def make(workers: int) -> list[Run]:
         core = openvino.Core()
         network = core.read_model(model, b"")
-        example = encoded()
-        network.reshape({name: [rows, part.shape[1]] for name, part in example._asdict().items()})
-        settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
-        request = core.compile_model(network, "CPU", settings).create_infer_request()
+        network.reshape({name: [rows, part.shape[1]] for name, part in encoded()._asdict().items()})
+        settings = {"INFERENCE_NUM_THREADS": workers, "NUM_STREAMS": workers, "ENABLE_CPU_PINNING": False}
+        compiled = core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": precision, **settings})
+        return [run_of(compiled.create_infer_request()) for _ in range(workers)]
 
+    def run_of(request: Any) -> Run:
         def run(batch: EncodedBatch) -> Logits:
             n_rows = len(batch.x_cat)
             request.infer(filled(batch, rows)._asdict(), share_inputs=True)
-            return request.get_output_tensor(0).data[:n_rows].copy()
+            logits: Logits = request.get_output_tensor(0).data[:n_rows].copy()
+            return logits
 
         return run
 
@@ -115,7 +121,7 @@ def filled(batch: EncodedBatch, rows: int) -> EncodedBatch:
     return batch if n_rows == rows else batch.rows(np.minimum(np.arange(rows), n_rows - 1))
 
 
-def torch_of(module: torch.nn.Module) -> Callable[[], Run]:
+def torch_of(module: torch.nn.Module) -> Callable[[int], list[Run]]:
     def make() -> Run:
         def run(batch: EncodedBatch) -> Logits:
             with torch.inference_mode():
@@ -124,18 +130,18 @@ def torch_of(module: torch.nn.Module) -> Callable[[], Run]:
 
         return run
 
-    return make
+    return each(make)
 
 
-def inductor_of(module: torch.nn.Module) -> Callable[[], Run]:
+def inductor_of(module: torch.nn.Module) -> Callable[[int], list[Run]]:
     """torch.compile: C++ that Inductor writes for these shapes, compiled by the machine's compiler."""
 
     def make() -> Run:
         compiled = torch.compile(module, dynamic=False)
-        run = torch_of(compiled)()
+        (run,) = torch_of(compiled)(1)
         return lambda batch: run(filled(batch, CHUNK))[: len(batch.x_cat)]
 
-    return make
+    return each(make)
 
 
 def quantized(model: bytes) -> bytes:
