@@ -32,7 +32,7 @@ from tests.integration.cli.bad_events import (
     Bad,
     loan_with,
 )
-from tests.integration.cli.world import LOANLOOP, NO_ENVIRONMENT, Answer, Operated, loanloop
+from tests.integration.cli.world import LOANLOOP, NO_ENVIRONMENT, Operated, loanloop, says_in_one_sentence
 from tests.support.records import make_record
 
 NOBODY_LISTENS = "127.0.0.1:1"
@@ -47,13 +47,6 @@ async def listed(world: Operated, *options: str) -> list[dict[str, Any]]:
 
 async def first_id(world: Operated, bad: Bad) -> str:
     return (await world.refused_as(bad.payload))[0]
-
-
-def says_in_one_sentence(answer: Answer, *parts: str) -> None:
-    assert (answer.code, answer.out) == (1, b"")
-    assert answer.err.startswith("Error: "), answer.err
-    assert answer.err.count("\n") == 1, answer.err
-    assert all(part in answer.err for part in parts), answer.err
 
 
 async def test_list_says_of_each_where_it_lay_and_which_field_with_which_value_broke_which_rule(
@@ -210,13 +203,10 @@ async def test_of_two_at_one_place_the_newer_comes_first_and_the_older_after_it(
         async with world.pool.acquire() as connection:
             await record_refusals(connection, service="predictor", refusals=[refusal])
 
-    shown = []
-    for n_listed in (2, 1, 0):
+    for n_listed, payload in ((2, newer), (1, older), (0, newer)):
         assert [letter["id"] for letter in await listed(world)].count(letter_id) == n_listed
-        shown.append((await world.dlq("show", letter_id)).out)
+        assert (await world.dlq("show", letter_id)).out == payload
         assert (await world.dlq("replay", letter_id)).code == 0
-
-    assert shown == [newer, older, newer]
 
 
 async def test_an_id_of_nothing_is_said_so(world: Operated) -> None:

@@ -29,6 +29,13 @@ class Answer:
     err: str
 
 
+def says_in_one_sentence(answer: Answer, *parts: str) -> None:
+    assert (answer.code, answer.out) == (1, b"")
+    assert answer.err.startswith("Error: "), answer.err
+    assert answer.err.count("\n") == 1, answer.err
+    assert all(part in answer.err for part in parts), answer.err
+
+
 async def loanloop(*arguments: str, data_dir: Path, **settings: str) -> Answer:
     process = await asyncio.create_subprocess_exec(
         LOANLOOP,
