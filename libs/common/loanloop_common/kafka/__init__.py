@@ -5,7 +5,8 @@ stated otherwise here, once.
 """
 
 from loanloop_common.kafka.broker import Broker, make_broker, stop_broker
-from loanloop_common.kafka.consuming import BatchConsumer, ConsumerState
+from loanloop_common.kafka.consuming import BatchConsumer
+from loanloop_common.kafka.handling import ConsumerState, Finish
 from loanloop_common.kafka.publishing import Message, publish_batch, publish_messages
 from loanloop_common.kafka.removed import OnRemoved, RemovedRecords
 from loanloop_common.kafka.retries import RetryPolicy
@@ -15,6 +16,7 @@ __all__ = [
     "BatchConsumer",
     "Broker",
     "ConsumerState",
+    "Finish",
     "Message",
     "OnRemoved",
     "RemovedRecords",

@@ -1,9 +1,8 @@
 """Batch consumers: at least once, explicit commits, and never past a batch that was not handled."""
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import structlog
 from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
@@ -13,16 +12,12 @@ from faststream.middlewares import AckPolicy
 
 from loanloop_common.background import in_background
 from loanloop_common.kafka.broker import Broker, bounded
-from loanloop_common.kafka.records import first_offsets, next_offsets, raw_message, raw_records
+from loanloop_common.kafka.handling import ConsumerState, Handle, Handling, first_of
+from loanloop_common.kafka.records import first_offsets, raw_message, raw_records
 from loanloop_common.kafka.retries import RetryPolicy
-from loanloop_common.telemetry import count, observe
+from loanloop_common.telemetry import count
 
 log = structlog.get_logger()
-
-Handle = Callable[[Sequence[ConsumerRecord]], Awaitable[None]]
-ConsumerState = Literal["starting", "consuming", "retrying", "stopped", "waiting"]
-
-_COMMIT_WITHIN_S = 30.0
 
 
 class BatchConsumer:
@@ -31,6 +26,9 @@ class BatchConsumer:
     `handle(records)` returns: everything in the batch is done, its offsets are committed.
     It raises: the same batch is retried with backoff; after the last attempt the consumer leaves its group without a
     commit and starts again after `retry.restart_after_s`, so the batch is delivered again.
+
+    `handle` may return what is left to do instead, such as storing what it has computed: that runs while the next batch
+    is handled, one at a time and in order, and the batch is committed behind it.
 
     A batch may span topics and partitions. `broadcast`: no group, every record from the beginning of the topic, no
     commits.
@@ -51,18 +49,21 @@ class BatchConsumer:
         if broadcast == (group is not None):
             raise ValueError(f"consumer {name}: a broadcast has no group, every other consumer has one")
         self.name = name
-        self.state: ConsumerState = "stopped"
         self._broker = broker
         self._group = group
-        self._handle = handle
         self._retry = retry
-        self._assignment_number = 0
         self._stopping = asyncio.Event()
-        self._gave_up = asyncio.Event()
         self._open = asyncio.Event()
         self._open.set()
         self._running: asyncio.Task[None] | None = None
+        self._handling = Handling(
+            handle, name=name, service=broker.service, commits=group is not None, retry=retry, stopping=self._stopping
+        )
         self._subscriber = self._subscribe(topics, max_records, batch_timeout_ms)
+
+    @property
+    def state(self) -> ConsumerState:
+        return self._handling.state
 
     async def start(self) -> None:
         """Begin to consume in the background; a broker that is away is waited for."""
@@ -75,22 +76,22 @@ class BatchConsumer:
         if self._running:
             await bounded(self._running, within_s=self._leave_within_s + 5, what=f"consumer {self.name}")
             self._running = None
-        self.state = "stopped"
+        self._handling.state = "stopped"
 
     async def pause_until(self, event: asyncio.Event) -> None:
         """Stay in the group and take nothing until `event` is set; returns then."""
         self._open.clear()
         self._pause_assigned()
-        if self.state == "consuming":
-            self.state = "waiting"
+        if self._handling.state == "consuming":
+            self._handling.state = "waiting"
         try:
             await event.wait()
         finally:
             self._open.set()
             if consumer := self._subscriber.consumer:
                 consumer.resume(*consumer.assignment())
-            if self.state == "waiting":
-                self.state = "consuming"
+            if self._handling.state == "waiting":
+                self._handling.state = "consuming"
 
     def _subscribe(self, topics: Iterable[str], max_records: int, batch_timeout_ms: int) -> Any:
         settings = self._broker.settings
@@ -107,7 +108,7 @@ class BatchConsumer:
             session_timeout_ms=settings.session_timeout_ms,
             heartbeat_interval_ms=settings.session_timeout_ms // 4,
             max_poll_interval_ms=settings.max_poll_interval_ms,
-            listener=_AssignmentListener(self._lose_assignment, self._pause_assigned),
+            listener=_AssignmentListener(self._handling.lose_assignment, self._pause_assigned),
             parser=raw_message,
             decoder=raw_records,
             no_reply=True,
@@ -122,18 +123,19 @@ class BatchConsumer:
 
     async def _run(self) -> None:
         while not self._stopping.is_set():
-            self._gave_up.clear()
-            self.state = "starting"
+            self._handling.gave_up.clear()
+            self._handling.state = "starting"
             if await self._joined():
-                self.state = "consuming" if self._open.is_set() else "waiting"
+                self._handling.state = "consuming" if self._open.is_set() else "waiting"
                 consumer = self._subscriber.consumer
-                await _first_of(self._stopping, self._gave_up, consumer.fetching_failed)
+                await first_of(self._stopping, self._handling.gave_up, consumer.fetching_failed)
+            await self._handling.finish_within(self._leave_within_s)
             await bounded(self._subscriber.stop(), within_s=self._leave_within_s, what=f"consumer {self.name}")
             if not self._stopping.is_set():
-                self.state = "stopped"
+                self._handling.state = "stopped"
                 count("loanloop_common_consumer_restarts_total", service=self._broker.service, consumer=self.name)
                 log.error("consumer_restarts", consumer=self.name, after_s=self._retry.restart_after_s)
-                await _first_of(self._stopping, within_s=self._retry.restart_after_s)
+                await first_of(self._stopping, within_s=self._retry.restart_after_s)
 
     async def _joined(self) -> bool:
         """Joining can last as long as the group's other members take, so it doesn't hold up a stop."""
@@ -157,63 +159,9 @@ class BatchConsumer:
             for partition, offset in first_offsets(records).items():
                 consumer.seek(partition, offset)
             return
-        assignment_number = self._assignment_number
-        started = time.monotonic()
-        if await self._handled(records):
-            await self._commit(consumer, records, assignment_number)
-            labels = {"service": self._broker.service, "consumer": self.name}
-            count("loanloop_common_records_consumed_total", len(records), **labels)
-            observe("loanloop_common_batch_seconds", time.monotonic() - started, **labels)
-        else:
+        await self._handling.take(records, consumer)
+        if self._handling.gave_up.is_set():
             self._subscriber.running = False
-            self._gave_up.set()
-
-    async def _handled(self, records: Sequence[ConsumerRecord]) -> bool:
-        started = time.monotonic()
-        for attempt in range(1, self._retry.attempts + 1):
-            try:
-                await self._handle(records)
-            except Exception as error:  # noqa: BLE001  # whatever it is, the batch is not done
-                self._report_failure(attempt, records, error)
-            else:
-                self.state = "consuming"
-                return True
-            if attempt == self._retry.attempts or time.monotonic() - started > self._retry.within_s:
-                break
-            self.state = "retrying"
-            if await _first_of(self._stopping, within_s=self._retry.delay_s(attempt)):
-                break
-        return False
-
-    def _report_failure(self, attempt: int, records: Sequence[ConsumerRecord], error: Exception) -> None:
-        count("loanloop_common_batches_failed_total", service=self._broker.service, consumer=self.name)
-        log.warning(
-            "batch_failed",
-            consumer=self.name,
-            attempt=attempt,
-            attempts=self._retry.attempts,
-            n_records=len(records),
-            error=repr(error),
-            exc_info=error if attempt == 1 else None,
-        )
-
-    async def _commit(self, consumer: Any, records: Sequence[ConsumerRecord], assignment_number: int) -> None:
-        """A commit that fails costs a redelivery, no record: what follows was handled as well."""
-        if self._group is None:
-            return
-        reason = "the group was rebalanced meanwhile"
-        if assignment_number == self._assignment_number:
-            try:
-                async with asyncio.timeout(_COMMIT_WITHIN_S):
-                    await consumer.commit(next_offsets(records))
-                    return
-            except (KafkaError, TimeoutError) as error:
-                reason = repr(error)
-        count("loanloop_common_commits_failed_total", service=self._broker.service, consumer=self.name)
-        log.warning("offsets_not_committed", consumer=self.name, n_records=len(records), reason=reason)
-
-    def _lose_assignment(self) -> None:
-        self._assignment_number += 1
 
     def _pause_assigned(self) -> None:
         consumer = self._subscriber.consumer
@@ -231,12 +179,3 @@ class _AssignmentListener(ConsumerRebalanceListener):  # type: ignore[misc]  # a
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:  # noqa: ARG002
         self._gain()
-
-
-async def _first_of(*events: asyncio.Event, within_s: float | None = None) -> bool:
-    """Whether one of the events came in time."""
-    tasks = [asyncio.create_task(event.wait()) for event in events]
-    done, _ = await asyncio.wait(tasks, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
-    for task in tasks:
-        task.cancel()
-    return bool(done)

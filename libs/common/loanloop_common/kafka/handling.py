@@ -1,0 +1,166 @@
+"""A batch from its records to its commit: attempts, what is finished beside the next batch, offsets in order."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, TypeVar
+
+import structlog
+from aiokafka import ConsumerRecord
+from aiokafka.errors import KafkaError
+
+from loanloop_common.background import in_background
+from loanloop_common.kafka.broker import bounded
+from loanloop_common.kafka.records import next_offsets
+from loanloop_common.kafka.retries import RetryPolicy
+from loanloop_common.telemetry import count, observe
+
+log = structlog.get_logger()
+
+Finish = Callable[[], Awaitable[None]]
+Handle = Callable[[Sequence[ConsumerRecord]], Awaitable[Finish | None]]
+Result = TypeVar("Result")
+ConsumerState = Literal["starting", "consuming", "retrying", "stopped", "waiting"]
+
+_COMMIT_WITHIN_S = 30.0
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """`consumer` and `assignment_number`: whom it came from and when, so that it is committed there alone."""
+
+    records: Sequence[ConsumerRecord]
+    consumer: Any
+    assignment_number: int
+    taken_at: float
+
+
+class _NotDone(Exception):
+    """The batch failed at every attempt."""
+
+
+class Handling:
+    """Takes batches one after another. `gave_up` is set when one failed at every attempt: nothing behind it is done."""
+
+    def __init__(
+        self, handle: Handle, *, name: str, service: str, commits: bool, retry: RetryPolicy, stopping: asyncio.Event
+    ) -> None:
+        self.name = name
+        self.state: ConsumerState = "stopped"
+        self.gave_up = asyncio.Event()
+        self._handle = handle
+        self._service = service
+        self._commits = commits
+        self._retry = retry
+        self._stopping = stopping
+        self._assignment_number = 0
+        self._finishing: asyncio.Task[None] | None = None
+
+    def lose_assignment(self) -> None:
+        """What was taken before is not committed any more: its offsets may be behind those of the new owner."""
+        self._assignment_number += 1
+
+    async def finish_within(self, seconds: float) -> None:
+        """Let the batch that is being finished come to its end."""
+        if self._finishing:
+            await bounded(self._finishing, within_s=seconds, what=f"batch of {self.name}")
+            self._finishing = None
+
+    async def take(self, records: Sequence[ConsumerRecord], consumer: Any) -> None:
+        """Returns when the next batch may be taken. Nothing is raised: the framework would go on to the next one."""
+        if self.gave_up.is_set():
+            return
+        batch = _Batch(records, consumer, self._assignment_number, time.monotonic())
+        try:
+            finish = await self._attempted(batch, partial(self._handle, records))
+            await self._previous_finished()
+            if finish is None:
+                await self._done_with(batch)
+            elif self._stopping.is_set():
+                await self._finish(batch, finish)
+            else:
+                self._finishing = in_background(self._finish_aside(batch, finish), name=f"finish-{self.name}")
+        except _NotDone:
+            if self._finishing:
+                await self._finishing
+            self.gave_up.set()
+
+    async def _previous_finished(self) -> None:
+        """Raises _NotDone where the batch before this one has failed: it comes again first."""
+        if self._finishing:
+            await self._finishing
+            self._finishing = None
+        if self.gave_up.is_set():
+            raise _NotDone
+
+    async def _finish_aside(self, batch: _Batch, finish: Finish) -> None:
+        try:
+            await self._finish(batch, finish)
+        except _NotDone:
+            self.gave_up.set()
+
+    async def _finish(self, batch: _Batch, finish: Finish) -> None:
+        await self._attempted(batch, finish)
+        await self._done_with(batch)
+
+    async def _done_with(self, batch: _Batch) -> None:
+        await self._commit(batch)
+        labels = {"service": self._service, "consumer": self.name}
+        count("loanloop_common_records_consumed_total", len(batch.records), **labels)
+        observe("loanloop_common_batch_seconds", time.monotonic() - batch.taken_at, **labels)
+
+    async def _attempted(self, batch: _Batch, work: Callable[[], Awaitable[Result]]) -> Result:
+        """Raises _NotDone after the last attempt."""
+        started = time.monotonic()
+        for attempt in range(1, self._retry.attempts + 1):
+            try:
+                result = await work()
+            except Exception as error:  # noqa: BLE001  # whatever it is, the batch is not done
+                self._report_failure(attempt, batch.records, error)
+            else:
+                self.state = "consuming"
+                return result
+            if attempt == self._retry.attempts or time.monotonic() - started > self._retry.within_s:
+                break
+            self.state = "retrying"
+            if await first_of(self._stopping, within_s=self._retry.delay_s(attempt)):
+                break
+        raise _NotDone
+
+    def _report_failure(self, attempt: int, records: Sequence[ConsumerRecord], error: Exception) -> None:
+        count("loanloop_common_batches_failed_total", service=self._service, consumer=self.name)
+        log.warning(
+            "batch_failed",
+            consumer=self.name,
+            attempt=attempt,
+            attempts=self._retry.attempts,
+            n_records=len(records),
+            error=repr(error),
+            exc_info=error if attempt == 1 else None,
+        )
+
+    async def _commit(self, batch: _Batch) -> None:
+        """A commit that fails costs a redelivery, no record: what follows was handled as well."""
+        if not self._commits:
+            return
+        reason = "the group was rebalanced meanwhile"
+        if batch.assignment_number == self._assignment_number:
+            try:
+                async with asyncio.timeout(_COMMIT_WITHIN_S):
+                    await batch.consumer.commit(next_offsets(batch.records))
+                    return
+            except (KafkaError, TimeoutError) as error:
+                reason = repr(error)
+        count("loanloop_common_commits_failed_total", service=self._service, consumer=self.name)
+        log.warning("offsets_not_committed", consumer=self.name, n_records=len(batch.records), reason=reason)
+
+
+async def first_of(*events: asyncio.Event, within_s: float | None = None) -> bool:
+    """Whether one of the events came in time."""
+    tasks = [asyncio.create_task(event.wait()) for event in events]
+    done, _ = await asyncio.wait(tasks, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    return bool(done)
