@@ -65,7 +65,8 @@ class LoanCodec:
         )
         self._loans = msgspec.json.Decoder(cast("type[Loan]", loan_type))
         stored = [(feature.name, _stored_type(feature), None) for feature in portfolio.features.values()]
-        self._features = msgspec.json.Decoder(msgspec.defstruct("StoredFeatures", stored, frozen=True, gc=False))
+        self._optional_features = msgspec.defstruct("StoredFeatures", stored, frozen=True, gc=False, omit_defaults=True)
+        self._features = msgspec.json.Decoder(self._optional_features)
         self._canonical = msgspec.json.Encoder(order="sorted")
         self._rules = _RULES | {f"features.{f.name}": f.rule() for f in portfolio.features.values()}
         self._texts = tuple(f.name for f in portfolio.features.values() if f.kind == "category")
@@ -108,9 +109,13 @@ class LoanCodec:
         return self._canonical.encode(loan)
 
     def payload_hash(self, loan: Loan) -> bytes:
-        """SHA-256 over what the loan says: independent of key order, unknown fields, channel and time zone."""
+        """SHA-256 over what the loan says: independent of key order, unknown fields, channel and time zone.
+
+        A missing feature says nothing, so that an optional one added to the portfolio changes no hash that is stored.
+        """
         outcome = loan.outcome and (loan.outcome.defaulted, loan.outcome.known_at.astimezone(UTC))
-        said = (loan.loan_id, loan.occurred_at.astimezone(UTC), loan.features, outcome)
+        given = self._optional_features(*msgspec.structs.astuple(loan.features))  # encoded without what is None
+        said = (loan.loan_id, loan.occurred_at.astimezone(UTC), given, outcome)
         return hashlib.sha256(self._canonical.encode(said)).digest()
 
     def example(self) -> dict[str, Any]:

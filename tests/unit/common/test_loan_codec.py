@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from loanloop_common.errors import InvalidField, InvalidMessage
 from loanloop_common.loan_codec import LoanCodec, check_dates
+from loanloop_common.portfolio import Feature
 from loanloop_common.portfolio_file import load_portfolio
 
 Payload = dict[str, Any]
@@ -163,6 +164,18 @@ def test_another_loan_has_another_hash(changed: Payload) -> None:
     original = CODEC.payload_hash(CODEC.decode(encoded(payload())))
 
     assert CODEC.payload_hash(CODEC.decode(encoded(changed))) != original
+
+
+def test_an_optional_feature_added_to_the_portfolio_changes_no_hash() -> None:
+    portfolio = load_portfolio("sba")
+    added = Feature(name="a_first_one", kind="number", required=False, nullable=True)
+    wider = LoanCodec(portfolio.model_copy(update={"features": {"a_first_one": added, **portfolio.features}}))
+    sent_before = [payload(), with_feature("state", None)]
+
+    for loan in map(encoded, sent_before):
+        assert wider.payload_hash(wider.decode(loan)) == CODEC.payload_hash(CODEC.decode(loan))
+    saying_it = encoded(with_feature("a_first_one", 1))
+    assert wider.payload_hash(wider.decode(saying_it)) != CODEC.payload_hash(CODEC.decode(saying_it))
 
 
 def test_a_date_in_the_future_is_refused_beyond_five_minutes() -> None:
