@@ -28,12 +28,14 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 READER = MessageReader(LoanCodec(load_portfolio("sba")), maturity=timedelta(days=30))
 
 
-def make_record(event: dict[str, Any] | bytes, offset: int, *, partition: int = 0) -> ConsumerRecord:
+def make_record(
+    event: dict[str, Any] | bytes, offset: int, *, partition: int = 0, arrived_at: datetime | None = None
+) -> ConsumerRecord:
     """Bytes lie on loan.received; of events, those with features do."""
     is_loan = isinstance(event, bytes) or "features" in event
     value = event if isinstance(event, bytes) else json.dumps(event).encode()
     topic = Topic.LOAN_RECEIVED if is_loan else Topic.LOAN_OUTCOME
-    return records.make_record(value, topic=topic.value, partition=partition, offset=offset)
+    return records.make_record(value, topic=topic.value, partition=partition, offset=offset, arrived_at=arrived_at)
 
 
 def read(record: ConsumerRecord, now: datetime = NOW) -> Incoming:

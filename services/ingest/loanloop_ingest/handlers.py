@@ -11,6 +11,7 @@ from loanloop_common.bisection import bisect_batch
 from loanloop_common.dead_letters import Refusal, refusal_of
 from loanloop_common.errors import InvalidMessage
 from loanloop_common.events import Topic
+from loanloop_common.kafka import arrived_at
 
 from loanloop_ingest.domain.messages import Incoming, MessageReader, Place
 from loanloop_ingest.store.loans import Arrived
@@ -56,7 +57,7 @@ class BatchHandler:
         place = Place(record.topic, record.partition, record.offset)
         read = self._reader.read_loan if record.topic == Topic.LOAN_RECEIVED else self._reader.read_outcome
         try:
-            return read(place, record.value or b"", now=now)
+            return read(place, record.value or b"", now=arrived_at(record, now))
         except InvalidMessage as refused:
             return refusal_of(record, refused)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import structlog
 from aiokafka import ConsumerRecord
@@ -9,7 +10,7 @@ from loanloop_common.background import in_background
 from loanloop_common.errors import InvalidMessage
 from loanloop_common.event_codec import decode_event
 from loanloop_common.events import ModelDeployed, Topic
-from loanloop_common.kafka import BatchConsumer, Broker, publish_batch
+from loanloop_common.kafka import BatchConsumer, Broker, arrived_at, publish_batch
 from loanloop_common.telemetry import count
 
 from loanloop_predictor.domain.deployments import is_newer
@@ -28,7 +29,8 @@ class LoanHandler:
         self._broker = broker
 
     async def decide_loans(self, records: Sequence[ConsumerRecord]) -> None:
-        batch = await self._decider.decide_streamed([record.value for record in records])
+        now = datetime.now(UTC)
+        batch = await self._decider.decide_streamed([(record.value, arrived_at(record, now)) for record in records])
         scored = [(one.decision.loan_id.encode(), scored_event(one)) for one in batch.to_publish]
         await publish_batch(self._broker, Topic.LOAN_SCORED, scored)
         _count(batch)

@@ -1,7 +1,7 @@
 """The handler of ingest with its real reader and rules, on a store in memory."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 from aiokafka import ConsumerRecord
@@ -77,3 +77,19 @@ async def test_message_refused_for_its_date_stays_refused_when_the_day_has_come(
     await ingest.take(tomorrow)
     assert not ingest.store.loans
     assert {letter.field for letter in ingest.dead_letters} == {"occurred_at"}
+
+
+@pytest.mark.parametrize("read_after", [timedelta(0), timedelta(days=400), timedelta(days=-1)])
+async def test_a_date_is_judged_by_when_the_broker_took_the_message_however_late_it_is_read(
+    read_after: timedelta,
+) -> None:
+    ingest = Ingest()
+    ingest.now = NOW + read_after
+    tomorrow, today = "2026-01-02T00:00:00Z", "2026-01-01T00:00:00Z"
+    await ingest.take(
+        make_record(make_loan(1, occurred_at=tomorrow), 0, arrived_at=NOW),
+        make_record(make_loan(2, occurred_at=today), 1, arrived_at=NOW),
+        make_record(make_outcome(2, known_at=tomorrow), 0, arrived_at=NOW),
+    )
+    assert set(ingest.store.loans) == {"loan-2"}
+    assert sorted(letter.field or "" for letter in ingest.dead_letters) == ["known_at", "occurred_at"]

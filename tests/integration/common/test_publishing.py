@@ -2,11 +2,20 @@
 
 import asyncio
 import os
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from loanloop_common.errors import MessageTooLarge, Unavailable
 from loanloop_common.events import Topic
-from loanloop_common.kafka import Broker, Message, create_topics, make_broker, publish_batch, publish_messages
+from loanloop_common.kafka import (
+    Broker,
+    Message,
+    arrived_at,
+    create_topics,
+    make_broker,
+    publish_batch,
+    publish_messages,
+)
 from loanloop_common.settings import KafkaSettings
 
 from tests.support.eventually import eventually
@@ -26,6 +35,17 @@ async def test_all_are_there_once_and_keys_keep_their_partition_and_order(broker
         mine = [record for record in records if record.key == key]
         assert len({record.partition for record in mine}) == 1
         assert [record.value for record in mine] == [value for some, value in messages if some == key]
+
+
+async def test_records_of_the_products_topics_carry_the_brokers_clock(broker: Broker, topics: str) -> None:
+    before = datetime.now(UTC)
+    await publish_batch(broker, Topic.LOAN_RECEIVED, numbered(10))
+
+    read_later = before + timedelta(days=400)
+    arrived = [arrived_at(record, read_later) for record in await read_all(topics, Topic.LOAN_RECEIVED)]
+
+    assert min(arrived) > before - timedelta(seconds=1)
+    assert max(arrived) < before + timedelta(minutes=1)
 
 
 async def test_message_of_900_kilobytes_passes_unharmed(broker: Broker, topic: str) -> None:

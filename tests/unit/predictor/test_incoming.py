@@ -17,16 +17,15 @@ CODEC = LoanCodec(load_portfolio("sba"))
 
 def test_one_bad_record_fails_no_other() -> None:
     history = make_loan(3, outcome={"defaulted": False, "known_at": "2008-01-01T00:00:00Z"})
-    read = read_streamed(
-        CODEC, [as_bytes(make_loan(1)), b"{", None, as_bytes(history), as_bytes(make_loan(2))], now=NOW
-    )
+    values = [as_bytes(make_loan(1)), b"{", None, as_bytes(history), as_bytes(make_loan(2))]
+    read = read_streamed(CODEC, [(value, NOW) for value in values])
     assert [one.loan.loan_id for one in read.to_decide] == ["loan-1", "loan-2"]
     assert (read.n_invalid, read.n_history) == (2, 1)
 
 
 def test_request_and_event_of_the_same_loan_have_the_same_hash() -> None:
     loan = make_loan(1)
-    streamed = read_streamed(CODEC, [as_bytes(loan)], now=NOW).to_decide[0]
+    streamed = read_streamed(CODEC, [(as_bytes(loan), NOW)]).to_decide[0]
     assert read_requested(CODEC, loan, event_id=UUID(int=1), now=NOW) == streamed
 
 
@@ -65,6 +64,6 @@ def test_request_with_an_outcome_is_refused() -> None:
 def test_loan_dated_in_the_future_is_not_decided() -> None:
     late = make_loan(1, occurred_at="2020-01-01T00:06:00Z")
 
-    assert read_streamed(CODEC, [as_bytes(late)], now=NOW).n_invalid == 1
+    assert read_streamed(CODEC, [(as_bytes(late), NOW)]).n_invalid == 1
     with pytest.raises(InvalidField, match=r"occurred_at .* 5 minutes in the future"):
         read_requested(CODEC, late, event_id=UUID(int=1), now=NOW)

@@ -8,6 +8,7 @@ from loanloop_common.kafka.broker import Broker, make_broker, stop_broker
 from loanloop_common.kafka.consuming import BatchConsumer
 from loanloop_common.kafka.handling import ConsumerState, Finish
 from loanloop_common.kafka.publishing import Message, publish_batch, publish_messages
+from loanloop_common.kafka.records import arrived_at
 from loanloop_common.kafka.removed import OnRemoved, RemovedRecords
 from loanloop_common.kafka.retries import RetryPolicy
 from loanloop_common.kafka.topics import create_topics
@@ -21,6 +22,7 @@ __all__ = [
     "OnRemoved",
     "RemovedRecords",
     "RetryPolicy",
+    "arrived_at",
     "create_topics",
     "make_broker",
     "publish_batch",

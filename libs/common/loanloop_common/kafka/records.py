@@ -1,11 +1,14 @@
 """A batch of records as FastStream hands it over, and the offsets it stands for."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 from aiokafka import ConsumerRecord, TopicPartition
 from faststream.kafka import KafkaMessage
 from faststream.kafka.message import FAKE_CONSUMER
+
+_LOG_APPEND_TIME = 1
 
 
 def raw_message(records: tuple[ConsumerRecord, ...]) -> KafkaMessage:
@@ -15,6 +18,16 @@ def raw_message(records: tuple[ConsumerRecord, ...]) -> KafkaMessage:
 
 def raw_records(message: KafkaMessage) -> Any:
     return message.raw_message
+
+
+def arrived_at(record: ConsumerRecord, now: datetime) -> datetime:
+    """When Kafka took the record, by the broker's clock: the same for every reader, whenever it reads.
+
+    `now` where the topic keeps the producer's own timestamps, which say nothing.
+    """
+    if record.timestamp_type != _LOG_APPEND_TIME:
+        return now
+    return datetime.fromtimestamp(record.timestamp / 1000, UTC)
 
 
 def first_offsets(records: Iterable[ConsumerRecord]) -> dict[TopicPartition, int]:

@@ -29,13 +29,17 @@ class StreamedLoans:
     n_invalid: int = 0
 
 
-def read_streamed(codec: LoanCodec, values: Iterable[bytes | None], *, now: datetime) -> StreamedLoans:
-    """By the rules of ingest, so that nothing is decided that will not be stored."""
+def read_streamed(codec: LoanCodec, messages: Iterable[tuple[bytes | None, datetime]]) -> StreamedLoans:
+    """By the rules of ingest, so that nothing is decided that will not be stored.
+
+    Each message comes with the moment that it arrived at: whether a date lies in the future does not depend on when
+    it is read.
+    """
     read = StreamedLoans()
-    for value in values:
+    for value, arrived_at in messages:
         try:
             loan = codec.decode(value or b"")
-            check_dates(loan, now)
+            check_dates(loan, arrived_at)
         except InvalidMessage:
             read.n_invalid += 1
             continue

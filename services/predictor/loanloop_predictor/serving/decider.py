@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from loanloop_common.errors import EventConflict, InvalidMessage, LoanloopError
 from loanloop_common.loan_codec import LoanCodec
@@ -47,11 +47,14 @@ class Decider:
         self._champions = champions
         self._store = store
 
-    async def decide_streamed(self, values: Sequence[bytes | None]) -> StreamedDecisions:
-        """Raises NoModel or Unavailable: then nothing is lost, and the same values give the same decisions."""
+    async def decide_streamed(self, messages: Sequence[tuple[bytes | None, datetime]]) -> StreamedDecisions:
+        """Values, each with the moment that it arrived at.
+
+        Raises NoModel or Unavailable: then nothing is lost, and the same messages give the same decisions.
+        """
         started = time.perf_counter()
         champion = self._champions.serving()
-        read, decisions = await asyncio.to_thread(self._read_and_decide, champion, values, started)
+        read, decisions = await asyncio.to_thread(self._read_and_decide, champion, messages, started)
         recorded = await self._store.record_streamed(decisions)
         held = recorded.held
         found = [made for made in decisions if made.event_id in held]
@@ -78,9 +81,9 @@ class Decider:
         return [self._answer(one, recorded) for one in incoming]
 
     def _read_and_decide(
-        self, champion: Champion, values: Sequence[bytes | None], started: float
+        self, champion: Champion, messages: Sequence[tuple[bytes | None, datetime]], started: float
     ) -> tuple[StreamedLoans, list[Decision]]:
-        read = read_streamed(self._codec, values, now=datetime.now(UTC))
+        read = read_streamed(self._codec, messages)
         return read, self._decide(champion, read.to_decide, started, "stream")
 
     def _decide(
