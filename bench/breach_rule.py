@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from loanloop_common.bundle import unpack
+from loanloop_common.bundle import declines, unpack
 from loanloop_common.features import with_derived
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.portfolio_file import load_portfolio
@@ -95,7 +95,7 @@ def _codes(values: Any) -> Any:
 
 def _threshold(scores: Any, defaulted: Any) -> float:
     thresholds = np.linspace(0.05, 0.95, 91)
-    f1 = [metric_of(Scored(scores, scores >= t, defaulted), "f1") or 0.0 for t in thresholds]
+    f1 = [metric_of(Scored(scores, declines(scores, t), defaulted), "f1") or 0.0 for t in thresholds]
     return float(thresholds[int(np.argmax(f1))])
 
 
@@ -116,7 +116,7 @@ MODELS: dict[str, Model] = {"boosting": boosting, "network": network}
 def simulate(loans: Loans, model: Model, seed: int, rules: list[tuple[RollingRule, BreachRule]]) -> dict[str, Any]:
     scores, threshold = model(loans, seed)
     counts_on = loans.approved[loans.n_train :].astype(np.int64) + date(1970, 1, 1).toordinal() + 30
-    outcomes = DecidedOutcomes(counts_on, Scored(scores, scores >= threshold, loans.defaulted[loans.n_train :]))
+    outcomes = DecidedOutcomes(counts_on, Scored(scores, declines(scores, threshold), loans.defaulted[loans.n_train :]))
     last = date.fromordinal(int(outcomes.day[-1]))
     days = days_between(FIRST_DAY, last)
     windows = {rule: [row.window for row in daily_rows("v1", outcomes, days, rule)] for rule, _ in rules}

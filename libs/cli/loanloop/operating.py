@@ -5,6 +5,7 @@ import getpass
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,17 +34,14 @@ class Operated:
     portfolio: Portfolio
 
     def operator(self) -> "Operator":
-        from loanloop_common.loan_codec import LoanCodec
-        from loanloop_evaluator.handlers.contender import BundleLoader
+        from loanloop_evaluator.handlers.contender import BundleScorer
         from loanloop_evaluator.handlers.operator import Operator
 
-        codec, policy = LoanCodec(self.portfolio), self.portfolio.policy
-        loader = BundleLoader(codec, schema_hash=self.portfolio.schema_hash, threads=1)
         return Operator(
             self.pool,
             slot=self.portfolio.name,
-            min_outcomes=policy.min_outcomes,
-            load=loader.load,
+            min_outcomes=self.portfolio.policy.min_outcomes,
+            load=partial(BundleScorer, portfolio=self.portfolio, threads=1),
             actor=operator_name(),
         )
 

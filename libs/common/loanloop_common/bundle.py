@@ -5,9 +5,10 @@ import io
 import json
 import zipfile
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from loanloop_common.errors import BundleCorrupt
@@ -32,6 +33,15 @@ class Calibration(_Part):
     def probabilities(self, logits: Floats) -> Floats:
         """Strictly in float64 and element by element, so equal logits give equal bits in any batch."""
         return np.asarray(1.0 / (1.0 + np.exp(-(self.slope * logits + self.intercept))), np.float64)
+
+
+@overload
+def declines(probability: float, threshold: float) -> bool: ...
+@overload
+def declines(probability: Floats, threshold: float) -> npt.NDArray[np.bool_]: ...
+def declines(probability: float | Floats, threshold: float) -> bool | npt.NDArray[np.bool_]:
+    """Decline from the threshold on: one probability of default, or each of an array."""
+    return probability >= threshold
 
 
 class AllowedField(_Part):

@@ -2,11 +2,11 @@
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from loanloop_common.events import Topic
 from loanloop_common.kafka import BatchConsumer
 from loanloop_common.lifecycle import Foundation, Part, run_service
-from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.outbox import OutboxRelay
 from loanloop_common.polling import Poller
 from loanloop_common.portfolio import Policy
@@ -16,7 +16,7 @@ from loanloop_evaluator.domain.breach import BreachRule
 from loanloop_evaluator.domain.gate import GateRule
 from loanloop_evaluator.domain.quality import QualityRule
 from loanloop_evaluator.domain.rolling import RollingRule
-from loanloop_evaluator.handlers.contender import BundleLoader
+from loanloop_evaluator.handlers.contender import BundleScorer
 from loanloop_evaluator.handlers.judging import Judge
 from loanloop_evaluator.handlers.quality import QualityWatch
 from loanloop_evaluator.handlers.rolling import RollingEvaluation
@@ -32,9 +32,8 @@ def make_judge(base: Foundation[EvaluatorSettings]) -> Judge:
     portfolio, policy = base.portfolio, base.portfolio.policy
     rule = GateRule(policy.metric, policy.gate_at_least, policy.gate_min_loans, policy.confidence)
     store = GateStore(base.pool, slot=portfolio.name, rule=rule, min_outcomes=policy.min_outcomes)
-    threads = base.settings.evaluator.threads
-    loader = BundleLoader(LoanCodec(portfolio), schema_hash=portfolio.schema_hash, threads=threads)
-    return Judge(store, rule, loader.load)
+    load = partial(BundleScorer, portfolio=portfolio, threads=base.settings.evaluator.threads)
+    return Judge(store, rule, load)
 
 
 def make_rolling(base: Foundation[EvaluatorSettings]) -> RollingEvaluation:

@@ -35,7 +35,8 @@ PARTITIONS_EVERY_S = 6 * 3600.0
 def report_swap(heartbeat: Heartbeat, swap: Swap) -> None:
     heartbeat.update(version=swap.version, deployment_seq=swap.deployment_seq, detail={"last_swap": asdict(swap)})
     set_gauge("loanloop_predictor_deployment_seq", swap.deployment_seq)
-    observe("loanloop_predictor_model_load_seconds", swap.load_ms / 1000)
+    if swap.load_ms is not None:
+        observe("loanloop_predictor_model_load_seconds", swap.load_ms / 1000)
 
 
 def make_consumers(

@@ -24,7 +24,7 @@ class BrokenModelStore:
         return [Deployment(1, "v1", NOW)]
 
     async def fetch_model(self, version: str) -> StoredModel:
-        return StoredModel(version, NOW, NOW, 1, {}, b"no bundle", b"no hash")
+        return StoredModel(version, b"no bundle", b"no hash")
 
     async def raise_alert(self, alert: Alert) -> bool:
         if self.is_away:

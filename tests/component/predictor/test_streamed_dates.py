@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from loanloop_common.loan_codec import LoanCodec
-from loanloop_common.portfolio import load_portfolio
+from loanloop_common.portfolio_file import load_portfolio
 from loanloop_predictor.domain.incoming import StreamedLoans, read_streamed
 from loanloop_predictor.handlers import LoanHandler
 from loanloop_predictor.serving.decider import StreamedDecisions

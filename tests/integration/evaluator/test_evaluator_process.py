@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from loanloop_common.bundle import pack, unpack
 from loanloop_common.events import ModelDeployed, Topic
-from loanloop_common.portfolio_file import load_portfolio
 
 from tests.integration.evaluator.world import Loan, World, day
 from tests.support.bundles import make_bundle
@@ -35,7 +34,6 @@ def bundle_with(threshold: float, version: str) -> bytes:
 async def add_bundle(world: World, number: int, data: bytes | None = None) -> None:
     """A model that declines every loan, of which all have defaulted: its F1 is 1."""
     await world.add_model(number, train_to=GATE_FROM, data=data or bundle_with(0.0, f"v{number}"))
-    await world.pool.execute("UPDATE loan_data.model_metadata SET schema_hash = $1", load_portfolio("sba").schema_hash)
 
 
 async def add_loans(world: World) -> None:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 from loanloop_common.events import LoanScored
-from loanloop_predictor.domain.deciding import DecidedBy
+from loanloop_predictor.domain.deciding import credit_decision
 from loanloop_predictor.domain.decisions import (
     Decision,
     StoredDecision,
@@ -27,7 +27,7 @@ STORED = StoredDecision(DECISION, NOW, is_new=True)
 
 @pytest.mark.parametrize(("probability", "decision"), [(0.49, "approve"), (0.5, "decline"), (0.51, "decline")])
 def test_threshold_itself_declines(probability: float, decision: str) -> None:
-    assert DecidedBy("v1", 1, 0.5, "e").credit_decision(probability) == decision
+    assert credit_decision(probability, 0.5) == decision
 
 
 def test_first_of_each_event_stays_in_key_order() -> None:

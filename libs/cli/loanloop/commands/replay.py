@@ -38,7 +38,6 @@ def replay(
 
 
 async def _replay(data_dir: Path, decision_id: UUID) -> "Replay":
-    from loanloop_common.loan_codec import LoanCodec
     from loanloop_predictor.serving.replay import replay_decision
     from loanloop_predictor.store.decisions import DecisionStore
     from loanloop_predictor.store.models import ModelStore
@@ -47,7 +46,7 @@ async def _replay(data_dir: Path, decision_id: UUID) -> "Replay":
 
     async with operated(data_dir, read_only=True) as operating:
         decisions, models = DecisionStore(operating.pool), ModelStore(operating.pool)
-        return await replay_decision(decisions, models, LoanCodec(operating.portfolio), decision_id)
+        return await replay_decision(decisions, models, operating.portfolio, decision_id)
 
 
 def _as_json(replayed: "Replay") -> dict[str, Any]:

@@ -6,11 +6,11 @@ from datetime import datetime
 
 import asyncpg
 import numpy as np
-from loanloop_common.bundle import unpack
+from loanloop_common.bundle import declines
 from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.postgres import Connection
-from loanloop_common.scoring import Scorer
+from loanloop_common.verified_scorer import load_verified
 from sklearn.metrics import f1_score, roc_auc_score
 
 from loanloop.demo.queries import fetch_bundle, fetch_decided_outcomes
@@ -38,7 +38,7 @@ async def side_by_side(connection: Connection, portfolio: Portfolio, *, frozen: 
     if len(rows) < 50 or defaulted.all() or not defaulted.any():
         return None
     data, sha256 = await fetch_bundle(connection, frozen)
-    scores, threshold = _scores(data, sha256, portfolio, rows)
+    scores, threshold = _scores(data, sha256, frozen, portfolio, rows)
     live_scores = np.array([row["probability"] for row in rows])
     declined = np.array([row["declined"] for row in rows], dtype=bool)
     return SideBySide(
@@ -47,7 +47,7 @@ async def side_by_side(connection: Connection, portfolio: Portfolio, *, frozen: 
         n_loans=len(rows),
         first=rows[0]["occurred_at"],
         last=rows[-1]["occurred_at"],
-        frozen_f1=float(f1_score(defaulted, scores >= threshold)),
+        frozen_f1=float(f1_score(defaulted, declines(scores, threshold))),
         live_f1=float(f1_score(defaulted, declined)),
         frozen_roc_auc=float(roc_auc_score(defaulted, scores)),
         live_roc_auc=float(roc_auc_score(defaulted, live_scores)),
@@ -55,12 +55,11 @@ async def side_by_side(connection: Connection, portfolio: Portfolio, *, frozen: 
 
 
 def _scores(
-    data: bytes, sha256: bytes, portfolio: Portfolio, rows: Sequence[asyncpg.Record]
+    data: bytes, sha256: bytes, version: str, portfolio: Portfolio, rows: Sequence[asyncpg.Record]
 ) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], float]:
-    bundle = unpack(data, sha256.hex())
-    codec, scorer = LoanCodec(portfolio), Scorer(bundle)
+    codec, scorer = LoanCodec(portfolio), load_verified(data, sha256, version=version, portfolio=portfolio)
     try:
         features = [codec.decode_features(row["features"]) for row in rows]
-        return scorer.score_features(features), bundle.manifest.threshold
+        return scorer.score_features(features), scorer.bundle.manifest.threshold
     finally:
         scorer.close()

@@ -29,7 +29,7 @@ SELECT_PAST = """
 """
 
 SELECT_BUNDLE = """
-    SELECT version, bundle, bundle_sha256, schema_hash, train_to FROM loan_data.model_metadata
+    SELECT version, bundle, bundle_sha256, train_to FROM loan_data.model_metadata
     WHERE version = $1
 """
 
@@ -58,7 +58,6 @@ class StoredBundle:
     version: str
     data: bytes
     sha256: bytes
-    schema_hash: str
     train_to: datetime
 
 

@@ -44,7 +44,7 @@ class SwapAnswer(BaseModel):
 
     version: str
     deployment_seq: int
-    load_ms: float
+    load_ms: float | None
     switch_us: float
 
 
@@ -126,7 +126,7 @@ def model_info(champion: Champion, swap: Swap | None) -> ModelInfo:
         portfolio=manifest.portfolio,
         threshold=champion.by.threshold,
         metric=manifest.metric,
-        metrics=champion.model.metrics,
+        metrics=manifest.metrics,
         data_from=manifest.train_from,
         data_to=manifest.train_to,
         n_rows=manifest.n_rows,

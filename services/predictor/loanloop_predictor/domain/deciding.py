@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from loanloop_common.bundle import declines
 from loanloop_common.loan_codec import LoanCodec
 
 from loanloop_predictor.domain.decisions import Channel, CreditDecision, Decision
@@ -19,9 +20,9 @@ class DecidedBy:
     threshold: float
     engine: str
 
-    def credit_decision(self, probability: float) -> CreditDecision:
-        """Decline from the threshold on."""
-        return "decline" if probability >= self.threshold else "approve"
+
+def credit_decision(probability: float, threshold: float) -> CreditDecision:
+    return "decline" if declines(probability, threshold) else "approve"
 
 
 def decide(
@@ -44,7 +45,7 @@ def decide(
             features=codec.encode_features(one.loan).decode(),
             probability=probability,
             threshold=by.threshold,
-            decision=by.credit_decision(probability),
+            decision=credit_decision(probability, by.threshold),
             version=by.version,
             deployment_seq=by.deployment_seq,
             engine=by.engine,

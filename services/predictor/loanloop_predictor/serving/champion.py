@@ -5,16 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from loanloop_common.bundle import Bundle, unpack
-from loanloop_common.errors import BundleCorrupt
-from loanloop_common.loan_codec import LoanCodec
+from loanloop_common.bundle import Bundle
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.scoring import Scorer, engine
+from loanloop_common.verified_scorer import load_verified
 
 from loanloop_predictor.domain.deciding import DecidedBy
 from loanloop_predictor.domain.deployments import Deployment
 from loanloop_predictor.domain.incoming import IncomingLoan
-from loanloop_predictor.domain.self_test import fault_of, misfit
 from loanloop_predictor.store.models import StoredModel
 
 
@@ -23,11 +21,13 @@ class Champion:
     """What decides. Immutable: a request that has taken one keeps it, whatever is deployed meanwhile."""
 
     by: DecidedBy
-    bundle: Bundle
     scorer: Scorer
-    model: StoredModel
     deployed_at: datetime
-    load_ms: float
+    load_ms: float | None
+
+    @property
+    def bundle(self) -> Bundle:
+        return self.scorer.bundle
 
     def probabilities(self, incoming: Sequence[IncomingLoan]) -> list[float]:
         """CPU-bound: call it in a thread."""
@@ -35,21 +35,17 @@ class Champion:
         return probabilities
 
     def redeployed(self, deployment: Deployment) -> "Champion":
-        """The same version under a newer deployment (a promote or unpin of what is live)."""
+        """The same version under a newer deployment (a promote or unpin of what is live): nothing is loaded."""
         by = replace(self.by, deployment_seq=deployment.deployment_seq)
-        return replace(self, by=by, deployed_at=deployment.deployed_at)
+        return replace(self, by=by, deployed_at=deployment.deployed_at, load_ms=None)
 
 
 def load_champion(model: StoredModel, deployment: Deployment, portfolio: Portfolio, *, threads: int) -> Champion:
     """CPU-bound: call it in a thread. Raises BundleCorrupt where the bundle is not what this service can serve."""
     started = time.perf_counter()
-    bundle = unpack(model.bundle, model.bundle_sha256.hex(), version=model.version)
-    if fault := misfit(bundle.manifest, model.version, portfolio):
-        raise BundleCorrupt(model.version, fault)
-    scorer = Scorer(bundle, threads=threads)
-    scorer.self_test()
-    if fault := fault_of(scorer.score_features, LoanCodec(portfolio)):
-        raise BundleCorrupt(model.version, fault)
-    by = DecidedBy(model.version, deployment.deployment_seq, bundle.manifest.threshold, engine())
+    scorer = load_verified(
+        model.bundle, model.bundle_sha256, version=model.version, portfolio=portfolio, threads=threads
+    )
+    by = DecidedBy(model.version, deployment.deployment_seq, scorer.bundle.manifest.threshold, engine())
     load_ms = (time.perf_counter() - started) * 1000
-    return Champion(by, bundle, scorer, model, deployment.deployed_at, load_ms)
+    return Champion(by, scorer, deployment.deployed_at, load_ms)

@@ -23,11 +23,14 @@ class NoModel(Unavailable):
 
 @dataclass(frozen=True, slots=True)
 class Swap:
-    """How long the last swap took: `load_ms` beside the old version, `switch_us` for the reference itself."""
+    """How long the last swap took: `load_ms` beside the old version, `switch_us` for the reference itself.
+
+    `load_ms` is None where the version was live already and nothing was loaded.
+    """
 
     version: str
     deployment_seq: int
-    load_ms: float
+    load_ms: float | None
     switch_us: float
 
 
@@ -121,7 +124,7 @@ class Champions:
             "model_swapped",
             version=champion.by.version,
             deployment_seq=champion.by.deployment_seq,
-            load_ms=round(champion.load_ms, 1),
+            load_ms=champion.load_ms and round(champion.load_ms, 1),
             switch_us=round(switch_us, 2),
         )
         self._on_swap(self.last_swap)

@@ -4,13 +4,14 @@ import asyncio
 from dataclasses import dataclass
 from uuid import UUID
 
-from loanloop_common.bundle import unpack
 from loanloop_common.errors import LoanloopError
 from loanloop_common.loan_codec import LoanCodec
-from loanloop_common.scoring import ELSEWHERE_TOLERANCE, Scorer, engine
+from loanloop_common.portfolio import Portfolio
+from loanloop_common.scoring import ELSEWHERE_TOLERANCE, engine
+from loanloop_common.verified_scorer import load_verified, same_bits
 
+from loanloop_predictor.domain.deciding import credit_decision
 from loanloop_predictor.domain.decisions import CreditDecision, StoredDecision
-from loanloop_predictor.domain.self_test import same_bits
 from loanloop_predictor.store.decisions import DecisionStore
 from loanloop_predictor.store.models import ModelStore, StoredModel
 
@@ -50,21 +51,22 @@ class Replay:
         return self.same_bits and self.decision == self.stored.decision.decision
 
 
-async def replay_decision(decisions: DecisionStore, models: ModelStore, codec: LoanCodec, decision_id: UUID) -> Replay:
+async def replay_decision(
+    decisions: DecisionStore, models: ModelStore, portfolio: Portfolio, decision_id: UUID
+) -> Replay:
     """Raises UnknownDecision, DecisionNotKept, UnknownVersion; BundleCorrupt where the stored bundle has changed."""
     stored = await decisions.fetch_decision(decision_id)
     if stored is None:
         raise UnknownDecision(decision_id)
     model = await models.fetch_model(stored.decision.version)
-    return await asyncio.to_thread(_scored_again, stored, model, codec)
+    return await asyncio.to_thread(_scored_again, stored, model, portfolio)
 
 
-def _scored_again(stored: StoredDecision, model: StoredModel, codec: LoanCodec) -> Replay:
-    bundle = unpack(model.bundle, model.bundle_sha256.hex(), version=model.version)
-    scorer = Scorer(bundle)
+def _scored_again(stored: StoredDecision, model: StoredModel, portfolio: Portfolio) -> Replay:
+    features = LoanCodec(portfolio).decode_features(stored.decision.features)
+    scorer = load_verified(model.bundle, model.bundle_sha256, version=model.version, portfolio=portfolio)
     try:
-        (probability,) = scorer.score_features([codec.decode_features(stored.decision.features)]).tolist()
+        (probability,) = scorer.score_features([features]).tolist()
     finally:
         scorer.close()
-    declined = probability >= bundle.manifest.threshold
-    return Replay(stored, probability, "decline" if declined else "approve", engine())
+    return Replay(stored, probability, credit_decision(probability, scorer.bundle.manifest.threshold), engine())

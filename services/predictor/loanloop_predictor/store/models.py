@@ -1,8 +1,6 @@
 """What is live, the bundle of a version, and the alert when a bundle is refused."""
 
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
 
 from loanloop_common.alerts import Alert, raise_alert
 from loanloop_common.errors import LoanloopError
@@ -18,7 +16,7 @@ ORDER BY deployment_seq DESC LIMIT $2
 """
 
 SELECT_MODEL = """
-SELECT version, train_from, train_to, n_rows, metrics, bundle, bundle_sha256
+SELECT version, bundle, bundle_sha256
 FROM loan_data.model_metadata WHERE version = $1
 """
 
@@ -26,10 +24,6 @@ FROM loan_data.model_metadata WHERE version = $1
 @dataclass(frozen=True, slots=True)
 class StoredModel:
     version: str
-    train_from: datetime
-    train_to: datetime
-    n_rows: int
-    metrics: dict[str, Any]
     bundle: bytes
     bundle_sha256: bytes
 

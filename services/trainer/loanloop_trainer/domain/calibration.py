@@ -2,6 +2,7 @@
 
 import numpy as np
 import numpy.typing as npt
+from loanloop_common.bundle import declines
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import (
     accuracy_score,
@@ -41,7 +42,7 @@ def best_threshold(probabilities: Floats, labels: Labels) -> float:
 
 def validation_metrics(probabilities: Floats, labels: Labels, threshold: float) -> dict[str, float | None]:
     """Of the default class. ROC-AUC and PR-AUC are None where one class is missing."""
-    declined = probabilities >= threshold
+    declined = declines(probabilities, threshold)
     both = bool(labels.any() and not labels.all())
     return {
         "n_loans": float(len(labels)),
