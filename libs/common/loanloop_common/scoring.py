@@ -132,5 +132,8 @@ def instruction_set() -> str:
 
 
 def engine() -> str:
-    """Within one engine the same loan and version give the same bits; stored with each decision."""
-    return f"onnxruntime {runtime_version()} {instruction_set()}"
+    """Within one engine the same loan and version give the same bits; stored with each decision.
+
+    NumPy computes the ends of a score: the logarithms of numbers before the network, the logistic function behind it.
+    """
+    return f"onnxruntime {runtime_version()} numpy {np.__version__} {instruction_set()}"

@@ -140,6 +140,7 @@ def test_a_machine_without_room_does_not_make_a_bundle_corrupt(
         Scorer(bundle)
 
 
-def test_the_engine_names_runtime_and_instruction_set() -> None:
-    assert runtime_version() in engine()
+def test_the_engine_names_all_that_computes_a_score() -> None:
+    assert f"onnxruntime {runtime_version()}" in engine()
+    assert f"numpy {np.__version__}" in engine()
     assert instruction_set() in engine()

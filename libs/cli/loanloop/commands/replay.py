@@ -18,8 +18,8 @@ def replay(
 ) -> None:
     """Score a stored decision again with its own features and its own version, and compare the bits.
 
-    The exit code is 1 where they differ: on the runtime and instruction set that decided, in any bit; elsewhere, by
-    more than 1e-6.
+    The exit code is 1 where they differ: on the engine that decided (ONNX Runtime, NumPy, instruction set), in any
+    bit; elsewhere, by more than 1e-6.
 
     **Examples**
 

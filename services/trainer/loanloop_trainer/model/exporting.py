@@ -102,7 +102,12 @@ def _manifest(trained: TrainedModel, *, version: str, code_version: str) -> Mani
         allowed=tuple(AllowedField(field=field, reason=reason) for field, reason in portfolio.warnings),
         audit=tuple(_finding_of(finding, portfolio) for finding in trained.audit),
         code_version=code_version,
-        runtime={"onnxruntime": runtime_version(), "torch": torch.__version__, "instruction_set": instruction_set()},
+        runtime={
+            "onnxruntime": runtime_version(),
+            "numpy": np.__version__,
+            "torch": torch.__version__,
+            "instruction_set": instruction_set(),
+        },
         parity=0.0,
         reference=ReferenceRows(x_cat=[], x_num=[], x_exact=[], probabilities=[]),
     )
