@@ -190,6 +190,28 @@ async def test_value_that_json_cannot_hold_is_the_error_of_its_loan_alone(
         assert error["value"] is not None
 
 
+def nested_in(field: str, depth: int) -> bytes:
+    odd: dict[str, Any] = {"loan_id": "odd", "features": make_features(1)}
+    (odd["features"] if field == "employees" else odd)[field] = "HERE"
+    return json.dumps(odd).encode().replace(b'"HERE"', b"[" * depth + b'"x"' + b"]" * depth)
+
+
+@pytest.mark.parametrize("field", ["employees", "unknown"])
+async def test_loan_of_any_depth_is_answered_and_fails_no_other(client: httpx.AsyncClient, field: str) -> None:
+    """What the parser follows up to Python's limit of recursion, what comes after it need not."""
+    statuses, n_followed = set[int](), 0
+    for depth in range(860, 1001):
+        odd = nested_in(field, depth)
+        statuses.add((await client.post("/predict", content=odd)).status_code)
+        batch = await client.post("/predict/batch", content=b'{"loans": [%s, %s]}' % (json.dumps(LOAN).encode(), odd))
+        statuses.add(batch.status_code)
+        if "results" in batch.json():
+            assert batch.json()["results"][0]["error"] is None
+            n_followed += 1
+    assert statuses <= {200, 207, 422}
+    assert n_followed > 0
+
+
 async def test_bad_loan_of_a_batch_fails_no_other(client: httpx.AsyncClient) -> None:
     answer = await client.post("/predict/batch", json={"loans": [LOAN, {"loan_id": "b"}, 3, LOAN]})
     assert answer.status_code == 207

@@ -67,9 +67,16 @@ def _invalid_field(error: InvalidField) -> ErrorDetail:
         kind="invalid_field",
         message=_sendable(str(error)),
         field=_sendable(error.field),
-        value=value if is_plain else _sendable(str(value)[:200]),
+        value=value if is_plain else _sendable(_begun(value)),
         rule=error.rule,
     )
+
+
+def _begun(value: Any) -> str:
+    try:
+        return str(value)[:200]
+    except RecursionError:
+        return "a value nested too deeply"
 
 
 def _sendable(text: str) -> str:

@@ -66,8 +66,11 @@ class Api:
 
     def read(self, loan: Any) -> IncomingLoan:
         """Raises InvalidMessage."""
-        refuse_unholdable(loan)
-        return read_requested(self.codec, loan, event_id=uuid4(), now=datetime.now(UTC))
+        try:
+            refuse_unholdable(loan)
+            return read_requested(self.codec, loan, event_id=uuid4(), now=datetime.now(UTC))
+        except RecursionError as nested:  # what the parser follows, code below it may not
+            raise InvalidMessage("the loan is nested too deeply") from nested
 
 
 def make_api(api: Api) -> FastAPI:
