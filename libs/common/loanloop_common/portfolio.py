@@ -194,6 +194,11 @@ class Portfolio(_Part):
         return (*seen, *derived)
 
     @cached_property
+    def numbers(self) -> frozenset[str]:
+        """Names of the features that are numbers."""
+        return frozenset(feature.name for feature in self.features.values() if feature.kind == "number")
+
+    @cached_property
     def warnings(self) -> tuple[tuple[str, str], ...]:
         """(field, reason) for each allowed field, to be printed wherever a figure is."""
         return tuple(self.allow.items())

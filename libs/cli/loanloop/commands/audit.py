@@ -82,10 +82,9 @@ def _findings(loans: _Loans, portfolio: "Portfolio") -> "list[Finding]":
     from loanloop_trainer.domain.audit import audit_features
     from loanloop_trainer.domain.split import TooFewDays
 
-    numbers = frozenset(feature.name for feature in portfolio.features.values() if feature.kind == "number")
-    occurred_at = np.array(loans.occurred_at, "datetime64[us]")
+    occurred_at, defaulted = np.array(loans.occurred_at, "datetime64[us]"), np.array(loans.defaulted, np.bool_)
     try:
-        return audit_features(loans.columns, np.array(loans.defaulted, np.bool_), occurred_at, numbers=numbers)
+        return audit_features(loans.columns, defaulted, occurred_at, numbers=portfolio.numbers)
     except TooFewDays as too_few:
         raise LoanloopError(f"these loans can't be audited out of time: {too_few}") from too_few
 

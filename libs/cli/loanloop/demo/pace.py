@@ -1,7 +1,8 @@
 """How fast the replay goes: a pure decision about what the loop is doing, so that nothing outruns the services."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+
+from loanloop_evaluator.domain.clock import last_closed_day
 
 from loanloop.observe.snapshot import Snapshot
 
@@ -11,7 +12,6 @@ MAX_WAITING_OUTCOMES = 600
 # Further ahead the model would be judged on days that are long past when the replay hears of it.
 EASY_DAYS_UNJUDGED = 20
 MAX_DAYS_UNJUDGED = 45
-DAYS_UNTIL_CLOSED = 7
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def services_are_behind(snapshot: Snapshot) -> bool:
 
 def days_unjudged(snapshot: Snapshot) -> int:
     """Closed days that the evaluator has not recorded yet; 0 before its first."""
-    if not snapshot.days or snapshot.as_of is None:
+    closed = last_closed_day(snapshot.as_of)
+    if not snapshot.days or closed is None:
         return 0
-    closed = (snapshot.as_of - timedelta(days=DAYS_UNTIL_CLOSED)).date()
     return max((closed - snapshot.days[-1].day).days, 0)

@@ -107,9 +107,8 @@ def _encoded(data: TrainingData, portfolio: Portfolio) -> _Encoded:
 
 def audit(data: TrainingData, portfolio: Portfolio) -> list[Finding]:
     """Each field of the loans alone, whether the model may see it or not."""
-    numbers = frozenset(feature.name for feature in portfolio.features.values() if feature.kind == "number")
     columns = {name: data.columns[name] for name in portfolio.features if name in data.columns}
-    findings = audit_features(columns, data.defaulted, data.occurred_at, numbers=numbers)
+    findings = audit_features(columns, data.defaulted, data.occurred_at, numbers=portfolio.numbers)
     for finding in findings:
         if finding.warning is not None:
             used = finding.feature in portfolio.model_inputs
