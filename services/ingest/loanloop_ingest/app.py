@@ -12,6 +12,7 @@ from loanloop_common.kafka import BatchConsumer, publish_batch
 from loanloop_common.lifecycle import Foundation, Part, run_service
 from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.outbox import OutboxRelay
+from loanloop_common.partitions import partitions_ahead
 from loanloop_common.polling import Poller
 from loanloop_common.removed_records import alerting
 
@@ -22,7 +23,6 @@ from loanloop_ingest.domain.messages import MessageReader
 from loanloop_ingest.handlers import BatchHandler, reconcile
 from loanloop_ingest.store.collected_files import CollectedFileStore
 from loanloop_ingest.store.loans import LoanStore
-from loanloop_ingest.store.partitions import ensure_partitions
 from loanloop_ingest.store.reconciliation import ReconciliationStore
 
 SERVICE = "ingest"
@@ -69,11 +69,10 @@ async def build(base: Foundation[IngestSettings]) -> Sequence[Part]:
     base.broker.on_removed = alerting(base.pool, service=SERVICE)
     relay = OutboxRelay(base.pool, base.broker, service=SERVICE)
     differing = ReconciliationStore(base.pool)
-    partitions = partial(ensure_partitions, base.pool)
-    await partitions()
+    partitions = await partitions_ahead(base.pool)
     parts: list[Part] = [
         relay,
-        Poller(partitions, every_s=options.partitions_every_s, name="partitions"),
+        partitions,
         Poller(partial(reconcile, differing, relay.wake), every_s=options.reconcile_every_s, name="reconciliation"),
         make_consumer(base),
     ]

@@ -12,7 +12,6 @@ class IngestOptions(BaseModel):
     collect_every_s: float = Field(default=86_400, gt=0, description="Daily by default")
     collect_settled_s: float = Field(default=5, gt=0, description="A file that changed since is still being written")
     reconcile_every_s: float = Field(default=300, gt=0)
-    partitions_every_s: float = Field(default=86_400, gt=0)
 
 
 class IngestSettings(ServiceSettings):

@@ -13,6 +13,7 @@ from loanloop_common.kafka import BatchConsumer
 from loanloop_common.lifecycle import Foundation, Part, run_service
 from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.outbox import OutboxRelay
+from loanloop_common.partitions import partitions_ahead
 from loanloop_common.polling import Poller
 from loanloop_common.removed_records import alerting
 from loanloop_common.telemetry import observe, set_gauge
@@ -26,10 +27,8 @@ from loanloop_predictor.serving.decider import Answer, Decider
 from loanloop_predictor.serving.shared_batches import SharedBatches
 from loanloop_predictor.store.decisions import DecisionStore
 from loanloop_predictor.store.models import ModelStore
-from loanloop_predictor.store.partitions import ensure_partitions
 
 SERVICE = "predictor"
-PARTITIONS_EVERY_S = 6 * 3600.0
 
 
 def report_swap(heartbeat: Heartbeat, swap: Swap) -> None:
@@ -99,8 +98,7 @@ async def build(base: Foundation[PredictorSettings]) -> Sequence[Part]:
         ModelStore(base.pool), base.portfolio, threads=options.threads, on_swap=partial(report_swap, base.heartbeat)
     )
     decider = Decider(LoanCodec(base.portfolio), champions, DecisionStore(base.pool))
-    partitions = partial(ensure_partitions, base.pool)
-    await partitions()
+    partitions = await partitions_ahead(base.pool)
     deployed, loans = make_consumers(base, champions, decider)
     live = Poller(champions.reconcile, every_s=options.reconcile_every_s, name="live_version")
     server = make_server(base, champions, decider, relay, loans=loans, live=live)
@@ -108,7 +106,7 @@ async def build(base: Foundation[PredictorSettings]) -> Sequence[Part]:
     # Subscribe first, then read what is live: a deployment in between is seen by one of the two.
     return [
         relay,
-        Poller(partitions, every_s=PARTITIONS_EVERY_S, name="partitions"),
+        partitions,
         deployed,
         live,
         ModelWait(loans, champions.available),
