@@ -32,6 +32,7 @@ class Poller:
     ) -> None:
         self.state: Literal["stopped", "looking", "failing"] = "stopped"
         self.name = name
+        self.error: Exception | None = None  # of the last look, while it is failing
         self._look = look
         self._every_s = every_s
         self._gather_s = gather_s
@@ -74,11 +75,11 @@ class Poller:
         try:
             await self._look()
         except Exception as error:  # whatever it is, the next look may find it mended
-            self.state = "failing"
+            self.state, self.error = "failing", error
             traceback = error if attempt == 1 else None
             log.warning("look_failed", name=self.name, attempt=attempt, error=repr(error), exc_info=traceback)
             return False
-        self.state = "looking"
+        self.state, self.error = "looking", None
         return True
 
     async def _pause(self, seconds: float) -> None:

@@ -21,10 +21,11 @@ from loanloop_common.telemetry import observe, set_gauge
 from loanloop_predictor.api import Admission, Api, RestServer, make_api
 from loanloop_predictor.config import PredictorSettings
 from loanloop_predictor.domain.incoming import IncomingLoan
-from loanloop_predictor.handlers import DeploymentHandler, LoanHandler, ModelWait
+from loanloop_predictor.handlers import DeploymentHandler, LoanHandler, LoanStream
 from loanloop_predictor.serving.champions import Champions, Swap
 from loanloop_predictor.serving.decider import Answer, Decider
 from loanloop_predictor.serving.shared_batches import SharedBatches
+from loanloop_predictor.store.availability import DatabaseAway
 from loanloop_predictor.store.decisions import DecisionStore
 from loanloop_predictor.store.models import ModelStore
 
@@ -36,6 +37,11 @@ def report_swap(heartbeat: Heartbeat, swap: Swap) -> None:
     set_gauge("loanloop_predictor_deployment_seq", swap.deployment_seq)
     if swap.load_ms is not None:
         observe("loanloop_predictor_model_load_seconds", swap.load_ms / 1000)
+
+
+def database_state(live: Poller) -> str:
+    """A look at what is live fails for other reasons as well, such as no memory for a model."""
+    return "away" if isinstance(live.error, DatabaseAway) else "ok"
 
 
 def make_consumers(
@@ -81,7 +87,8 @@ def make_server(
         champions=champions,
         decide=SharedBatches(decide, max_items=options.batch_records).submit,
         stream_state=lambda: loans.state,
-        database_state=lambda: "away" if live.state == "failing" else "ok",
+        database_state=lambda: database_state(live),
+        reconcile_state=lambda: live.state,
         admission=Admission(max_requests=options.max_requests),
         max_batch_loans=options.max_batch_loans,
         max_body_bytes=options.max_body_bytes,
@@ -109,8 +116,7 @@ async def build(base: Foundation[PredictorSettings]) -> Sequence[Part]:
         partitions,
         deployed,
         live,
-        ModelWait(loans, champions.available),
-        loans,
+        LoanStream(loans, champions.available),
         server,
     ]
 

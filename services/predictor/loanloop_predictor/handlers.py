@@ -69,19 +69,24 @@ def _count(batch: StreamedDecisions) -> None:
     log.debug("loans_decided", n_new=batch.n_new, n_published=len(batch.to_publish), n_invalid=batch.n_invalid)
 
 
-class ModelWait:
-    """Keeps the stream in its group, taking nothing, until there is a model to decide with."""
-
-    name = "model_wait"
+class LoanStream:
+    """The consumer of loans: in its group from the start, taking nothing until there is a model to decide with."""
 
     def __init__(self, consumer: BatchConsumer, available: asyncio.Event) -> None:
+        self.name = consumer.name
         self._consumer = consumer
         self._available = available
         self._waiting: asyncio.Task[None] | None = None
 
+    @property
+    def state(self) -> str:
+        return self._consumer.state
+
     async def start(self) -> None:
-        self._waiting = in_background(self._consumer.pause_until(self._available), name=self.name)
+        self._waiting = in_background(self._consumer.pause_until(self._available), name="model_wait")
+        await self._consumer.start()
 
     async def stop(self) -> None:
+        await self._consumer.stop()
         if self._waiting:
             self._waiting.cancel()

@@ -71,6 +71,7 @@ async def client(decider: FakeDecider) -> AsyncIterator[httpx.AsyncClient]:
         decide=decider,
         stream_state=lambda: "waiting",
         database_state=lambda: "ok",
+        reconcile_state=lambda: "looking",
         admission=Admission(max_requests=MAX_REQUESTS),
         max_batch_loans=MAX_LOANS,
         max_body_bytes=MAX_BYTES,

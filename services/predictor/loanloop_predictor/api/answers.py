@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from loanloop_predictor.api.errors import ErrorDetail
 from loanloop_predictor.domain.decisions import CreditDecision, StoredDecision
@@ -64,6 +64,7 @@ class HealthAnswer(BaseModel):
     deployment_seq: int | None
     stream: str
     database: str
+    reconcile: str = Field(description="`failing` where the last look for the live version failed; the log says why")
     last_swap: SwapAnswer | None
     refused: RefusedAnswer | None
 

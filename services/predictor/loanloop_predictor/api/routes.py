@@ -56,6 +56,7 @@ class Api:
     decide: Decide
     stream_state: Callable[[], str]
     database_state: Callable[[], str]
+    reconcile_state: Callable[[], str]
     admission: Admission
     max_batch_loans: int
     max_body_bytes: int
@@ -169,8 +170,9 @@ def _add_health(app: FastAPI, api: Api) -> None:
     @app.get("/health", response_model=HealthAnswer)
     async def health() -> HealthAnswer:
         champions, champion = api.champions, api.champions.current
-        stream, database = api.stream_state(), api.database_state()
-        well = stream in ("consuming", "starting") and database == "ok" and champions.refusal is None
+        stream, database, reconcile = api.stream_state(), api.database_state(), api.reconcile_state()
+        well = stream in ("consuming", "starting") and database == "ok" and reconcile != "failing"
+        well = well and champions.refusal is None
         return HealthAnswer.model_validate(
             {
                 "status": "waiting for a model" if champion is None else "ok" if well else "degraded",
@@ -178,6 +180,7 @@ def _add_health(app: FastAPI, api: Api) -> None:
                 "deployment_seq": champions.applied_seq,
                 "stream": stream,
                 "database": database,
+                "reconcile": reconcile,
                 "last_swap": champions.last_swap,
                 "refused": champions.refusal,
             },

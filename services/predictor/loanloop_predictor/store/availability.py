@@ -11,9 +11,13 @@ from loanloop_common.postgres import UNREACHABLE, Connection, Pool
 ACQUIRE_TIMEOUT_S = 5.0
 
 
+class DatabaseAway(Unavailable):
+    """PostgreSQL does not answer, or has no connection left."""
+
+
 @asynccontextmanager
 async def connection_of(pool: Pool) -> AsyncIterator[Connection]:
-    """A connection for one unit of work. Raises Unavailable when the database is away or has no connection left."""
+    """A connection for one unit of work. Raises DatabaseAway."""
     try:
         async with pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
             yield connection
@@ -23,4 +27,4 @@ async def connection_of(pool: Pool) -> AsyncIterator[Connection]:
         if isinstance(cause, ValueError):
             # asyncpg counts a value that it can't encode among its InterfaceErrors.
             raise DataError(str(cause)) from cause
-        raise Unavailable(f"PostgreSQL does not answer: {in_one_line(cause)}") from cause
+        raise DatabaseAway(f"PostgreSQL does not answer: {in_one_line(cause)}") from cause
