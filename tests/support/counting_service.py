@@ -38,6 +38,9 @@ class CountingStore:
 
 
 class Crashing:
+    name = "crashing"
+    state = "looking"
+
     async def start(self) -> None:
         in_background(self._crash(), name="crashing")
 

@@ -15,6 +15,7 @@ SQL_BELONGS_IN = {
     f"{KERNEL}/instances.py": "each service's own row",
     f"{KERNEL}/outbox.py": "each service's own rows",
     f"{KERNEL}/outbox_rows.py": "each service's own rows",
+    f"{KERNEL}/partitions.py": "of the tables of ingest and predictor alike",
     f"{KERNEL}/rejected_rows.py": "of the rows that dead_letters writes",
     f"{COMMAND}/demo/queries.py": "reads only: the demo's checks",
     f"{COMMAND}/observe/queries.py": "reads only: status and watch",

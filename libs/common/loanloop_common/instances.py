@@ -14,6 +14,10 @@ from loanloop_common.postgres import UNREACHABLE, Pool
 log = structlog.get_logger()
 
 
+# States of a part that is at work. Any other says what it does instead.
+AT_WORK = frozenset({"consuming", "looking", "serving"})
+
+
 async def fetch_is_running(pool: Pool, *, service: str) -> bool:
     """Whether an instance of it was seen within the last 10 seconds."""
     runs: bool = await pool.fetchval(
@@ -28,6 +32,8 @@ async def fetch_is_running(pool: Pool, *, service: str) -> bool:
 
 class Heartbeat:
     """Writes this instance's row every `every_s`; stop() removes it, a kill leaves one that grows old."""
+
+    name = "heartbeat"
 
     def __init__(
         self,
@@ -48,6 +54,10 @@ class Heartbeat:
         self._deployment_seq: int | None = None
         self._detail: dict[str, Any] = {}
         self._poller = Poller(self._beat, every_s=every_s, name=f"heartbeat-{service}")
+
+    @property
+    def state(self) -> str:
+        return self._poller.state
 
     def update(
         self,

@@ -19,7 +19,7 @@ from loanloop_common.background import FATAL
 from loanloop_common.errors import LoanloopError, Unavailable
 from loanloop_common.installation import check_installation
 from loanloop_common.instances import Heartbeat
-from loanloop_common.kafka import BatchConsumer, Broker, create_topics, make_broker, stop_broker
+from loanloop_common.kafka import Broker, create_topics, make_broker, stop_broker
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.postgres import AWAY, Pool, create_pool
@@ -36,7 +36,15 @@ _LONGEST_PAUSE_S = 5.0
 
 
 class Part(Protocol):
-    """Something of a service that runs: a consumer, a relay, a poller, a web server."""
+    """Something of a service that runs: a consumer, a relay, a poller, a web server.
+
+    The heartbeat reports each `state`; one of `instances.AT_WORK` where nothing is wrong.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def state(self) -> str: ...
 
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
@@ -84,7 +92,7 @@ async def _serve(service: str, settings: Settings, portfolio: Portfolio, build: 
             parts = [foundation.heartbeat, *own]
         except StopAsked:
             return 0
-        foundation.heartbeat.report = lambda: {"parts": _states(parts)}
+        foundation.heartbeat.report = lambda: {"parts": {part.name: part.state for part in own}}
         started: list[Part] = []
         try:
             for part in parts:
@@ -173,9 +181,9 @@ async def drain(parts: Sequence[Part], *, within_s: float) -> None:
             async with asyncio.timeout(max(deadline - time.monotonic(), 0.1)):
                 await part.stop()
         except TimeoutError:
-            log.warning("part_not_stopped_in_time", part=_name_of(part))
+            log.warning("part_not_stopped_in_time", part=part.name)
         except Exception as error:  # the other parts still have to stop
-            log.warning("part_not_stopped_cleanly", part=_name_of(part), error=repr(error), exc_info=error)
+            log.warning("part_not_stopped_cleanly", part=part.name, error=repr(error), exc_info=error)
 
 
 async def _close_pool(pool: Pool) -> None:
@@ -183,11 +191,3 @@ async def _close_pool(pool: Pool) -> None:
         await asyncio.wait_for(pool.close(), timeout=3)
     except TimeoutError:
         pool.terminate()
-
-
-def _states(parts: Sequence[Part]) -> dict[str, str]:
-    return {_name_of(part): part.state for part in parts if isinstance(part, BatchConsumer)}
-
-
-def _name_of(part: Part) -> str:
-    return str(getattr(part, "name", type(part).__name__))

@@ -42,11 +42,17 @@ class _Undeliverable:
 class OutboxRelay:
     """Publishes a service's outbox rows, in order, at least once; one replica of a service at a time."""
 
+    name = "outbox"
+
     def __init__(self, pool: Pool, broker: Broker, *, service: str, poll_s: float = 0.5) -> None:
         self._pool = pool
         self._broker = broker
         self._service = service
         self._poller = Poller(self._relay_all, every_s=poll_s, name=f"outbox-{service}")
+
+    @property
+    def state(self) -> str:
+        return self._poller.state
 
     async def start(self) -> None:
         await self._poller.start()

@@ -60,6 +60,10 @@ class Poller:
         """Look now instead of at the next turn."""
         self._wake.set()
 
+    def mended(self) -> None:
+        """For a look that goes on for hours: what the one before failed for has answered."""
+        self.state, self.error = "looking", None
+
     async def _run(self) -> None:
         failures = 0
         while True:
@@ -79,7 +83,7 @@ class Poller:
             traceback = error if attempt == 1 else None
             log.warning("look_failed", name=self.name, attempt=attempt, error=repr(error), exc_info=traceback)
             return False
-        self.state, self.error = "looking", None
+        self.mended()
         return True
 
     async def _pause(self, seconds: float) -> None:

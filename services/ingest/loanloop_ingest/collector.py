@@ -75,6 +75,10 @@ class Collector:
         self._stopping = asyncio.Event()
         self._poller = Poller(self.collect, every_s=every_s, name=self.name)
 
+    @property
+    def state(self) -> str:
+        return self._poller.state
+
     async def start(self) -> None:
         """Collect now, and again every `every_s` seconds."""
         self._stopping.clear()

@@ -40,6 +40,7 @@ class Retraining:
         on_change: Callable[[str], None],
     ) -> None:
         self.doing = ""
+        self.on_claimed: Callable[[], None] = lambda: None
         self._runs = runs
         self._policy = policy
         self._train = train
@@ -56,6 +57,7 @@ class Retraining:
     async def step(self) -> bool:
         """Whether there may be more to do at once."""
         if run := await self._runs.claim_run(self._owner, stale_after_s=self._stale_after_s):
+            self.on_claimed()
             await self._work_on(run)
             return True
         return await self._start_if_due()
@@ -121,13 +123,15 @@ class Retraining:
 
 
 def make_poller(retraining: Retraining, *, every_s: float) -> Poller:
-    return Poller(
+    poller = Poller(
         retraining.look,
         every_s=every_s,
         gather_s=min(WAKE_UPS_GATHER_S, every_s),
         cancel_on_stop=True,
         name="retraining",
     )
+    retraining.on_claimed = poller.mended
+    return poller
 
 
 def _cause_of(code: int) -> str:

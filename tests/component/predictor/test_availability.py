@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from asyncpg import DataError, InterfaceError
 from asyncpg.exceptions import InternalClientError
-from loanloop_common.errors import Unavailable
-from loanloop_predictor.store.availability import connection_of
+from loanloop_predictor.store.availability import DatabaseAway, connection_of
 
 
 class DyingPool:
@@ -30,9 +29,9 @@ class UnencodableValue(InterfaceError, ValueError):
 @pytest.mark.parametrize(
     ("raised", "said"),
     [
-        (InternalClientError("cannot switch to state 15; another operation (2) is in progress"), Unavailable),
-        (ConnectionResetError("Connection lost"), Unavailable),
-        (InterfaceError("connection is closed"), Unavailable),
+        (InternalClientError("cannot switch to state 15; another operation (2) is in progress"), DatabaseAway),
+        (ConnectionResetError("Connection lost"), DatabaseAway),
+        (InterfaceError("connection is closed"), DatabaseAway),
         (UnencodableValue("invalid input for query argument"), DataError),
     ],
 )

@@ -223,3 +223,4 @@ async def test_database_that_is_away_is_waited_for() -> None:
         runs.away = False
 
         await eventually(lambda: training.started)
+        await eventually(lambda: it.poller.state == "looking")  # while it trains

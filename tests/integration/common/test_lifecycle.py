@@ -101,7 +101,7 @@ async def test_service_killed_in_mid_batch_loses_nothing_and_announces_each_reco
     assert {record.value.decode() for record in await read_all(topics, Topic.ALERT_RAISED)} == VALUES
 
 
-async def test_heartbeat_shows_the_running_service_and_its_consumer(
+async def test_heartbeat_shows_the_running_service_and_each_of_its_parts(
     counting: Counting, connection: asyncpg.Connection
 ) -> None:
     process = await counting.start(LOANLOOP_INSTANCE_ID="one")
@@ -110,7 +110,7 @@ async def test_heartbeat_shows_the_running_service_and_its_consumer(
         lambda: connection.fetchval(
             """
             SELECT detail FROM loan_data.service_instances
-            WHERE instance_id = 'one' AND pid = $1 AND detail->'parts'->>'records' = 'consuming'
+            WHERE instance_id = 'one' AND pid = $1 AND detail->'parts' = '{"outbox": "looking", "records": "consuming"}'
             """,
             process.pid,
         )

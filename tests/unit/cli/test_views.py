@@ -98,6 +98,26 @@ def test_status_shows_a_consumer_that_retries() -> None:
     assert "retrying" in printed(status_view(make_snapshot(instances=(instance,)), width=80))
 
 
+def test_status_and_watch_name_every_part_that_is_not_at_work_on_one_line_in_watch() -> None:
+    parts = {"outbox": "failing", "judging": "looking", "rolling": "failing", "evaluator": "consuming"}
+    instances = (make_instance("ingest"), make_instance("evaluator", detail={"parts": parts}))
+    snapshot = make_snapshot(instances=instances)
+
+    assert "outbox failing, rolling failing" in printed(status_view(snapshot, width=100), width=100)
+    shown = printed(screen(snapshot, Rates(), None, width=80, height=24)).splitlines()
+    (line,) = [line for line in shown if "evaluator" in line]
+    assert "outbox failing" in line
+    assert len(shown) <= 24
+    assert as_json(snapshot)["instances"][1]["troubled"] == {"outbox": "failing", "rolling": "failing"}
+
+
+def test_parts_that_are_at_work_are_up() -> None:
+    parts = {"outbox": "looking", "loans": "consuming", "rest": "serving"}
+    snapshot = make_snapshot(instances=(make_instance("predictor", detail={"parts": parts}),))
+
+    assert " up " in printed(status_view(snapshot, width=80))
+
+
 def test_json_has_the_lag_by_topic_and_the_state_of_each_service() -> None:
     facts = msgspec.json.decode(msgspec.json.encode(as_json(busy())))
 

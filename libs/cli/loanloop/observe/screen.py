@@ -52,12 +52,12 @@ def _middle(snapshot: Snapshot, rates: Rates) -> RenderableType:
 
 
 def _services(snapshot: Snapshot) -> RenderableType:
-    table = Table.grid(padding=(0, 1))
+    lines = []
     for instance in snapshot.instances:
-        table.add_row(instance.service, state_of(instance), Text(instance.version or "", "cyan"))
+        version = Text(f"{instance.version} " if instance.version else "", "cyan")
+        lines.append(Text.assemble(f"{instance.service:<10}", version, state_of(instance)))
     loans = snapshot.loans
-    counts = Text(f"stored {loans.stored:,} · decided {loans.decided:,}", no_wrap=True, overflow="ellipsis")
-    return Group(table, counts)
+    return _cut([*lines, Text(f"stored {loans.stored:,} · decided {loans.decided:,}")])
 
 
 def _topics(snapshot: Snapshot, rates: Rates) -> RenderableType:

@@ -4,6 +4,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from typing import Any
 
+from loanloop_common.instances import AT_WORK
+
 STALE_AFTER_S = 10.0
 
 
@@ -22,6 +24,14 @@ class Instance:
     @property
     def is_alive(self) -> bool:
         return self.age_s < STALE_AFTER_S
+
+    @property
+    def troubled(self) -> dict[str, str]:
+        """The state of each part that is not at work."""
+        parts = self.detail.get("parts")
+        if not isinstance(parts, dict):
+            return {}
+        return {str(name): str(state) for name, state in parts.items() if state not in AT_WORK}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +236,7 @@ def as_json(snapshot: Snapshot) -> dict[str, Any]:
     facts = asdict(snapshot)
     for row, instance in zip(facts["instances"], snapshot.instances, strict=True):
         row["state"] = "up" if instance.is_alive else "away"
+        row["troubled"] = instance.troubled
     for row, lag in zip(facts["lags"], snapshot.lags, strict=True):
         row["waiting"] = lag.waiting
     live = snapshot.live

@@ -58,9 +58,8 @@ def services_table(snapshot: Snapshot) -> Table:
 def state_of(instance: Instance) -> Text:
     if not instance.is_alive:
         return Text(f"away for {duration(instance.age_s)}", "red")
-    parts = instance.detail.get("parts")
-    troubled = [state for state in parts.values() if state != "consuming"] if isinstance(parts, dict) else []
-    return Text(str(troubled[0]), "yellow") if troubled else Text("up", "green")
+    troubled = ", ".join(f"{name} {state}" for name, state in instance.troubled.items())
+    return Text(troubled, "yellow") if troubled else Text("up", "green")
 
 
 def loans_line(loans: LoanCounts) -> Text:

@@ -28,6 +28,12 @@ class RestServer:
         self._server = _Server(config)
         self._running: asyncio.Task[None] | None = None
 
+    @property
+    def state(self) -> str:
+        if self._running is None or self._running.done():
+            return "stopped"
+        return "serving" if self._server.started else "starting"
+
     async def start(self) -> None:
         self._running = in_background(self._server.serve(sockets=[self._socket]), name=self.name)
 

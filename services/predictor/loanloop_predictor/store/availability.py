@@ -22,7 +22,7 @@ async def connection_of(pool: Pool) -> AsyncIterator[Connection]:
         async with pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
             yield connection
     except InternalClientError as cause:  # the pool resets a connection that died in the middle of a statement
-        raise Unavailable(f"the connection to PostgreSQL was lost: {in_one_line(cause)}") from cause
+        raise DatabaseAway(f"the connection to PostgreSQL was lost: {in_one_line(cause)}") from cause
     except UNREACHABLE as cause:
         if isinstance(cause, ValueError):
             # asyncpg counts a value that it can't encode among its InterfaceErrors.
