@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -9,8 +10,9 @@ from datetime import datetime
 from pathlib import Path
 
 import structlog
-from loanloop_common.errors import InvalidMessage
+from loanloop_common.errors import InvalidMessage, Unavailable, in_one_line
 from loanloop_common.polling import Poller
+from loanloop_common.postgres import UNREACHABLE
 
 from loanloop_ingest.domain.file_events import FileEvent, RefusedRow, Row, RowReader, loan_events
 from loanloop_ingest.loan_files import (
@@ -27,6 +29,8 @@ from loanloop_ingest.loan_files import (
 from loanloop_ingest.store.collected_files import CollectedFileStore, Progress, RefusedFileRow
 
 log = structlog.get_logger()
+
+_SAY_EVERY_S = 600
 
 Publish = Callable[[Sequence[tuple[bytes | None, bytes]]], Awaitable[None]]
 Clock = Callable[[], datetime]
@@ -90,15 +94,25 @@ class Collector:
         await self._poller.stop()
 
     async def collect(self) -> None:
-        """Read what is new in the folder. A file that can't be read is said and doesn't hold up the others."""
-        files = await asyncio.to_thread(self._files)
-        while files := [path for path in files if not await self._is_done_with(path)]:
-            log.info("files_still_written", files=[path.name for path in files], again_in_s=self._settled_s)
+        """Read what is new in the folder. A file that can't be read is said and doesn't hold up the others.
+
+        Raises what the way to Kafka or the database raises.
+        """
+        done: set[tuple[Path, Stamp | None]] = set()
+        for turn in itertools.count():
+            files = [(path, stamp_of(path)) for path in await asyncio.to_thread(self._files)]
+            growing = [
+                path for path, stamp in files if not ((path, stamp) in done or await self._is_done_with(path, stamp))
+            ]
+            done |= {(path, stamp) for path, stamp in files if path not in growing}
+            if not growing or self._stopping.is_set():
+                return
+            if turn % max(1, round(_SAY_EVERY_S / self._settled_s)) == 0:
+                log.warning("files_still_written", files=[_shown(path.name) for path in growing])
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), timeout=self._settled_s)
 
-    async def _is_done_with(self, path: Path) -> bool:
-        stamp = stamp_of(path)
+    async def _is_done_with(self, path: Path, stamp: Stamp | None) -> bool:
         if self._stopping.is_set() or stamp is None:
             return True
         if not self._has_settled(path, stamp):
@@ -107,8 +121,13 @@ class Collector:
             await self._collect_file(path, stamp)
         except _StillWritten:
             return False
-        except (UnreadableFile, InvalidMessage) as unusable:
-            log.error("file_not_collected", file=str(path), reason=str(unusable))
+        except (Unavailable, *UNREACHABLE):
+            raise
+        except Exception as unusable:  # whatever is wrong with this file, the others are not to blame
+            known = isinstance(unusable, UnreadableFile | InvalidMessage)
+            reason = _shown(in_one_line(unusable))
+            log.error("file_not_collected", file=_shown(path), reason=reason, exc_info=None if known else unusable)
+            await self._store.raise_unusable(_shown(path), stamp.modified_ns, reason)
         return True
 
     def _has_settled(self, path: Path, stamp: Stamp) -> bool:
@@ -126,7 +145,7 @@ class Collector:
         file = await asyncio.to_thread(open_loan_file, path)
         self._reader.check_columns(file.columns)
         sha256 = await asyncio.to_thread(file_sha256, path)
-        progress = await self._store.claim(sha256, str(path), file.n_rows)
+        progress = await self._store.claim(sha256, _shown(path), file.n_rows)
         if progress.finished:
             return
         log.info("file_collecting", file=str(path), rows=file.n_rows, rows_done=progress.rows_done)
@@ -136,7 +155,7 @@ class Collector:
 
     async def _read_on(self, file: LoanFile, stamp: Stamp, sha256: bytes, progress: Progress) -> bool:
         """Whether the end was reached. Raises _StillWritten before anything of a changed file is sent."""
-        source = f"file:{file.path.name}@{sha256.hex()[:12]}"
+        source = f"file:{_shown(file.path.name)}@{sha256.hex()[:12]}"
         chunks = file.chunks()
         while chunk := await asyncio.to_thread(next, chunks, None):
             if self._stopping.is_set():
@@ -163,6 +182,11 @@ class Collector:
             loan_events(chunk.rows, self._reader, now=now, history=True, refuse=refuse, first=chunk.first)
         )
         return part
+
+
+def _shown(name: Path | str) -> str:
+    """A file's name need not be text; what isn't can't be stored."""
+    return str(name).encode(errors="replace").decode()
 
 
 def _refused_row(refused: RefusedRow, place: str, row: Row | RefusedRow, source: str) -> RefusedFileRow:

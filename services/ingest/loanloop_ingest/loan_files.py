@@ -108,8 +108,12 @@ def _said(broken: Exception) -> str:
 
 
 def file_sha256(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
+    """Raises UnreadableFile."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as broken:
+        raise UnreadableFile(path, f"can't be read: {_said(broken)}") from broken
 
 
 def _count_lines(path: Path) -> int:

@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import json
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -65,6 +66,18 @@ async def pool(database: str) -> AsyncIterator[Pool]:
 @pytest.fixture
 def kafka() -> FakeKafka:
     return FakeKafka()
+
+
+def make_collector(pool: Pool, kafka: FakeKafka, folder: Path, *, settled_s: float) -> Collector:
+    return Collector(
+        folder=folder,
+        reader=READER,
+        store=CollectedFileStore(pool),
+        publish=kafka.publish,
+        clock=lambda: datetime.now(UTC),
+        every_s=3600,
+        settled_s=settled_s,
+    )
 
 
 @pytest.fixture
@@ -172,15 +185,7 @@ async def test_file_that_grows_is_read_when_it_stays_as_it_is(pool: Pool, kafka:
     path = write_loans(tmp_path / "growing.csv", 300)
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    collector = Collector(
-        folder=tmp_path,
-        reader=READER,
-        store=CollectedFileStore(pool),
-        publish=kafka.publish,
-        clock=lambda: datetime.now(UTC),
-        every_s=3600,
-        settled_s=2,
-    )
+    collector = make_collector(pool, kafka, tmp_path, settled_s=2)
 
     await collector.start()
     for end in range(len(content) // 2, len(content), len(content) // 10):
@@ -205,6 +210,37 @@ async def test_nothing_more_is_sent_of_a_file_that_changes_while_it_is_read(
         *(f"f-{n}" for n in range(1, 2001)),
         *(f"f-{n}" for n in range(1, 4001)),
     ]
+
+
+async def test_file_that_never_settles_does_not_keep_a_later_one_waiting(
+    pool: Pool, kafka: FakeKafka, tmp_path: Path
+) -> None:
+    growing = tmp_path / "a-log.csv"
+    growing.write_text("x\n")
+    collector = make_collector(pool, kafka, tmp_path, settled_s=0.3)
+    await collector.start()
+    await asyncio.sleep(0.1)  # it has looked at the folder
+    write_loans(tmp_path / "b.csv", 3)
+
+    async def collected() -> bool:
+        with growing.open("a") as file:
+            file.write("x\n")
+        return len(kafka.events) == 3
+
+    await eventually(collected)
+    await collector.stop()
+
+
+async def test_file_whose_name_is_no_text_is_said_and_does_not_hold_up_the_next(
+    collector: Collector, kafka: FakeKafka, pool: Pool, tmp_path: Path
+) -> None:
+    (tmp_path / os.fsdecode(b"a-\xff.csv")).write_text("a,b\n1,2\n")
+    write_loans(tmp_path / os.fsdecode(b"b-\xfe.csv"), 2)
+    write_loans(tmp_path / "c.csv", 3)
+    await collector.collect()
+    assert len(kafka.events) == 5
+    (alert,) = await pool.fetch("SELECT kind, message FROM loan_data.alerts")
+    assert (alert["kind"], "no column" in alert["message"]) == ("data_quality", True)
 
 
 @pytest.mark.timeout(600)

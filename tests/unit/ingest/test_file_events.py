@@ -140,3 +140,11 @@ def test_missing_column_is_named() -> None:
     with pytest.raises(FileMappingMissing, match="no column approved_at, employees"):
         READER.check_columns([name for name in row() if name not in {"approved_at", "employees"}])
     READER.check_columns([name for name in row() if name not in {"term_months", "defaulted"}])
+    with pytest.raises(FileMappingMissing, match="no column defaulted"):
+        READER.check_columns([name for name in row() if name != "defaulted"], outcomes=True)
+
+
+def test_date_that_stands_for_none_is_refused_by_field() -> None:
+    with pytest.raises(InvalidField) as refused:
+        READER.loan(row(approved_at="9999-12-31"), history=True, now=NOW)
+    assert (refused.value.field, refused.value.value) == ("approved_at", "9999-12-31")

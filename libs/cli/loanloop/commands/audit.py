@@ -51,7 +51,7 @@ def _read(loan_file: "LoanFile", portfolio: "Portfolio") -> _Loans:
     from rich.progress import Progress
 
     reader, codec = RowReader(portfolio), LoanCodec(portfolio)
-    reader.check_columns(loan_file.columns)
+    reader.check_columns(loan_file.columns, outcomes=True)
     loans = _Loans({name: [] for name in portfolio.features})
 
     def refuse(row: RefusedRow) -> None:  # noqa: ARG001  # the count says enough here; `produce` names the rows

@@ -10,16 +10,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from loanloop_common.errors import LoanloopError
 from loanloop_common.kafka import make_broker, publish_batch, stop_broker
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.settings import KafkaSettings
-from loanloop_ingest.domain.file_events import RefusedRow, RowReader
+from loanloop_ingest.domain.file_events import FileMappingMissing, RefusedRow, RowReader
 from loanloop_ingest.loan_files import LoanFile, open_loan_file, place_in
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from loanloop.produce.bookmark import Bookmark, bookmark_in
-from loanloop.produce.selection import Selection
+from loanloop.produce.selection import Outcomes, Selection
 from loanloop.produce.sender import Acknowledged, Sender
 from loanloop.produce.sequence import EventSequence
 
@@ -65,7 +66,7 @@ class Refusals:
 def validate_file(path: Path, portfolio: Portfolio, selection: Selection) -> int:
     """Reads everything, sends nothing; the exit code is 1 if a row would be refused."""
     console = Console(stderr=True)
-    file, reader = _opened(path, portfolio)
+    file, reader = _opened(path, portfolio, selection)
     refusals = Refusals(console, path)
     events = EventSequence(file, reader, selection, refusals)
     with _bar(console, events) as show:
@@ -82,7 +83,7 @@ async def produce_file(
 ) -> int:
     """Sends all, or up to Ctrl-C; the exit code, 1 if a row was refused."""
     console = Console(stderr=True)
-    file, reader = _opened(path, destination.portfolio)
+    file, reader = _opened(path, destination.portfolio, selection)
     bookmark = await asyncio.to_thread(destination.bookmark, path, selection)
     done, selection = (Acknowledged(), selection) if restart else _where_it_was(bookmark, selection, console)
     refusals, n_before, started = Refusals(console, path), done.loans, time.monotonic()
@@ -131,9 +132,14 @@ async def _send(
     return stop.is_set()
 
 
-def _opened(path: Path, portfolio: Portfolio) -> tuple[LoanFile, RowReader]:
+def _opened(path: Path, portfolio: Portfolio, selection: Selection) -> tuple[LoanFile, RowReader]:
     file, reader = open_loan_file(path), RowReader(portfolio)
-    reader.check_columns(file.columns)
+    wants_outcomes = selection.history or selection.outcomes is not Outcomes.NONE
+    try:
+        reader.check_columns(file.columns, outcomes=wants_outcomes)
+    except FileMappingMissing as missing:
+        hint = " Applications alone, without outcomes, go with --outcomes none." if wants_outcomes else ""
+        raise LoanloopError(f"{path}: {missing}.{hint}") from missing
     return file, reader
 
 

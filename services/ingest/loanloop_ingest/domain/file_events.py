@@ -59,9 +59,13 @@ class RowReader:
         self._absent_if_empty = {f.name for f in self._features if not f.required and not f.nullable}
         self._json = msgspec.json.Encoder(order="sorted")
 
-    def check_columns(self, columns: Sequence[str]) -> None:
-        """Raises FileMappingMissing, naming every column that is not there."""
+    def check_columns(self, columns: Sequence[str], *, outcomes: bool = False) -> None:
+        """Raises FileMappingMissing, naming every column that is not there; with `outcomes`, those of outcomes too."""
         wanted = [self._file.loan_id, self._file.occurred_at]
+        if outcomes and self._file.defaulted is not None:
+            wanted.append(self._file.defaulted)
+            if self._file.outcome_known_at is not None and self._file.outcome_delay_days is None:
+                wanted.append(self._file.outcome_known_at)
         wanted += [feature.name for feature in self._features if feature.required]
         missing = [name for name in wanted if name not in columns]
         if missing:
@@ -147,7 +151,10 @@ class RowReader:
             raise InvalidField(
                 column or "outcome_known_at", None, "a row with an outcome needs the date when it became known"
             )
-        return occurred_at + timedelta(days=self._file.outcome_delay_days)
+        try:
+            return occurred_at + timedelta(days=self._file.outcome_delay_days)
+        except OverflowError as overflow:
+            raise InvalidField(self._file.occurred_at, row.get(self._file.occurred_at), _DATE_RULE) from overflow
 
     def _event(self, topic: Topic, payload: dict[str, Any], due_at: datetime) -> FileEvent:
         try:

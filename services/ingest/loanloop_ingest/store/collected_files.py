@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from loanloop_common.alerts import Alert, raise_alert
 from loanloop_common.postgres import Pool
 
 # What a row becomes depends on the moment: that of the first claim holds for the whole file, whoever goes on with it.
@@ -71,6 +72,18 @@ class CollectedFileStore:
             rows = [(r.source, r.number, r.field, r.rule, r.message, r.content) for r in refused]
             await connection.executemany(REFUSE_ROW, rows)
             await connection.execute(ADVANCE, sha256, rows_done, n_produced, len(refused))
+
+    async def raise_unusable(self, path: str, modified_ns: int, reason: str) -> None:
+        """An alert, once for each state of the file."""
+        alert = Alert(
+            kind="data_quality",
+            fact=f"file:{path}:{modified_ns}",
+            severity="warning",
+            message=f"the file {path} was not collected: {reason}",
+            details={"file": path, "reason": reason},
+        )
+        async with self._pool.acquire() as connection, connection.transaction():
+            await raise_alert(connection, alert, service="ingest")
 
     async def finish(self, sha256: bytes) -> Progress:
         row = dict(await self._pool.fetchrow(FINISH, sha256) or {})
