@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 from aiokafka import ConsumerRecord
@@ -10,29 +11,34 @@ from loanloop_common.background import in_background
 from loanloop_common.errors import InvalidMessage
 from loanloop_common.event_codec import decode_event
 from loanloop_common.events import ModelDeployed, Topic
-from loanloop_common.kafka import BatchConsumer, Broker, arrived_at, publish_batch
+from loanloop_common.kafka import BatchConsumer, Broker, Finish, arrived_at, publish_batch
 from loanloop_common.telemetry import count
 
 from loanloop_predictor.domain.deployments import is_newer
 from loanloop_predictor.domain.scored import scored_event
 from loanloop_predictor.serving.champions import Champions
-from loanloop_predictor.serving.decider import Decider, StreamedDecisions
+from loanloop_predictor.serving.decider import Decider, ScoredLoans, StreamedDecisions
 
 log = structlog.get_logger()
 
 
 class LoanHandler:
-    """Decides what `loan.received` brings; its return commits the offsets."""
+    """Decides what `loan.received` brings. A batch is stored and published while the next one is scored."""
 
     def __init__(self, decider: Decider, broker: Broker) -> None:
         self._decider = decider
         self._broker = broker
 
-    async def decide_loans(self, records: Sequence[ConsumerRecord]) -> None:
+    async def decide_loans(self, records: Sequence[ConsumerRecord]) -> Finish:
+        """What is left to be done, behind which the offsets are committed."""
         now = datetime.now(UTC)
-        batch = await self._decider.decide_streamed([(record.value, arrived_at(record, now)) for record in records])
-        scored = [(one.decision.loan_id.encode(), scored_event(one)) for one in batch.to_publish]
-        await publish_batch(self._broker, Topic.LOAN_SCORED, scored)
+        scored = await self._decider.score_streamed([(record.value, arrived_at(record, now)) for record in records])
+        return partial(self._record, scored)
+
+    async def _record(self, scored: ScoredLoans) -> None:
+        batch = await self._decider.record_streamed(scored)
+        events = [(one.decision.loan_id.encode(), scored_event(one)) for one in batch.to_publish]
+        await publish_batch(self._broker, Topic.LOAN_SCORED, events)
         _count(batch)
 
 

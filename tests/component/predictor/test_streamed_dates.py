@@ -8,7 +8,7 @@ from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.portfolio_file import load_portfolio
 from loanloop_predictor.domain.incoming import StreamedLoans, read_streamed
 from loanloop_predictor.handlers import LoanHandler
-from loanloop_predictor.serving.decider import StreamedDecisions
+from loanloop_predictor.serving.decider import ScoredLoans
 
 from tests.support.loans import as_bytes, make_loan
 from tests.support.records import make_record
@@ -23,9 +23,9 @@ class ReadingDecider:
     def __init__(self) -> None:
         self.read = StreamedLoans()
 
-    async def decide_streamed(self, messages: Sequence[tuple[bytes | None, datetime]]) -> StreamedDecisions:
+    async def score_streamed(self, messages: Sequence[tuple[bytes | None, datetime]]) -> ScoredLoans:
         self.read = read_streamed(CODEC, messages)
-        return StreamedDecisions([], 0, 0, 0, 0, 0, 0)
+        return ScoredLoans(self.read, [])
 
 
 async def read(*, occurred_at: datetime, arrived_at: datetime | None) -> StreamedLoans:

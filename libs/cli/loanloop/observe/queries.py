@@ -67,7 +67,7 @@ async def fetch_rejected_by_reason(connection: Connection) -> dict[str, int]:
 async def fetch_clocks(connection: Connection, min_outcomes: int) -> dict[str, Any]:
     """`as_of`, the event-time clock of the labels, and `stream_day`, when the newest decided loan was applied for."""
     stream_day = await connection.fetchval(
-        "SELECT occurred_at FROM loan_data.predictions ORDER BY decided_at DESC LIMIT 1"
+        "SELECT occurred_at FROM loan_data.predictions ORDER BY decision_id DESC LIMIT 1"
     )
     return {"as_of": await fetch_as_of(connection, min_outcomes), "stream_day": stream_day}
 

@@ -29,6 +29,14 @@ Answer = StoredDecision | LoanloopError
 
 
 @dataclass(frozen=True, slots=True)
+class ScoredLoans:
+    """Decisions on a batch of the stream that nobody knows of yet."""
+
+    read: StreamedLoans
+    decisions: list[Decision]
+
+
+@dataclass(frozen=True, slots=True)
 class StreamedDecisions:
     """`to_publish`: every decision of the batch that the stream has made, now or at an earlier delivery."""
 
@@ -47,14 +55,15 @@ class Decider:
         self._champions = champions
         self._store = store
 
-    async def decide_streamed(self, messages: Sequence[tuple[bytes | None, datetime]]) -> StreamedDecisions:
-        """Values, each with the moment that it arrived at.
-
-        Raises NoModel or Unavailable: then nothing is lost, and the same messages give the same decisions.
-        """
+    async def score_streamed(self, messages: Sequence[tuple[bytes | None, datetime]]) -> ScoredLoans:
+        """Values, each with the moment that it arrived at. Changes nothing. Raises NoModel."""
         started = time.perf_counter()
         champion = self._champions.serving()
-        read, decisions = await asyncio.to_thread(self._read_and_decide, champion, messages, started)
+        return await asyncio.to_thread(self._read_and_decide, champion, messages, started)
+
+    async def record_streamed(self, scored: ScoredLoans) -> StreamedDecisions:
+        """Raises Unavailable: then nothing is lost, and what is stored of the batch stays as it is."""
+        read, decisions = scored.read, scored.decisions
         recorded = await self._store.record_streamed(decisions)
         held = recorded.held
         found = [made for made in decisions if made.event_id in held]
@@ -82,9 +91,9 @@ class Decider:
 
     def _read_and_decide(
         self, champion: Champion, messages: Sequence[tuple[bytes | None, datetime]], started: float
-    ) -> tuple[StreamedLoans, list[Decision]]:
+    ) -> ScoredLoans:
         read = read_streamed(self._codec, messages)
-        return read, self._decide(champion, read.to_decide, started, "stream")
+        return ScoredLoans(read, self._decide(champion, read.to_decide, started, "stream"))
 
     def _decide(
         self, champion: Champion, incoming: Sequence[IncomingLoan], started: float, channel: Channel
