@@ -16,7 +16,13 @@ from typing import Any
 from loanloop.runtime.problems import CannotRun
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
-SUPERVISOR_GONE = "The process that holds Kafka, PostgreSQL and the services was killed: start loanloop again."
+
+
+class SupervisorGone(CannotRun):
+    """The process that holds Kafka, PostgreSQL and the services was killed, and they with it: start loanloop again."""
+
+    def __init__(self) -> None:
+        super().__init__(str(self.__doc__))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,11 +39,15 @@ class Command:
 
 @dataclass(eq=False)
 class Child:
-    """A running process. `ended` resolves to its return code, negative for a signal."""
+    """A running process. `ended` resolves to its return code, negative for a signal.
+
+    `is_orphan`: it ended because the supervisor was gone, and nothing can be started again.
+    """
 
     pid: int
     command: Command
     ended: asyncio.Future[int]
+    is_orphan: bool = False
 
     @property
     def is_running(self) -> bool:
@@ -79,9 +89,9 @@ class Children:
         return self._process.pid
 
     async def start(self, command: Command) -> Child:
-        """Raises CannotRun when the program cannot be executed, or the supervisor was killed."""
+        """Raises CannotRun when the program cannot be executed, SupervisorGone when the supervisor was killed."""
         if self._listener.done():
-            raise CannotRun(SUPERVISOR_GONE)
+            raise SupervisorGone
         number = next(self._requests)
         started: asyncio.Future[Child] = asyncio.get_running_loop().create_future()
         self._starting[number] = (command, started)
@@ -150,9 +160,10 @@ class Children:
     def _all_gone(self) -> None:
         for child in self._running.values():
             if child.is_running:
+                child.is_orphan = True
                 child.ended.set_result(-signal.SIGKILL)
         for _, started in self._starting.values():
             if not started.done():
-                started.set_exception(CannotRun(SUPERVISOR_GONE))
+                started.set_exception(SupervisorGone())
         self._running.clear()
         self._starting.clear()

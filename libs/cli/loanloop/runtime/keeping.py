@@ -3,15 +3,18 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
-from loanloop.runtime.children import Child
+from loanloop.runtime.children import Child, SupervisorGone
 from loanloop.runtime.infrastructure import EmbeddedInfrastructure
 from loanloop.runtime.installation import Installation, Progress
+from loanloop.runtime.logs import last_words
 from loanloop.runtime.problems import CannotRun
 from loanloop.runtime.tasks import together
 
 SERVICES = ("ingest", "predictor", "evaluator", "trainer")
 FIRST_DELAY_S = 1.0
 MAX_DELAY_S = 30.0
+# Of a service that says what only the operator can do about it (loanloop_common.lifecycle).
+OPERATOR_NEEDED = 2
 # What ran this long starts afresh at the first delay.
 STABLE_AFTER_S = 60.0
 
@@ -37,21 +40,35 @@ async def keep_servers_running(infrastructure: EmbeddedInfrastructure, tell: Pro
 async def keep_running(
     name: str, child: Child, start_again: Callable[[], Awaitable[Child]], tell: Callable[[str], None]
 ) -> None:
-    """Until cancelled, also while it cannot be started: a full disk may have room again."""
+    """Until cancelled, also while it cannot be started: a full disk may have room again.
+
+    Raises CannotRun where a start would be in vain: only the operator can help, or the supervisor is gone.
+    """
     clock = asyncio.get_running_loop().time
     delay_s, started_at = 0.0, clock()
     running: Child | None = child
     while True:
         if running is not None:
-            ended = f"{name} ended with {await running.wait()} (log: {running.command.log})"
+            code = await running.wait()
+            _raise_if_hopeless(name, running, code)
+            ended = f"{name} ended with {code} (log: {running.command.log})"
         delay_s = next_delay(delay_s, ran_for_s=clock() - started_at)
         tell(f"{ended}; starting it again in {delay_s:.0f} s")
         await asyncio.sleep(delay_s)
         started_at = clock()
         try:
             running = await start_again()
+        except SupervisorGone:
+            raise
         except CannotRun as cannot:
             running, ended = None, str(cannot).removesuffix(".")
+
+
+def _raise_if_hopeless(name: str, ended: Child, code: int) -> None:
+    if ended.is_orphan:
+        raise SupervisorGone
+    if name in SERVICES and code == OPERATOR_NEEDED:
+        raise CannotRun(last_words(ended.command.log, f"loanloop-{name}: ") or f"{name} ended; see {ended.command.log}")
 
 
 def next_delay(delay_s: float, *, ran_for_s: float) -> float:

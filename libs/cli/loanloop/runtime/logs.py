@@ -18,6 +18,12 @@ def new_log(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
+def last_words(path: Path, speaker: str) -> str | None:
+    """The last line that begins with `speaker`, without it."""
+    lines = path.read_text(errors="replace").splitlines()
+    return next((line.removeprefix(speaker) for line in reversed(lines) if line.startswith(speaker)), None)
+
+
 def why_ended(path: Path, since_byte: int) -> str:
     """What the log of this start says: that the disk is full, else its last error, else its last line, shortened."""
     with path.open("rb") as log:
