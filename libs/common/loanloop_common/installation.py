@@ -20,6 +20,12 @@ async def fetch_portfolio_name(connection: Connection) -> str | None:
     return name
 
 
+async def fetch_schema_hash(connection: Connection) -> str | None:
+    """Of the features that the database was begun with; None before the first service has started."""
+    found: str | None = await connection.fetchval("SELECT schema_hash FROM loan_data.installation")
+    return found
+
+
 async def check_installation(pool: Pool, portfolio: Portfolio) -> None:
     """Record what this database serves, once. Raises InstallationMismatch, or Unavailable before the migrations."""
     try:

@@ -206,8 +206,13 @@ class Portfolio(_Part):
     @cached_property
     def schema_hash(self) -> str:
         """Changes when and only when a bundle's encoder could meet other inputs."""
-        described = [_input_facts(self.features.get(name) or self.derived[name]) for name in self.model_inputs]
+        described = list(self.input_facts.values())
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def input_facts(self) -> dict[str, dict[str, Any]]:
+        """What the encoder has to know of each model input, in order."""
+        return {name: _input_facts(self.features.get(name) or self.derived[name]) for name in self.model_inputs}
 
     def _may_see(self, feature: Feature) -> bool:
         return feature.known_at == "application" or feature.name in self.allow

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from loanloop.runtime.begun import Begun
 from loanloop.runtime.ports import AssignedPorts
 from loanloop.runtime.problems import CannotRun
 
@@ -37,6 +38,7 @@ class RunState:
     java: str = ""
     pids: dict[str, int] = field(default_factory=dict)
     portfolio: str | None = None
+    begun: Begun | None = None  # as soon as all was ready once
 
     def postgres_dsn(self) -> str:
         return Path(self.postgres_dsn_file).read_text().strip()
@@ -116,9 +118,10 @@ class DataDirectory:
         """The run that is going on, or the latest one; see `running_state` for the former alone."""
         try:
             written: dict[str, Any] = json.loads((self.path / "run.json").read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        return RunState(**(written | {"ports": AssignedPorts(**written["ports"])}))
+        begun = written.get("begun") and Begun(**written["begun"])
+        return RunState(**(written | {"ports": AssignedPorts(**written["ports"]), "begun": begun}))
 
     def write_run(self, run: RunState) -> None:
         write_private(self.path / "run.json", json.dumps(asdict(run), indent=2))

@@ -9,15 +9,16 @@ from typing import Any
 import asyncpg
 import httpx
 from loanloop_common.errors import in_one_line
-from loanloop_common.installation import fetch_portfolio_name
+from loanloop_common.installation import fetch_portfolio_name, fetch_schema_hash
 from loanloop_common.kafka import create_topics
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.postgres import UNREACHABLE, migrate
 from loanloop_common.settings import KafkaSettings, ServiceSettings, load_settings
 
+from loanloop.runtime.begun import OTHERWISE, other_features, refuse_other
 from loanloop.runtime.infrastructure import EmbeddedInfrastructure
-from loanloop.runtime.installation import Installation, Progress
+from loanloop.runtime.installation import Installation, Progress, source_of
 from loanloop.runtime.keeping import keep_servers_running, keep_services_running
 from loanloop.runtime.problems import CannotRun
 from loanloop.runtime.tasks import together
@@ -43,8 +44,7 @@ async def run_installation(
     installation: Installation, portfolio: str | None, tell: Progress, ready: Callable[[Portfolio], None]
 ) -> None:
     """Starts all, calls `ready` when REST answers, and stays. Raises CannotRun."""
-    if portfolio:
-        load_portfolio(portfolio)  # a wrong name is said before anything starts
+    _refuse_early(installation, portfolio)
     async with installation:
         chosen = await prepare(installation, portfolio, tell)
         services = {"LOANLOOP_PORTFOLIO": installation.portfolio}
@@ -55,14 +55,28 @@ async def run_installation(
         await together(*keepers, _announce(installation, chosen, tell, ready))
 
 
+def _refuse_early(installation: Installation, asked: str | None) -> None:
+    """Before anything starts: a wrong name or file, and what the folder was not begun with, so far as it knows."""
+    earlier = installation.directory.read_run()
+    source = asked or (earlier and earlier.portfolio)
+    if not source:
+        return
+    chosen = load_portfolio(source)
+    # With a Kafka of its own, and so a database of its own: a given one need not be that of the earlier run.
+    if isinstance(installation, EmbeddedInfrastructure) and earlier and earlier.begun and earlier.kafka_jars:
+        refuse_other(earlier.begun, chosen, source_of(source))
+
+
 async def prepare(installation: Installation, portfolio: str | None, tell: Progress) -> Portfolio:
     """Migrations, topics and the portfolio that this database serves; idempotent. Raises CannotRun."""
-    chosen = load_portfolio(installation.choose_portfolio(portfolio))
+    source = source_of(portfolio or installation.portfolio)
+    chosen = load_portfolio(source)
     try:
         applied = await migrate(installation.postgres_dsn)
-        await _check_portfolio(installation.postgres_dsn, chosen)
+        await _check_portfolio(installation, chosen, source)
     except (*UNREACHABLE, asyncpg.PostgresError) as error:
         raise CannotRun(f"The database cannot be prepared: {in_one_line(error)}") from error
+    installation.choose_portfolio(source)
     created = await create_topics(kafka_settings(installation))
     tell(f"{applied} migrations applied, {len(created)} topics created")
     return chosen
@@ -72,17 +86,22 @@ def kafka_settings(installation: Installation) -> KafkaSettings:
     return kafka_at(installation.kafka_bootstrap, load_settings(ServiceSettings))
 
 
-async def _check_portfolio(dsn: str, chosen: Portfolio) -> None:
-    connection = await asyncpg.connect(dsn)
+async def _check_portfolio(installation: Installation, chosen: Portfolio, source: str) -> None:
+    connection = await asyncpg.connect(installation.postgres_dsn)
     try:
-        served = await fetch_portfolio_name(connection)
+        served, served_hash = await fetch_portfolio_name(connection), await fetch_schema_hash(connection)
     finally:
         await connection.close()
-    if served not in (None, chosen.name):
+    if served is None or (served, served_hash) == (chosen.name, chosen.schema_hash):
+        return
+    if installation.begun and installation.begun.portfolio == served:
+        refuse_other(installation.begun, chosen, source)
+    if served != chosen.name:
         raise CannotRun(
-            f"This data folder serves the portfolio {served}, not {chosen.name}: "
-            f"start with --portfolio {served}, or name another folder with --data-dir."
+            f"This database serves the portfolio {served}, not {chosen.name}: "
+            f"start with --portfolio and the name or the file of {served}, {OTHERWISE}"
         )
+    raise other_features(chosen, None, source)
 
 
 async def _announce(
@@ -92,6 +111,7 @@ async def _announce(
         for _ in range(ANSWERS_WITHIN_S * 5):
             with contextlib.suppress(httpx.TransportError):
                 if (await client.get("/health")).is_success:
+                    installation.remember(portfolio)
                     ready(portfolio)
                     return
             await asyncio.sleep(0.2)

@@ -12,6 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from loanloop_common.portfolio import Portfolio
+
+from loanloop.runtime.begun import Begun, begun_with
 from loanloop.runtime.children import Child, Children, Command
 from loanloop.runtime.data_directory import DataDirectory, RunState, now
 from loanloop.runtime.logs import new_log
@@ -21,6 +24,11 @@ STOP_SERVICE_WITHIN_S = 40
 DEFAULT_PORTFOLIO = "sba"
 
 Progress = Callable[[str], None]
+
+
+def source_of(asked: str) -> str:
+    """A preset by its name, a file by its absolute path."""
+    return str(Path(asked).absolute()) if Path(asked).is_file() else asked
 
 
 def quiet(_: str) -> None: ...
@@ -35,6 +43,7 @@ class Installation(abc.ABC):
     ports: AssignedPorts
     children: Children
     portfolio: str
+    begun: Begun | None
 
     def __init__(self, data_dir: Path, *, ports: Ports | None = None, progress: Progress = quiet) -> None:
         self.directory = DataDirectory(data_dir)
@@ -84,6 +93,7 @@ class Installation(abc.ABC):
         await self._start_servers()
         self._exit.push_async_callback(self.stop_services)
         self.portfolio = (earlier and earlier.portfolio) or DEFAULT_PORTFOLIO
+        self.begun = earlier.begun if earlier else None
         self._state = self._run_state()
         self.write_state()
 
@@ -128,12 +138,15 @@ class Installation(abc.ABC):
             "PYTHONUNBUFFERED": "1",
         }
 
-    def choose_portfolio(self, asked: str | None) -> str:
-        """As asked for, else the earlier run's, else `sba`; a file by its absolute path. Kept for the next run."""
-        chosen = asked or self.portfolio
-        self.portfolio = str(Path(chosen).absolute()) if Path(chosen).is_file() else chosen
+    def choose_portfolio(self, source: str) -> None:
+        """What the services get, and the next run if it does not name another."""
+        self.portfolio = source
         self.write_state()
-        return self.portfolio
+
+    def remember(self, portfolio: Portfolio) -> None:
+        """The folder was begun with it: all services have accepted it."""
+        self.begun = begun_with(portfolio, self.portfolio)
+        self.write_state()
 
     def service(self, instance: str) -> Child:
         return self._services[instance]
@@ -173,5 +186,10 @@ class Installation(abc.ABC):
             return
         pids = {name: child.pid for name, child in self._running_children().items() if child and child.is_running}
         self.directory.write_run(
-            replace(self._state, pids=pids | {"supervisor": self.children.supervisor_pid}, portfolio=self.portfolio)
+            replace(
+                self._state,
+                pids=pids | {"supervisor": self.children.supervisor_pid},
+                portfolio=self.portfolio,
+                begun=self.begun,
+            )
         )
