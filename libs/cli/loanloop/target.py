@@ -10,6 +10,7 @@ from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.postgres import UNREACHABLE, Pool
 from loanloop_common.settings import KafkaSettings, ServiceSettings, load_settings
 
+from loanloop.options import DATA_DIR_VARIABLE
 from loanloop.runtime.data_directory import RunState, running_state
 
 
@@ -56,10 +57,20 @@ class Target:
         return own if own.name == served else load_portfolio(served)
 
     def _nothing_runs(self, variable: str) -> Unavailable:
+        if below := [folder for folder in _folders_below(self.data_dir) if running_state(folder)]:
+            return Unavailable(
+                f"nothing runs on {self.data_dir}, but one runs on {below[0]}: add --data-dir {below[0]}, "
+                f"or set {DATA_DIR_VARIABLE}={below[0]}"
+            )
         return Unavailable(
             f"nothing runs on {self.data_dir}: start `loanloop up --data-dir {self.data_dir}`, "
             f"name another folder with --data-dir, or set {variable}"
         )
+
+
+def _folders_below(data_dir: Path) -> list[Path]:
+    """Where the demo's installation is, and others that were put there."""
+    return sorted(path.parent for path in data_dir.glob("*/run.json"))
 
 
 def find_target(data_dir: Path) -> Target:

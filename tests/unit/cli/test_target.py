@@ -1,11 +1,14 @@
 """An option, else what runs on the data folder, else the settings say which installation is meant."""
 
+import fcntl
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from loanloop.runtime.data_directory import RunState
 from loanloop.runtime.ports import AssignedPorts
-from loanloop.target import Target
+from loanloop.target import Target, find_target
 from loanloop_common.errors import Unavailable
 from loanloop_common.settings import ServiceSettings
 
@@ -63,3 +66,18 @@ def test_where_nothing_runs_and_nothing_is_set_the_sentence_says_what_to_do() ->
         nowhere.dsn()
     with pytest.raises(Unavailable, match="or set LOANLOOP_KAFKA__BOOTSTRAP_SERVERS"):
         nowhere.kafka()
+
+
+def test_what_runs_in_a_folder_below_is_pointed_to(run: RunState, tmp_path: Path) -> None:
+    for name in ("demo", "stopped"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text(json.dumps(asdict(run)))
+        (tmp_path / name / "lock").touch()
+    with (tmp_path / "demo" / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+        with pytest.raises(Unavailable, match=f"one runs on {tmp_path}/demo: add --data-dir {tmp_path}/demo"):
+            find_target(tmp_path).dsn()
+
+    with pytest.raises(Unavailable, match="start `loanloop up"):
+        find_target(tmp_path).dsn()

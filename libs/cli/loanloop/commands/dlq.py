@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from loanloop.options import DataDir
+
 if TYPE_CHECKING:
     from loanloop_common.rejected_rows import DeadLetter, WholeDeadLetter
 
@@ -14,7 +16,6 @@ _MOMENT = "%Y-%m-%d %H:%M:%S UTC"
 
 app = typer.Typer(name="dlq", help="Dead letters: what was refused, why, and sending it again.", no_args_is_help=True)
 
-DataDir = Annotated[Path, typer.Option(help="Data folder of the running `loanloop up`.")]
 LetterId = Annotated[str, typer.Argument(metavar="ID", help="As `dlq list` shows it, such as loan.received:2:1714.")]
 
 

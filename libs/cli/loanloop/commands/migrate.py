@@ -6,13 +6,15 @@ from typing import Annotated
 
 import typer
 
+from loanloop.options import DataDir
+
 
 def migrate(
     postgres: Annotated[
         str | None,
         typer.Option(metavar="DSN", help="Without it, that of the running `loanloop up`, else LOANLOOP_POSTGRES__DSN."),
     ] = None,
-    data_dir: Annotated[Path, typer.Option(help="Data folder of the running `loanloop up`.")] = Path(".loanloop"),
+    data_dir: DataDir = Path(".loanloop"),
 ) -> None:
     """Apply the migrations that a database lacks.
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from loanloop.options import DataDir
 from loanloop.produce.selection import Outcomes, Selection
 
 
@@ -40,7 +41,7 @@ def produce(
     kafka: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Without it, that of the running `loanloop up`.")
     ] = None,
-    data_dir: Annotated[Path, typer.Option(help="Data folder of the running `loanloop up`.")] = Path(".loanloop"),
+    data_dir: DataDir = Path(".loanloop"),
 ) -> None:
     """Send the loans of a file to `loan.received`, and what became of them to `loan.outcome`.
 

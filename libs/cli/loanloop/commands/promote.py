@@ -6,11 +6,13 @@ from typing import Annotated
 
 import typer
 
+from loanloop.options import DataDir, Reason
+
 
 def promote(
     version: Annotated[str, typer.Argument(help="The version, such as v3.")],
-    reason: Annotated[str, typer.Option(help="Why; it is kept with the deployment.")] = "promoted by an operator",
-    data_dir: Annotated[Path, typer.Option(help="Data folder of the running `loanloop up`.")] = Path(".loanloop"),
+    reason: Reason = "promoted by an operator",
+    data_dir: DataDir = Path(".loanloop"),
 ) -> None:
     """Make a version live, whatever the gate said. Kept with your user name and the reason.
 

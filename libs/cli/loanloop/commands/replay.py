@@ -7,13 +7,15 @@ from uuid import UUID
 
 import typer
 
+from loanloop.options import DataDir
+
 if TYPE_CHECKING:
     from loanloop_predictor.serving.replay import Replay
 
 
 def replay(
     decision_id: Annotated[UUID, typer.Argument(help="From loan.scored, or from an answer of /predict.")],
-    data_dir: Annotated[Path, typer.Option(help="Data folder of the running `loanloop up`.")] = Path(".loanloop"),
+    data_dir: DataDir = Path(".loanloop"),
     json: Annotated[bool, typer.Option("--json", help="For machines: one JSON object.")] = False,
 ) -> None:
     """Score a stored decision again with its own features and its own version, and compare the bits.

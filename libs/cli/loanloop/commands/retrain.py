@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from loanloop.options import DataDir
+
 if TYPE_CHECKING:
     from loanloop_trainer.store.runs import RunFacts, RunStore
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 def retrain(
     wait: Annotated[bool, typer.Option("--wait", help="Stay until the training has ended.")] = False,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of all randomness in the training.")] = 0,
-    data_dir: Annotated[Path, typer.Option(help="Data folder of the running `loanloop up`.")] = Path(".loanloop"),
+    data_dir: DataDir = Path(".loanloop"),
 ) -> None:
     """Ask for a training on the newest labelled loans; the running trainer does it, the evaluator judges its model.
 

@@ -6,13 +6,15 @@ from typing import Annotated
 
 import typer
 
+from loanloop.options import DataDir, Reason
+
 
 def rollback(
     version: Annotated[
         str | None, typer.Argument(help="A version that was live before; without it, the previous one.")
     ] = None,
-    reason: Annotated[str, typer.Option(help="Why; it is kept with the deployment.")] = "rolled back by an operator",
-    data_dir: Annotated[Path, typer.Option(help="Data folder of the running `loanloop up`.")] = Path(".loanloop"),
+    reason: Reason = "rolled back by an operator",
+    data_dir: DataDir = Path(".loanloop"),
 ) -> None:
     """Go back to an earlier version and pin it: challengers are judged meanwhile, not deployed, until `loanloop unpin`.
 

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from loanloop.options import DataDir
+
 if TYPE_CHECKING:
     from loanloop.observe.snapshot import Snapshot
 
 
 def status(
-    data_dir: Annotated[Path, typer.Option(help="Data folder of the running `loanloop up`.")] = Path(".loanloop"),
+    data_dir: DataDir = Path(".loanloop"),
     json: Annotated[bool, typer.Option("--json", help="For machines: everything, as one JSON object.")] = False,
 ) -> None:
     """Services, lag, loans, versions, training, F1 by day, breach, alerts, and where everything is.

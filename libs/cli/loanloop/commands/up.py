@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from loanloop.options import DATA_DIR_VARIABLE
+
 if TYPE_CHECKING:
     from loanloop_common.portfolio import Portfolio
 
@@ -14,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def up(
-    data_dir: Annotated[Path, typer.Option(help="Where Kafka, PostgreSQL and the logs are kept.")] = Path(".loanloop"),
+    data_dir: Annotated[
+        Path, typer.Option(envvar=DATA_DIR_VARIABLE, help="Where Kafka, PostgreSQL and the logs are kept.")
+    ] = Path(".loanloop"),
     portfolio: Annotated[
         str | None,
         typer.Option(help="`sba`, `sba_application` or a portfolio file; else the one used before, else `sba`."),

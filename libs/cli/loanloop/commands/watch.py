@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
+from loanloop.options import DataDir
+
 
 def watch(
-    data_dir: Annotated[Path, typer.Option(help="Data folder of the running `loanloop up`.")] = Path(".loanloop"),
+    data_dir: DataDir = Path(".loanloop"),
     every: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks.")] = 1.0,
 ) -> None:
     """Live view: services, topics with lag, training, F1 by day against the threshold, versions, alerts.
