@@ -86,6 +86,28 @@ def main() -> None:
     except LoanloopError as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(1)
+    except Exception as error:
+        sentence = _went_away(error)
+        if sentence is None:
+            raise  # a mistake of ours: its traceback tells where
+        print(f"Error: {sentence}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _went_away(error: Exception) -> str | None:
+    """The sentence for what a command met outside of this process; None for anything else."""
+    import asyncpg
+    from aiokafka.errors import KafkaError
+    from loanloop_common.errors import in_one_line
+    from loanloop_common.postgres import AWAY
+
+    if isinstance(error, (*AWAY, asyncpg.InterfaceError)):
+        return f"the database went away ({in_one_line(error)}): see `loanloop status`, and run the command again."
+    if isinstance(error, asyncpg.PostgresError):
+        return f"the database refused: {in_one_line(error)}"
+    if isinstance(error, KafkaError):
+        return f"Kafka does not do it ({in_one_line(error)}): see `loanloop status`, and run the command again."
+    return in_one_line(error) if isinstance(error, OSError) else None
 
 
 if __name__ == "__main__":

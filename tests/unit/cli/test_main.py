@@ -1,0 +1,73 @@
+"""Every command ends with one sentence, not with a traceback, at what it meets outside of itself."""
+
+from pathlib import Path
+
+import asyncpg
+import pytest
+from aiokafka.errors import KafkaConnectionError
+from loanloop import main as command
+from loanloop.commands import promote
+from loanloop.options import DATA_DIR_VARIABLE
+from typer.testing import CliRunner
+
+
+def said_at(error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(command, "app", fail)
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    assert ended.value.code == 1
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (ConnectionRefusedError(111, "Connection refused"), "the database went away"),
+        (asyncpg.exceptions.ConnectionDoesNotExistError("closed in the middle"), "the database went away"),
+        (asyncpg.InterfaceError("connection is closed"), "the database went away"),
+        (asyncpg.InsufficientPrivilegeError("permission denied for schema"), "the database refused: permission denied"),
+        (KafkaConnectionError("no broker"), "Kafka does not do it"),
+        (PermissionError(13, "Permission denied"), "Permission denied"),
+    ],
+)
+def test_what_goes_away_is_said_in_one_sentence(
+    error: Exception, sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = said_at(error, monkeypatch, capsys)
+
+    assert said.startswith("Error: ")
+    assert sentence in said
+    assert said.count("\n") == 1
+
+
+def test_a_mistake_of_the_command_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise KeyError("forgotten")
+
+    monkeypatch.setattr(command, "app", fail)
+    with pytest.raises(KeyError):
+        command.main()
+
+
+def test_a_reason_that_is_no_text_is_refused_before_the_database_is_asked() -> None:
+    ended = CliRunner().invoke(command.app, ["promote", "v3", "--reason", "\udcff"])
+
+    assert ended.exit_code == 2
+    assert "it must be UTF-8 text" in ended.output
+
+
+def test_the_data_folder_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Path] = []
+
+    async def note(version: str, reason: str, data_dir: Path) -> None:
+        asked.append(data_dir)
+
+    monkeypatch.setattr(promote, "_promote", note)
+
+    CliRunner().invoke(command.app, ["promote", "v3"], env={DATA_DIR_VARIABLE: "/data/loans"})
+    CliRunner().invoke(command.app, ["promote", "v3", "--data-dir", "/asked"], env={DATA_DIR_VARIABLE: "/data/loans"})
+
+    assert asked == [Path("/data/loans"), Path("/asked")]
