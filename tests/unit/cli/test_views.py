@@ -1,4 +1,6 @@
 import io
+import re
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -83,7 +85,24 @@ def test_screen_without_any_snapshot_says_what_to_start() -> None:
 def test_figures_name_the_preset_and_its_leaking_field() -> None:
     text = printed(status_view(busy(), width=100), width=100)
 
-    assert "preset sba (with term_months, a leak)" in text
+    assert "LEAK: term_months · preset sba" in text
+
+
+def test_watch_shows_the_leak_and_whole_heads_of_columns_on_80_columns() -> None:
+    text = printed(screen(busy(), Rates(), None, width=80, height=24))
+
+    assert "LEAK: term_months · preset sba" in text
+    assert re.search(r"topic → group +sent +lag +/s", text)
+
+
+def test_status_says_why_a_version_was_rejected_and_who_promoted_it_all_the_same() -> None:
+    promoted = replace(make_deployment(1), kind="promote", actor="ada", reason="the window held a flood")
+    snapshot = make_snapshot(versions=(make_version(1, passed=False),), deployments=(promoted,))
+
+    text = printed(status_view(snapshot, width=100), width=100)
+
+    assert "v1 was rejected: F1 0.849" in text
+    assert "v1 was promoted against the gate by ada: the window held a flood" in text
 
 
 def test_status_calls_a_service_away_whose_heartbeat_stopped() -> None:

@@ -7,6 +7,7 @@ from loanloop_evaluator.domain.deployment import (
     PastDeployment,
     PlannedDeployment,
     automatic,
+    left_by_rollback,
     promotion,
     rollback,
     state_of,
@@ -105,3 +106,11 @@ def test_unpin_keeps_the_version() -> None:
 )
 def test_states(number: int, passed: bool | None, periods: list[bool | None], state: str) -> None:
     assert state_of(number, passed=passed, periods=periods, newest_deployed=2) == state
+
+
+def test_after_a_rollback_is_unpinned_the_version_it_left_is_known() -> None:
+    steps: list[tuple[str, Kind]] = [("v1", "deploy"), ("v2", "deploy"), ("v1", "rollback"), ("v1", "unpin")]
+
+    assert left_by_rollback(past(*steps)) == "v2"
+    assert left_by_rollback(past(*steps, ("v3", "deploy"))) is None
+    assert left_by_rollback([]) is None

@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from loanloop.options import DataDir
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from loanloop_evaluator.store.models import VersionFacts
     from rich.table import Table
 
 
 def models(
-    data_dir: Annotated[Path, typer.Option(help="Data folder of the running `loanloop up`.")] = Path(".loanloop"),
+    data_dir: DataDir = Path(".loanloop"),
     json: Annotated[bool, typer.Option("--json", help="For machines: everything, as one JSON object.")] = False,
 ) -> None:
     """Versions with state, data window, the gate's figures and when each was live, by event time and by the clock.
@@ -37,6 +39,8 @@ def models(
         print(msgspec.json.encode({"portfolio": preset, "versions": described}).decode())
     elif described:
         Console().print(_table(preset, described))
+        for line in _remarks(described):
+            print(line)
     else:
         print("There is no model yet: `loanloop status` says what the training waits for.")
 
@@ -108,6 +112,18 @@ def _table(preset: str, described: list[dict[str, Any]]) -> "Table":
             end_section=True,
         )
     return table
+
+
+def _remarks(described: list[dict[str, Any]]) -> "Iterator[str]":
+    """Why a version was rejected, and who made it live all the same."""
+    for model in described:
+        gate = model["gate"]
+        if gate is None or gate["passed"]:
+            continue
+        yield f"{model['version']} was rejected: {gate['reason']}"
+        for period in model["live"]:
+            if period["kind"] == "promote":
+                yield f"{model['version']} was promoted against the gate by {period['actor']}: {period['reason']}"
 
 
 def _figure(value: float | None) -> str:

@@ -2,14 +2,13 @@
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
 
-import typer
+from loanloop.options import DataDir, Reason
 
 
 def unpin(
-    reason: Annotated[str, typer.Option(help="Why; it is kept with the deployment.")] = "unpinned by an operator",
-    data_dir: Annotated[Path, typer.Option(help="Data folder of the running `loanloop up`.")] = Path(".loanloop"),
+    reason: Reason = "unpinned by an operator",
+    data_dir: DataDir = Path(".loanloop"),
 ) -> None:
     """Take off the pin of a rollback. Challengers that passed meanwhile are judged again, and deployed if they pass.
 
@@ -19,8 +18,15 @@ def unpin(
 
 
 async def _unpin(reason: str, data_dir: Path) -> None:
+    from loanloop_evaluator.domain.deployment import left_by_rollback
+    from loanloop_evaluator.store.deployments import fetch_past
+
     from loanloop.operating import operated, say
 
     async with operated(data_dir) as operating:
         deployed = await operating.operator().unpin(reason)
         say(deployed, evaluator_runs=await operating.evaluator_runs())
+        async with operating.pool.acquire() as connection:
+            left = left_by_rollback(await fetch_past(connection, operating.portfolio.name))
+        if left:
+            print(f"{left} was live before: loanloop promote {left} brings it back")

@@ -66,7 +66,7 @@ def _topics(snapshot: Snapshot, rates: Rates) -> RenderableType:
     table = Table.grid(padding=(0, 1))
     for justify in ("left", "right", "right", "right"):
         table.add_column(justify=justify, no_wrap=True)
-    table.add_row(*(Text(name, "dim") for name in ("topic → group", "messages", "waiting", "per s")))
+    table.add_row(*(Text(name, "dim") for name in ("topic → group", "sent", "lag", "/s")))
     busiest = sorted(snapshot.lags, key=lambda lag: -lag.end)[: SIDE_HEIGHT - 3]
     for lag in sorted(busiest, key=lambda lag: (lag.topic, lag.group)):
         waiting = Text(f"{lag.waiting:,}", "yellow" if lag.waiting else "")

@@ -10,6 +10,7 @@ from loanloop.observe.chart import chart
 from loanloop.observe.snapshot import Instance, LoanCounts, Snapshot
 from loanloop.observe.words import clock, day_of, duration, figure, live_words, month_of, training_words
 
+REMARKED_VERSIONS = 3
 SEVERITY_STYLES = {"info": "cyan", "warning": "yellow", "critical": "bold red"}
 
 
@@ -24,6 +25,7 @@ def status_view(snapshot: Snapshot, *, width: int) -> RenderableType:
         lag_table(snapshot),
         Text(),
         versions_table(snapshot),
+        *_remarks(snapshot),
         training_line(snapshot),
         Text(),
         metric_title(snapshot),
@@ -106,6 +108,17 @@ def versions_table(snapshot: Snapshot) -> Table:
     return table
 
 
+def _remarks(snapshot: Snapshot) -> Iterator[Text]:
+    """Of the newest versions: why one was rejected, and who made it live all the same."""
+    for version in snapshot.versions[-REMARKED_VERSIONS:]:
+        if version.gate is None or version.gate.passed:
+            continue
+        yield Text(f"{version.version} was rejected: {version.gate.reason}", "red")
+        for live in snapshot.deployments:
+            if live.version == version.version and live.kind == "promote":
+                yield Text(f"{version.version} was promoted against the gate by {live.actor}: {live.reason}", "yellow")
+
+
 def _verdict(passed: bool) -> Text:
     return Text("passed", "green") if passed else Text("rejected", "red")
 
@@ -121,11 +134,12 @@ def training_line(snapshot: Snapshot) -> Text:
 def metric_title(snapshot: Snapshot) -> Text:
     """Names the preset and, where the preset allows a leaking field, that field: every figure rests on them."""
     rule = snapshot.rule
-    title = Text(f"{rule.metric_name} of {rule.window_days} days, by day of event time; threshold {rule.threshold:g}; ")
+    title = Text()
+    if rule.warnings:  # first: what follows is cut on a narrow terminal
+        title.append(f"LEAK: {', '.join(field for field, _ in rule.warnings)} · ", "yellow")
     title.append(f"preset {rule.portfolio}", "bold")
-    if rule.warnings:
-        title.append(f" (with {', '.join(field for field, _ in rule.warnings)}, a leak)", "yellow")
-    return title
+    title.append(f" · {rule.metric_name} of {rule.window_days} days by event time; ")
+    return title.append(f"threshold {rule.threshold:g}")
 
 
 def breach_line(snapshot: Snapshot) -> Text:

@@ -104,6 +104,13 @@ def _version_before(version: str, past: Sequence[PastDeployment]) -> str | None:
     return max(came, key=lambda p: p.deployment_seq).previous if came else None
 
 
+def left_by_rollback(past: Sequence[PastDeployment]) -> str | None:
+    """The version that the rollback left whose target is still live; None where there was none."""
+    chosen = [p for p in past if p.kind != "unpin"]
+    newest = max(chosen, key=lambda p: p.deployment_seq, default=None)
+    return newest.previous if newest and newest.kind == "rollback" else None
+
+
 VersionState = Literal["live", "pinned", "candidate", "rejected", "superseded"]
 
 
