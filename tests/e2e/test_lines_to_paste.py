@@ -1,6 +1,7 @@
 """The lines that README, `up` and the demo offer to paste, run as they stand."""
 
 import asyncio
+import json
 import re
 import sys
 from pathlib import Path
@@ -49,19 +50,37 @@ async def stored_ids(world: World) -> set[str]:
 async def test_readme_shows_two_ways_to_send_a_loan_and_both_arrive(world: World, tmp_path: Path) -> None:
     await world.infrastructure.start_service("ingest", LOANLOOP_POSTGRES__DSN=world.dsn, LOANLOOP_PORTFOLIO="sba")
     script = tmp_path / "producer.py"
-    bare = readme_block("python", "AIOKafkaProducer")
-    script.write_text(bare.replace("127.0.0.1:9092", world.infrastructure.kafka_bootstrap))
+    script.write_text(readme_block("python", "AIOKafkaProducer"))
     console = readme_block("sh", "kafka-console-producer").replace(".loanloop/bin", str(tools_of(world)))
 
     await run_shell(console)
-    await run_shell(f"{sys.executable} -I {script}")
+    said = await run_shell(f"{sys.executable} -I {script} {world.infrastructure.kafka_bootstrap}")
+    await world.send(Topic.LOAN_OUTCOME, [json.loads(readme_block("json", '"defaulted"'))])
 
+    assert re.search(r"sent to loan.received, partition \d, offset \d", said)
     await eventually(lambda: both_stored(world), within_s=30)
+    await eventually(lambda: outcome_stored(world), within_s=30)
     assert await world.pool.fetchval("SELECT count(*) FROM loan_data.rejected") == 0
+
+
+async def test_readme_s_program_says_how_to_call_it(tmp_path: Path) -> None:
+    script = tmp_path / "producer.py"
+    script.write_text(readme_block("python", "AIOKafkaProducer"))
+
+    said = await run_shell(f"{sys.executable} -I {script} 2>&1 || true")
+
+    assert said.startswith("usage: python ")
 
 
 async def both_stored(world: World) -> bool:
     return {"my-1", "my-2"} <= await stored_ids(world)
+
+
+async def outcome_stored(world: World) -> bool:
+    labelled: bool | None = await world.pool.fetchval(
+        "SELECT defaulted IS FALSE FROM loan_data.processed_data WHERE loan_id = 'my-1'"
+    )
+    return bool(labelled)
 
 
 async def test_lines_that_up_and_the_demo_print_send_a_loan_and_show_its_decision(world: World) -> None:
