@@ -1,6 +1,7 @@
 """How every service starts, runs and ends: settings, waiting for its infrastructure, signals, draining, exit codes.
 
-Exit codes: 0 after a signal, 1 after a crash of a part, 2 where only the operator can help (settings, portfolio).
+Exit codes: 0 after a signal, 1 after a crash of a part or where something is away, 2 where only the operator can help
+(settings, portfolio).
 """
 
 import asyncio
@@ -79,7 +80,7 @@ def run_service(service: str, kind: type[Settings], build: Build[Settings]) -> i
         return asyncio.run(_serve(service, settings, portfolio, build))
     except LoanloopError as error:
         sys.stderr.write(f"loanloop-{service}: {error}\n")
-        return 2
+        return 1 if isinstance(error, Unavailable) else 2
 
 
 async def _serve(service: str, settings: Settings, portfolio: Portfolio, build: Build[Settings]) -> int:
