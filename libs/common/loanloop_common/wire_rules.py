@@ -42,9 +42,13 @@ def explained(data: bytes, refused: Exception, rules: Mapping[str, str]) -> Inva
     return InvalidField(path, _value_at(payload, path), ("is missing; it " if absent else "") + rules[path])
 
 
+def is_of_known_year(moment: datetime) -> bool:
+    return _FIRST_YEAR <= moment.year <= _LAST_YEAR
+
+
 def refuse_year(field: str, moment: datetime) -> None:
     """Raises InvalidField."""
-    if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+    if not is_of_known_year(moment):
         raise InvalidField(field, moment.isoformat(), TIMESTAMP_RULE)
 
 

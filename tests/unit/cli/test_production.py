@@ -55,7 +55,7 @@ def test_outcomes_fall_due_between_the_loans(sequence: Make) -> None:
     [
         (Outcomes.NONE, ["L0", "L1", "L2"]),
         (Outcomes.AFTER, ["L0", "L1", "L2", "o0", "o1", "o2"]),
-        (Outcomes.ONLY, ["o0", "o1", "o2", "o3"]),
+        (Outcomes.ONLY, ["o0", "o1", "o2"]),
     ],
 )
 def test_outcomes_go_where_they_are_wanted(sequence: Make, outcomes: Outcomes, expected: list[str]) -> None:

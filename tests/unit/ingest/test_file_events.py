@@ -1,9 +1,10 @@
 import json
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
-from loanloop_common.errors import InvalidField, InvalidMessage
+from loanloop_common.errors import InvalidField
 from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.portfolio import FileMapping
 from loanloop_common.portfolio_file import load_portfolio
@@ -87,6 +88,12 @@ def test_empty_cell_of_a_field_that_may_be_absent_is_left_out() -> None:
         ({"approved_at": None}, "approved_at"),
         ({"employees": "many"}, "features.employees"),
         ({"employees": 1.5}, "features.employees"),
+        ({"employees": "1_000"}, "features.employees"),
+        ({"employees": "\uff11\uff12"}, "features.employees"),
+        ({"approved_amount": "1_000.5"}, "features.approved_amount"),
+        ({"approved_at": "1899-12-31"}, "approved_at"),
+        ({"defaulted": 0.5}, "defaulted"),
+        ({"loan_id": Decimal("1.5")}, "loan_id"),
         ({"business_age": "ancient"}, "features.business_age"),
         ({"franchise": "perhaps"}, "features.franchise"),
         ({"loan_id": None}, "loan_id"),
@@ -117,9 +124,11 @@ def test_outcome_without_any_date_is_refused() -> None:
 
 
 @pytest.mark.parametrize("not_text", ["B\udcff", b"B\xff"])
-def test_text_that_is_not_utf8_is_refused(not_text: str | bytes) -> None:
-    with pytest.raises(InvalidMessage, match="can't be written as JSON"):
+def test_text_that_is_not_utf8_is_refused_by_field(not_text: str | bytes) -> None:
+    with pytest.raises(InvalidField, match=r"features.bank = .*: is not UTF-8 text; save the file as UTF-8"):
         READER.loan(row(bank=not_text), history=False, now=NOW)
+    with pytest.raises(InvalidField, match=r"loan_id = .*: is not UTF-8 text"):
+        READER.loan(row(loan_id=not_text), history=False, now=NOW)
 
 
 def test_binary_column_of_a_parquet_file_is_read_as_text() -> None:
@@ -148,3 +157,51 @@ def test_date_that_stands_for_none_is_refused_by_field() -> None:
     with pytest.raises(InvalidField) as refused:
         READER.loan(row(approved_at="9999-12-31"), history=True, now=NOW)
     assert (refused.value.field, refused.value.value) == ("approved_at", "9999-12-31")
+
+
+@pytest.mark.parametrize("number", ["1234,5", "1.234,50", "1,234.50"])
+def test_decimal_comma_is_refused_with_what_to_write(number: str) -> None:
+    with pytest.raises(InvalidField, match="with a point before decimals and nothing between thousands"):
+        READER.loan(row(approved_amount=number), history=False, now=NOW)
+
+
+def test_whole_decimal_is_an_id() -> None:
+    assert READER.loan(row(loan_id=Decimal("1234")), history=False, now=NOW).key == b"1234"
+
+
+@pytest.mark.parametrize("flag", [1.0, "1.0", Decimal(1)])
+def test_flag_may_be_written_as_a_number(flag: object) -> None:
+    assert READER.loan(row(defaulted=flag), history=True, now=NOW) == READER.loan(row(), history=True, now=NOW)
+    assert READER.outcome(row(defaulted=0.0), now=NOW) == READER.outcome(row(defaulted=False), now=NOW)
+
+
+def test_nan_says_that_there_is_no_outcome_yet() -> None:
+    assert READER.outcome(row(defaulted=float("nan")), now=NOW) is None
+
+
+@pytest.mark.parametrize("history", [True, False])
+def test_date_in_the_future_is_refused_as_ingest_would(history: bool) -> None:
+    READER.loan(row(approved_at=NOW + timedelta(minutes=5)), history=history, now=NOW)
+    with pytest.raises(InvalidField, match=r"approved_at = .*: must not lie more than 5 minutes in the future"):
+        READER.loan(row(approved_at=NOW + timedelta(minutes=6)), history=history, now=NOW)
+
+
+def test_outcome_that_ingest_would_refuse_is_refused() -> None:
+    with pytest.raises(InvalidField) as refused:
+        READER.outcome(row(loan_id="x" * 65), now=NOW)
+    assert refused.value.field == "loan_id"
+
+
+def test_column_of_the_outcomes_date_is_wanted_where_the_portfolio_names_it() -> None:
+    file = SBA.file.model_copy(update={"outcome_known_at": "charged_off_at"})
+    reader = RowReader(SBA.model_copy(update={"file": file}))
+    with pytest.raises(FileMappingMissing, match="no column charged_off_at"):
+        reader.check_columns(list(row()), outcomes=True)
+    reader.check_columns(list(row()))
+
+
+def test_blank_line_makes_nothing_and_keeps_its_number() -> None:
+    refused: list[RefusedRow] = []
+    rows: list[Row | RefusedRow | None] = [row(), None, row(employees=-1)]
+    assert len(list(loan_events(rows, READER, now=NOW, refuse=refused.append))) == 1
+    assert [r.number for r in refused] == [3]

@@ -42,7 +42,7 @@ class EventSequence:
             case Outcomes.AFTER:
                 return itertools.chain(self._loans(), self._outcomes())
             case Outcomes.ONLY:
-                return self._outcomes()
+                return self._outcomes_alone()
 
     def _loans(self) -> Iterator[FileEvent]:
         for number, row in self._selected():
@@ -55,6 +55,12 @@ class EventSequence:
             # The outcome of a loan that was refused would wait for it for ever.
             if number not in self._refused and (event := self._outcome(number, row)):
                 yield event
+
+    def _outcomes_alone(self) -> Iterator[FileEvent]:
+        for number, row in self._selected():
+            _, outcome = self._loan_and_outcome(number, row)
+            if outcome:
+                yield outcome
 
     def _as_they_fall_due(self) -> Iterator[FileEvent]:
         pending: list[tuple[datetime, int, FileEvent]] = []
@@ -79,7 +85,7 @@ class EventSequence:
                 self.rows_read += 1
                 if isinstance(row, RefusedRow):
                     self._refuse(row)
-                elif self._within_dates(row):
+                elif row is not None and self._within_dates(row):
                     yield number, row
 
     def _within_dates(self, row: Row) -> bool:

@@ -1,8 +1,7 @@
 """Rows of a loan file as events. Event ids follow from the content, so reading a file again repeats no event."""
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID, uuid5
@@ -11,13 +10,15 @@ import msgspec
 from loanloop_common.errors import InvalidField, InvalidMessage
 from loanloop_common.events import Topic
 from loanloop_common.loan_codec import LoanCodec
-from loanloop_common.portfolio import Feature, Portfolio
+from loanloop_common.portfolio import Portfolio
+from loanloop_common.wire_rules import is_of_known_year, refuse_future
+
+from loanloop_ingest.domain.cells import feature_value, flag, instant, is_missing, text
+from loanloop_ingest.domain.outcome_codec import OutcomeCodec
 
 _NAMESPACE = UUID("6f7c0f0a-3c0c-5b8e-9a35-0d5d9f0d7c11")
-_TRUE = frozenset({"true", "t", "yes", "y", "1"})
-_FALSE = frozenset({"false", "f", "no", "n", "0"})
 _ID_RULE = "must be text or a whole number (1234.0 and 1234 would be two loans)"
-_DATE_RULE = "must be a date such as 2005-05-20, or a date and time"
+_DATE_RULE = "must be a date of the years 1900 to 9998 such as 2005-05-20, or a date and time"
 
 Row = Mapping[str, Any]
 
@@ -54,6 +55,7 @@ class RowReader:
         self._file = portfolio.file
         self._name = portfolio.name
         self._codec = LoanCodec(portfolio)
+        self._outcomes = OutcomeCodec()
         self._features = tuple(portfolio.features.values())
         # An empty cell says null where the portfolio allows null, else that the field is absent, if that is allowed.
         self._absent_if_empty = {f.name for f in self._features if not f.required and not f.nullable}
@@ -63,9 +65,8 @@ class RowReader:
         """Raises FileMappingMissing, naming every column that is not there; with `outcomes`, those of outcomes too."""
         wanted = [self._file.loan_id, self._file.occurred_at]
         if outcomes and self._file.defaulted is not None:
-            wanted.append(self._file.defaulted)
-            if self._file.outcome_known_at is not None and self._file.outcome_delay_days is None:
-                wanted.append(self._file.outcome_known_at)
+            named = (self._file.defaulted, self._file.outcome_known_at)
+            wanted += [column for column in named if column is not None]
         wanted += [feature.name for feature in self._features if feature.required]
         missing = [name for name in wanted if name not in columns]
         if missing:
@@ -79,7 +80,7 @@ class RowReader:
 
         Raises InvalidMessage, most often InvalidField.
         """
-        occurred_at = self._occurred_at(row)
+        occurred_at = self._occurred_at(row, now)
         outcome = self._outcome(row, occurred_at, now) if history else None
         payload = {
             "occurred_at": occurred_at,
@@ -95,7 +96,7 @@ class RowReader:
 
     def outcome(self, row: Row, *, now: datetime) -> FileEvent | None:
         """The row's loan.outcome; None where there is none, or not by now. Raises InvalidMessage."""
-        outcome = self._outcome(row, self._occurred_at(row), now)
+        outcome = self._outcome(row, self._occurred_at(row, now), now)
         if outcome is None:
             return None
         defaulted, known_at = outcome
@@ -106,35 +107,40 @@ class RowReader:
             "defaulted": defaulted,
             "known_at": known_at,
         }
-        return self._event(Topic.LOAN_OUTCOME, payload, known_at)
+        event = self._event(Topic.LOAN_OUTCOME, payload, known_at)
+        self._outcomes.decode(event.value)
+        return event
 
     def occurred_at(self, row: Row) -> datetime | None:
         """When the loan was applied for; None where the row has no such date."""
         value = row.get(self._file.occurred_at)
-        return None if value is None else _instant(value)
+        return None if value is None else instant(value)
 
     def _feature_values(self, row: Row) -> dict[str, Any]:
-        values = {f.name: _feature_value(f, row[f.name]) for f in self._features if f.name in row}
+        values = {f.name: feature_value(f, row[f.name]) for f in self._features if f.name in row}
         return {name: value for name, value in values.items() if value is not None or name not in self._absent_if_empty}
 
     def _loan_id(self, row: Row) -> str:
         column = self._file.loan_id
-        value = _as_text(row.get(column))
+        value = text(column, row.get(column))
+        if isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
+            value = int(value)
         if isinstance(value, str | int) and not isinstance(value, bool):
             return str(value)
         raise InvalidField(column, value, _ID_RULE)
 
-    def _occurred_at(self, row: Row) -> datetime:
+    def _occurred_at(self, row: Row, now: datetime) -> datetime:
         column = self._file.occurred_at
         occurred_at = self.occurred_at(row)
-        if occurred_at is None:
+        if occurred_at is None or not is_of_known_year(occurred_at):
             raise InvalidField(column, row.get(column), _DATE_RULE)
+        refuse_future(column, occurred_at, now)
         return occurred_at
 
     def _outcome(self, row: Row, occurred_at: datetime, now: datetime) -> tuple[bool, datetime] | None:
-        if self._file.defaulted is None or row.get(self._file.defaulted) is None:
+        if self._file.defaulted is None or is_missing(row.get(self._file.defaulted)):
             return None
-        defaulted = _flag(row[self._file.defaulted])
+        defaulted = flag(row[self._file.defaulted])
         if not isinstance(defaulted, bool):
             raise InvalidField(self._file.defaulted, defaulted, "must be true or false")
         known_at = self._known_at(row, occurred_at)
@@ -142,8 +148,8 @@ class RowReader:
 
     def _known_at(self, row: Row, occurred_at: datetime) -> datetime:
         column = self._file.outcome_known_at
-        if column is not None and row.get(column) is not None:
-            known_at = _instant(row[column])
+        if column is not None and not is_missing(row.get(column)):
+            known_at = instant(row[column])
             if known_at is None:
                 raise InvalidField(column, row[column], _DATE_RULE)
             return known_at
@@ -167,7 +173,7 @@ class RowReader:
 
 
 def loan_events(
-    rows: Iterable[Row | RefusedRow],
+    rows: Iterable[Row | RefusedRow | None],
     reader: RowReader,
     *,
     now: datetime,
@@ -175,8 +181,13 @@ def loan_events(
     history: bool = False,
     first: int = 1,
 ) -> Iterator[FileEvent]:
-    """The loan.received of each row; `refuse` hears of the rows that make none. `first` numbers the first row."""
+    """The loan.received of each row; `refuse` hears of the rows that make none. `first` numbers the first row.
+
+    None stands for a blank line: it makes nothing and keeps its number.
+    """
     for number, row in enumerate(rows, start=first):
+        if row is None:
+            continue
         if isinstance(row, RefusedRow):
             refuse(row)
             continue
@@ -192,55 +203,3 @@ def refused_row(number: int, refused: InvalidMessage) -> RefusedRow:
     if isinstance(refused, InvalidField):
         return RefusedRow(number, refused.field, repr(refused.value)[:120], refused.rule)
     return RefusedRow(number, None, "", str(refused))
-
-
-def _instant(value: Any) -> datetime | None:
-    """A date counts as 00:00 UTC, a time without a zone as UTC; None for what is neither."""
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value.strip())
-        except ValueError:
-            return None
-    if isinstance(value, datetime):
-        return value if value.tzinfo else value.replace(tzinfo=UTC)
-    if isinstance(value, date):
-        return datetime(value.year, value.month, value.day, tzinfo=UTC)
-    return None
-
-
-def _feature_value(feature: Feature, value: Any) -> Any:
-    """The cell as JSON of the feature's kind; what doesn't convert goes as it is and is refused by name."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    if feature.kind == "flag":
-        return _flag(value)
-    if feature.kind == "number":
-        return _number(value, integer=feature.integer)
-    return value.isoformat() if isinstance(value, date) else _as_text(value)
-
-
-def _flag(value: Any) -> Any:
-    if isinstance(value, bool):
-        return value
-    word = str(value).strip().lower()
-    if word in _TRUE:
-        return True
-    return False if word in _FALSE else value
-
-
-def _number(value: Any, *, integer: bool) -> Any:
-    if isinstance(value, str | Decimal):
-        try:
-            value = float(value) if "." in str(value) or not integer else int(value)
-        except ValueError:
-            return value
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)  # JSON has no infinity: it would pass for null
-    if isinstance(value, float) and integer and value.is_integer():
-        return int(value)
-    return value
-
-
-def _as_text(value: Any) -> Any:
-    """Parquet's binary columns hold text; bytes that are none keep a sign of it, as a CSV's do, and are refused."""
-    return value.decode(errors="surrogateescape") if isinstance(value, bytes) else value
