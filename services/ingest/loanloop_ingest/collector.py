@@ -139,7 +139,7 @@ class Collector:
         if not self._folder.is_dir():
             log.warning("collect_folder_missing", folder=str(self._folder))
             return []
-        return sorted(path for path in self._folder.iterdir() if path.suffix in SUFFIXES and path.is_file())
+        return sorted(path for path in self._folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
 
     async def _collect_file(self, path: Path, stamp: Stamp) -> None:
         file = await asyncio.to_thread(open_loan_file, path)
@@ -148,10 +148,10 @@ class Collector:
         progress = await self._store.claim(sha256, _shown(path), file.n_rows)
         if progress.finished:
             return
-        log.info("file_collecting", file=str(path), rows=file.n_rows, rows_done=progress.rows_done)
+        log.info("file_collecting", file=_shown(path), rows=file.n_rows, rows_done=progress.rows_done)
         if await self._read_on(file, stamp, sha256, progress):
             done = await self._store.finish(sha256)
-            log.info("file_collected", file=str(path), produced=done.n_produced, refused=done.n_refused)
+            log.info("file_collected", file=_shown(path), produced=done.n_produced, refused=done.n_refused)
 
     async def _read_on(self, file: LoanFile, stamp: Stamp, sha256: bytes, progress: Progress) -> bool:
         """Whether the end was reached. Raises _StillWritten before anything of a changed file is sent."""
@@ -185,11 +185,11 @@ class Collector:
 
 
 def _shown(name: Path | str) -> str:
-    """A file's name need not be text; what isn't can't be stored."""
-    return str(name).encode(errors="replace").decode()
+    """A file's name, or what is said of its content, need not be text that can be stored."""
+    return str(name).encode(errors="replace").decode().replace("\0", "?")
 
 
-def _refused_row(refused: RefusedRow, place: str, row: Row | RefusedRow, source: str) -> RefusedFileRow:
+def _refused_row(refused: RefusedRow, place: str, row: Row | RefusedRow | None, source: str) -> RefusedFileRow:
     named = f"{refused.field} = {refused.value}: {refused.rule}" if refused.field else refused.rule
     content = b"" if isinstance(row, RefusedRow) else json.dumps(row, default=str).encode()
     return RefusedFileRow(

@@ -2,21 +2,23 @@
 
 import csv
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from loanloop_common.errors import LoanloopError, in_one_line
 
 from loanloop_ingest.domain.file_events import RefusedRow, Row
+from loanloop_ingest.parquet_rows import parquet_rows
 
 SUFFIXES = (".csv", ".parquet")
 _READ_BYTES = 1 << 20
 # What the readers raise for a file cut short, damaged, or with values that Python can't hold.
 _BROKEN = (OSError, pa.ArrowException, csv.Error, ValueError, OverflowError)
+_NOT_UTF8 = "is not UTF-8 text; save the file as UTF-8"
 _STRAY_QUOTE = "has a quote without its pair (a loan is one line, also within quotes)"
 
 
@@ -36,10 +38,10 @@ class Stamp(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """Some rows of a file, in order; `first` is the number of the first line, counted from 1."""
+    """Some rows of a file, in order; `first` is the number of the first, counted from 1. None is a blank line."""
 
     first: int
-    rows: list[Row | RefusedRow]
+    rows: list[Row | RefusedRow | None]
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,9 @@ class LoanFile:
 
     def chunks(self, size: int = 2000) -> Iterator[Chunk]:
         """Raises UnreadableFile at the first part that can't be read."""
-        read = _parquet_rows if self.path.suffix == ".parquet" else _csv_rows
-        first, rows = 1, []
+        read: Callable[[Path], Iterator[Row | RefusedRow | None]]
+        read = parquet_rows if _suffix(self.path) == ".parquet" else _csv_rows
+        first, rows = 1, list[Row | RefusedRow | None]()
         try:
             for row in read(self.path):
                 rows.append(row)
@@ -69,11 +72,13 @@ class LoanFile:
 def open_loan_file(path: Path) -> LoanFile:
     """Raises UnreadableFile, in one sentence."""
     try:
-        if path.suffix == ".parquet":
+        if _suffix(path) == ".parquet":
             metadata = pq.read_metadata(path)
             return _checked(LoanFile(path, tuple(metadata.schema.to_arrow_schema().names), metadata.num_rows))
-        if path.suffix == ".csv":
+        if _suffix(path) == ".csv":
             return _checked(LoanFile(path, tuple(_csv_header(path)), max(_count_lines(path) - 1, 0)))
+    except UnicodeDecodeError as not_utf8:
+        raise UnreadableFile(path, _NOT_UTF8) from not_utf8
     except _BROKEN as broken:
         raise UnreadableFile(path, f"can't be read: {_said(broken)}") from broken
     raise UnreadableFile(path, "is neither .csv nor .parquet")
@@ -81,14 +86,14 @@ def open_loan_file(path: Path) -> LoanFile:
 
 def place_in(path: Path, number: int) -> str:
     """Where the row is, as an editor or a spreadsheet counts a CSV: its header is line 1."""
-    return f"line {number + 1}" if path.suffix == ".csv" else f"row {number}"
+    return f"line {number + 1}" if _suffix(path) == ".csv" else f"row {number}"
 
 
 def stamp_of(path: Path) -> Stamp | None:
-    """None where it is gone."""
+    """None where it is gone, or out of reach."""
     try:
         found = path.stat()
-    except FileNotFoundError:
+    except OSError:
         return None
     return Stamp(found.st_size, found.st_mtime_ns)
 
@@ -96,10 +101,16 @@ def stamp_of(path: Path) -> Stamp | None:
 def _checked(file: LoanFile) -> LoanFile:
     if not file.columns:
         raise UnreadableFile(file.path, "is empty: it has no columns")
-    twice = sorted({name for name in file.columns if file.columns.count(name) > 1})
+    twice = sorted({name or "without a name" for name in file.columns if file.columns.count(name) > 1})
     if twice:
-        raise UnreadableFile(file.path, f"has more than one column {', '.join(twice)}")
+        header = "; the first line must name the columns" if _suffix(file.path) == ".csv" else ""
+        raise UnreadableFile(file.path, f"has more than one column {', '.join(twice)}{header}")
     return file
+
+
+def _suffix(path: Path) -> str:
+    """As the kinds are named, however the file's name is written."""
+    return path.suffix.lower()
 
 
 def _said(broken: Exception) -> str:
@@ -126,8 +137,13 @@ def _count_lines(path: Path) -> int:
 
 
 def _csv_header(path: Path) -> list[str]:
+    """Raises UnreadableFile or UnicodeDecodeError."""
     with path.open("rb") as file:
-        line = file.readline().decode("utf-8-sig")
+        line = file.readline(_READ_BYTES).decode("utf-8-sig")
+    if "\0" in line:
+        raise UnreadableFile(path, _NOT_UTF8)
+    if "\r" in line.removesuffix("\n").removesuffix("\r"):
+        raise UnreadableFile(path, "ends its lines with CR alone; save the file with LF or CRLF")
     return next(csv.reader([line], delimiter=_delimiter(line)), [])
 
 
@@ -135,12 +151,15 @@ def _delimiter(header: str) -> str:
     return max(",;\t", key=header.count)
 
 
-def _csv_rows(path: Path) -> Iterator[Row | RefusedRow]:
+def _csv_rows(path: Path) -> Iterator[Row | RefusedRow | None]:
     columns = _csv_header(path)
     # Text that isn't UTF-8 survives as surrogates, so that only its own row is refused.
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         delimiter = _delimiter(file.readline())
         for number, line in enumerate(file, start=1):
+            if not line.strip(" \r\n"):
+                yield None
+                continue
             # Line by line: else one quote too many makes a single cell of the whole rest of the file.
             if line.count('"') % 2:
                 yield RefusedRow(number, None, "", _STRAY_QUOTE)
@@ -157,9 +176,3 @@ def _csv_row(number: int, columns: list[str], cells: list[str]) -> Row | Refused
     if len(cells) != len(columns):
         return RefusedRow(number, None, "", f"has {len(cells)} cells, the header {len(columns)}")
     return {column: cell or None for column, cell in zip(columns, cells, strict=True)}
-
-
-def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=4096):
-            yield from batch.to_pylist()

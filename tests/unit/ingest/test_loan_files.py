@@ -1,10 +1,11 @@
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from loanloop_ingest.domain.file_events import RefusedRow
-from loanloop_ingest.loan_files import UnreadableFile, open_loan_file
+from loanloop_ingest.loan_files import UnreadableFile, open_loan_file, place_in
 
 
 def rows_of(path: Path) -> list[object]:
@@ -84,3 +85,59 @@ def test_damaged_parquet_is_one_sentence(tmp_path: Path) -> None:
 
     with pytest.raises(UnreadableFile, match="can't be read after row"):
         list(open_loan_file(path).chunks())
+
+
+def test_blank_line_is_passed_over(tmp_path: Path) -> None:
+    assert rows_of(write(tmp_path, b"a,b\n1,2\n\n \r\n3,4\n\n")) == [
+        {"a": "1", "b": "2"},
+        None,
+        None,
+        {"a": "3", "b": "4"},
+        None,
+    ]
+
+
+def test_suffix_in_capitals_is_the_same_kind(tmp_path: Path) -> None:
+    path = write(tmp_path, b"a,b\n1,2\n", "LOANS.CSV")
+    assert rows_of(path) == [{"a": "1", "b": "2"}]
+    assert place_in(path, 1) == "line 2"
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "LOANS.PARQUET")
+    assert rows_of(tmp_path / "LOANS.PARQUET") == [{"a": 1}]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"a,b\r1,2\r3,4\r", "ends its lines with CR alone"),
+        ("a,b\n1,2\n".encode("utf-16"), "is not UTF-8 text; save the file as UTF-8"),
+        ("a,b\n1,2\n".encode("utf-16-le"), "is not UTF-8 text; save the file as UTF-8"),
+        ("Stra\u00dfe,b\n1,2\n".encode("latin-1"), "is not UTF-8 text; save the file as UTF-8"),
+        (b"1,false,false\n2,true,true\n", "the first line must name the columns"),
+    ],
+    ids=["CR", "UTF-16", "UTF-16 without mark", "Latin-1", "no header"],
+)
+def test_what_to_do_is_said_of_a_csv_that_is_none(tmp_path: Path, content: bytes, said: str) -> None:
+    with pytest.raises(UnreadableFile, match=said):
+        open_loan_file(write(tmp_path, content))
+
+
+def test_value_that_python_cannot_hold_costs_its_own_row(tmp_path: Path) -> None:
+    path = tmp_path / "loans.parquet"
+    dates = pa.array([0, 10**18, 86_400 * 10**6], pa.timestamp("us", "UTC"))
+    pq.write_table(pa.table({"a": [1, 2, 3], "at": dates}), path)
+
+    first, refused, last = rows_of(path)
+
+    assert (first, last) == (
+        {"a": 1, "at": datetime(1970, 1, 1, tzinfo=UTC)},
+        {"a": 3, "at": datetime(1970, 1, 2, tzinfo=UTC)},
+    )
+    assert isinstance(refused, RefusedRow)
+    assert (refused.number, refused.field) == (2, "at")
+    assert "of the years 1900 to 9998" in refused.rule
+
+
+def test_nanoseconds_are_read_as_microseconds(tmp_path: Path) -> None:
+    path = tmp_path / "loans.parquet"
+    pq.write_table(pa.table({"at": pa.array([1_001], pa.timestamp("ns", "UTC"))}), path)
+    assert rows_of(path) == [{"at": datetime(1970, 1, 1, 0, 0, 0, 1, tzinfo=UTC)}]

@@ -1,0 +1,58 @@
+"""Rows of a Parquet file. A value that Python can't hold costs its own row, not the file."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from loanloop_ingest.domain.file_events import RefusedRow, Row
+
+# KeyError and its like: the name of a time zone that nobody knows.
+_UNHELD = (pa.ArrowException, ValueError, OverflowError, KeyError)
+_RULE = "can't be read; a date must be of the years 1900 to 9998"
+
+
+def parquet_rows(path: Path) -> Iterator[Row | RefusedRow]:
+    first = 1
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=4096):
+            held = _in_microseconds(batch)
+            try:
+                yield from held.to_pylist()
+            except _UNHELD:
+                yield from _one_by_one(held, first)
+            first += batch.num_rows
+
+
+def _in_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Python's dates know no nanoseconds."""
+    columns = [
+        pc.cast(column, pa.timestamp("us", column.type.tz), safe=False)
+        if pa.types.is_timestamp(column.type) and column.type.unit == "ns"
+        else column
+        for column in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+def _one_by_one(batch: pa.RecordBatch, first: int) -> Iterator[Row | RefusedRow]:
+    for index in range(batch.num_rows):
+        row: dict[str, Any] = {}
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            try:
+                row[name] = column[index].as_py()
+            except _UNHELD:
+                yield RefusedRow(first + index, name, _shown(column[index]), _RULE)
+                break
+        else:
+            yield row
+
+
+def _shown(value: pa.Scalar) -> str:
+    try:
+        return str(value.cast(pa.string()).as_py())
+    except _UNHELD:
+        return str(value.type)
