@@ -71,6 +71,10 @@ class LoanCodec:
         self._rules = _RULES | {f"features.{f.name}": f.rule() for f in portfolio.features.values()}
         self._texts = tuple(f.name for f in portfolio.features.values() if f.kind == "category")
 
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        return tuple(self._portfolio.features)
+
     def decode(self, data: bytes) -> Loan:
         """Raises InvalidField where one field breaks its rule, InvalidMessage where there is no JSON object."""
         try:

@@ -237,6 +237,16 @@ async def test_without_the_database_503_and_nothing_is_answered(
     assert (await client.post("/predict", json=LOAN)).status_code == 200
 
 
+async def test_misspelt_feature_is_named_in_the_answer(client: httpx.AsyncClient) -> None:
+    features = make_loan(1)["features"]
+    features["term_month"] = features.pop("term_months")
+    loan = make_loan(1) | {"features": features}
+    alone = (await client.post("/predict", json=loan)).json()
+    batch = (await client.post("/predict/batch", json={"loans": [loan, make_loan(2)]})).json()
+    assert alone["ignored_features"] == ["term_month"]
+    assert [item["decision"]["ignored_features"] for item in batch["results"]] == [["term_month"], []]
+
+
 async def test_without_a_model_health_is_alive_and_says_so(client: httpx.AsyncClient) -> None:
     health = await client.get("/health")
     assert (health.status_code, health.json()["status"]) == (200, "waiting for a model")

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from loanloop_predictor.api.errors import ErrorDetail
 from loanloop_predictor.domain.decisions import CreditDecision, StoredDecision
+from loanloop_predictor.domain.incoming import IncomingLoan
 from loanloop_predictor.serving.champion import Champion
 from loanloop_predictor.serving.champions import Swap
 
@@ -24,6 +25,7 @@ class DecisionAnswer(BaseModel):
     version: str
     deployment_seq: int
     decided_at: datetime
+    ignored_features: list[str] = Field(default=[], description="Sent, but the portfolio has no such features")
 
 
 class BatchItem(BaseModel):
@@ -101,7 +103,7 @@ class ModelInfo(BaseModel):
     last_swap: SwapAnswer | None
 
 
-def decision_answer(stored: StoredDecision) -> DecisionAnswer:
+def decision_answer(stored: StoredDecision, asked: IncomingLoan) -> DecisionAnswer:
     made = stored.decision
     return DecisionAnswer(
         decision_id=made.decision_id,
@@ -113,6 +115,7 @@ def decision_answer(stored: StoredDecision) -> DecisionAnswer:
         version=made.version,
         deployment_seq=made.deployment_seq,
         decided_at=stored.decided_at,
+        ignored_features=list(asked.ignored_features),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from fastapi import FastAPI, Request, Response
+from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 from loanloop_common.errors import InvalidField, InvalidMessage, LoanloopError
 from loanloop_common.loan_codec import LoanCodec
@@ -93,7 +94,7 @@ def _add_predictions(app: FastAPI, api: Api) -> None:
             (answer,) = await api.decide([incoming])
         if isinstance(answer, LoanloopError):
             raise answer
-        return Response(decision_answer(answer).model_dump_json(), media_type="application/json")
+        return Response(decision_answer(answer, incoming).model_dump_json(), media_type="application/json")
 
     @app.post(
         "/predict/batch",
@@ -114,7 +115,12 @@ async def _decided_batch(api: Api, body: bytes) -> BatchAnswer:
     read = await asyncio.to_thread(_read_batch, api, body)
     to_decide = [one for one in read if isinstance(one, IncomingLoan)]
     decided = iter(await api.decide(to_decide) if to_decide else [])
-    return _batch_answer([next(decided) if isinstance(one, IncomingLoan) else one for one in read])
+    return _batch_answer(
+        [
+            _item(one, next(decided)) if isinstance(one, IncomingLoan) else BatchItem(error=detail_of(one))
+            for one in read
+        ]
+    )
 
 
 def _read_batch(api: Api, body: bytes) -> list[IncomingLoan | LoanloopError]:
@@ -134,11 +140,13 @@ def _read_one(api: Api, loan: Any) -> IncomingLoan | LoanloopError:
         return invalid
 
 
-def _batch_answer(answers: Sequence[Answer]) -> BatchAnswer:
-    results = [
-        BatchItem(error=detail_of(one)) if isinstance(one, LoanloopError) else BatchItem(decision=decision_answer(one))
-        for one in answers
-    ]
+def _item(asked: IncomingLoan, answer: Answer) -> BatchItem:
+    if isinstance(answer, LoanloopError):
+        return BatchItem(error=detail_of(answer))
+    return BatchItem(decision=decision_answer(answer, asked))
+
+
+def _batch_answer(results: list[BatchItem]) -> BatchAnswer:
     n_refused = sum(item.error is not None for item in results)
     return BatchAnswer(results=results, n_decided=len(results) - n_refused, n_refused=n_refused)
 
@@ -167,6 +175,10 @@ def _add_model(app: FastAPI, api: Api) -> None:
 
 
 def _add_health(app: FastAPI, api: Api) -> None:
+    @app.get("/", include_in_schema=False)
+    async def root() -> RedirectResponse:
+        return RedirectResponse("/docs")
+
     @app.get("/health", response_model=HealthAnswer)
     async def health() -> HealthAnswer:
         champions, champion = api.champions, api.champions.current

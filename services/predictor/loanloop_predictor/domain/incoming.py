@@ -13,11 +13,15 @@ from loanloop_common.loan_codec import Loan, LoanCodec, check_dates
 
 @dataclass(frozen=True, slots=True)
 class IncomingLoan:
-    """A valid loan to decide. `dated_here`: the sender left occurred_at to us, so a retry carries another one."""
+    """A valid loan to decide. `dated_here`: the sender left occurred_at to us, so a retry carries another one.
+
+    `ignored_features`: what a request names that the portfolio has not, perhaps a slip of the pen for what it may lack.
+    """
 
     loan: Loan
     payload_sha256: bytes
     dated_here: bool = False
+    ignored_features: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -66,7 +70,8 @@ def read_requested(codec: LoanCodec, body: Any, *, event_id: UUID, now: datetime
     payload.setdefault("occurred_at", now.isoformat())
     loan = codec.convert(payload)
     check_dates(loan, now)
-    return IncomingLoan(loan, codec.payload_hash(loan), dated_here)
+    ignored = set(body["features"]) - set(codec.feature_names)
+    return IncomingLoan(loan, codec.payload_hash(loan), dated_here, tuple(sorted(ignored)))
 
 
 def hash_if_dated(codec: LoanCodec, incoming: IncomingLoan, occurred_at: datetime) -> bytes:
