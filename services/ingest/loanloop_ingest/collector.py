@@ -14,7 +14,7 @@ from loanloop_common.errors import InvalidMessage, Unavailable, in_one_line
 from loanloop_common.polling import Poller
 from loanloop_common.postgres import UNREACHABLE
 
-from loanloop_ingest.domain.file_events import FileEvent, RefusedRow, Row, RowReader, loan_events
+from loanloop_ingest.domain.file_events import FileEvent, FileMappingMissing, RefusedRow, Row, RowReader, loan_events
 from loanloop_ingest.loan_files import (
     SUFFIXES,
     Chunk,
@@ -144,6 +144,10 @@ class Collector:
     async def _collect_file(self, path: Path, stamp: Stamp) -> None:
         file = await asyncio.to_thread(open_loan_file, path)
         self._reader.check_columns(file.columns)
+        try:
+            self._reader.check_columns(file.columns, outcomes=True)
+        except FileMappingMissing as missing:  # applications alone, or a column that [file] spells in another way
+            log.warning("file_without_outcomes", file=_shown(path), reason=_shown(str(missing)))
         sha256 = await asyncio.to_thread(file_sha256, path)
         progress = await self._store.claim(sha256, _shown(path), file.n_rows)
         if progress.finished:

@@ -17,6 +17,7 @@ from loanloop_common.postgres import Pool, create_pool
 from loanloop_ingest.collector import Collector
 from loanloop_ingest.domain.file_events import RowReader
 from loanloop_ingest.store.collected_files import CollectedFileStore
+from structlog.testing import capture_logs
 
 from tests.integration.ingest.world import World
 from tests.support.eventually import eventually
@@ -241,6 +242,18 @@ async def test_file_whose_name_is_no_text_is_said_and_does_not_hold_up_the_next(
     assert len(kafka.events) == 5
     (alert,) = await pool.fetch("SELECT kind, message FROM loan_data.alerts")
     assert (alert["kind"], "no column" in alert["message"]) == ("data_quality", True)
+
+
+async def test_file_without_the_outcomes_column_is_read_and_that_is_said(
+    collector: Collector, kafka: FakeKafka, tmp_path: Path
+) -> None:
+    path = write_loans(tmp_path / "LOANS.CSV", 3)
+    path.write_text(path.read_text().replace("defaulted", "bad", 1))
+    with capture_logs() as logs:
+        await collector.collect()
+    assert len(kafka.events) == 3
+    (said,) = [entry["reason"] for entry in logs if entry["event"] == "file_without_outcomes"]
+    assert "no column defaulted" in said
 
 
 @pytest.mark.timeout(600)

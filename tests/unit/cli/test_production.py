@@ -1,14 +1,17 @@
 import asyncio
 import json
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from loanloop.produce.bookmark import bookmark_in
+from loanloop.produce.running import validate_file
 from loanloop.produce.selection import Outcomes, Selection
 from loanloop.produce.sender import Acknowledged, Sender
 from loanloop.produce.sequence import EventSequence
+from loanloop_common.errors import LoanloopError
 from loanloop_common.events import Topic
 from loanloop_common.portfolio_file import load_portfolio
 from loanloop_ingest.domain.file_events import FileEvent, RefusedRow, RowReader
@@ -132,3 +135,29 @@ async def test_rate_is_kept(sequence: Make) -> None:
     started = loop.time()
     await Sender(FakeKafka().publish, rate=20).send(iter(sequence()), Acknowledged(), asyncio.Event())
     assert loop.time() - started >= 3 / 20 - 0.05
+
+
+@pytest.mark.parametrize("options", [{}, {"history": True}, {"outcomes": Outcomes.AFTER}, {"outcomes": Outcomes.ONLY}])
+def test_rows_with_an_outcome_are_counted(sequence: Make, options: dict[str, Any]) -> None:
+    events = sequence(**options)
+    list(events)
+    assert events.n_outcomes == 3
+
+
+def test_file_without_any_outcome_is_said(sequence: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    portfolio = load_portfolio("sba")
+    path = sequence().file.path
+    validate_file(path, portfolio, Selection(now=NOW))
+    assert "No outcome" not in capsys.readouterr().err
+
+    validate_file(path, portfolio, Selection(now=datetime(2005, 1, 1, tzinfo=UTC) + timedelta(days=29), limit=1))
+    assert "No outcome was among them: no row has one in defaulted" in capsys.readouterr().err
+    validate_file(path, portfolio, Selection(now=datetime(2005, 1, 2, tzinfo=UTC), outcomes=Outcomes.NONE, limit=1))
+    assert "No outcome" not in capsys.readouterr().err
+
+
+def test_bookmark_that_cannot_be_written_is_said_in_a_sentence(sequence: Make) -> None:
+    path = sequence().file.path
+    bookmark = bookmark_in(path, path, Selection(now=NOW), kafka="k", portfolio="sba")  # a file is no folder
+    with pytest.raises(LoanloopError, match="can't keep how far the file was sent"):
+        bookmark.keep(Acknowledged(), Selection(now=NOW))

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from loanloop_common.errors import LoanloopError
 from loanloop_ingest.loan_files import file_sha256
 
 from loanloop.produce.selection import Selection
@@ -30,9 +31,17 @@ class Bookmark:
         return Acknowledged(**kept["sent"]), replace(selection, now=datetime.fromisoformat(kept["now"]))
 
     def keep(self, done: Acknowledged, selection: Selection) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        """Raises LoanloopError: events that nobody remembers as sent would all be sent again."""
         kept = {**self.told, "sent": asdict(done), "now": selection.now.isoformat()}
-        write_private(self.path, json.dumps(kept, indent=2))
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_private(self.path, json.dumps(kept, indent=2))
+        except OSError as failed:
+            raise LoanloopError(
+                f"stopped, as {self.path.parent} can't keep how far the file was sent ({failed.strerror or failed}): "
+                "make room there, or name another folder with --data-dir. "
+                "The same command goes on where it kept that last."
+            ) from failed
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from loanloop.produce.bookmark import Bookmark, bookmark_in
-from loanloop.produce.selection import Outcomes, Selection
+from loanloop.produce.selection import Selection
 from loanloop.produce.sender import Acknowledged, Sender
 from loanloop.produce.sequence import EventSequence
 
@@ -75,6 +75,7 @@ def validate_file(path: Path, portfolio: Portfolio, selection: Selection) -> int
             if n_events % 5000 == 0:
                 show(n_events)
     print(f"{path.name}: {n_events:,} events would be sent, {refusals.n:,} rows refused")
+    _say_if_without_outcomes(events, refusals, portfolio)
     return 1 if refusals.n else 0
 
 
@@ -101,6 +102,7 @@ async def produce_file(
         return STOPPED_BY_CTRL_C
     bookmark.remove()
     print(f"{path.name}: {said} ({(done.loans - n_before) / (time.monotonic() - started):,.0f} loans/s)")
+    _say_if_without_outcomes(events, refusals, destination.portfolio)
     return 1 if refusals.n else 0
 
 
@@ -134,13 +136,25 @@ async def _send(
 
 def _opened(path: Path, portfolio: Portfolio, selection: Selection) -> tuple[LoanFile, RowReader]:
     file, reader = open_loan_file(path), RowReader(portfolio)
-    wants_outcomes = selection.history or selection.outcomes is not Outcomes.NONE
     try:
-        reader.check_columns(file.columns, outcomes=wants_outcomes)
+        reader.check_columns(file.columns, outcomes=selection.wants_outcomes)
     except FileMappingMissing as missing:
-        hint = " Applications alone, without outcomes, go with --outcomes none." if wants_outcomes else ""
+        hint = " Applications alone, without outcomes, go with --outcomes none." if selection.wants_outcomes else ""
         raise LoanloopError(f"{path}: {missing}.{hint}") from missing
     return file, reader
+
+
+def _say_if_without_outcomes(events: EventSequence, refusals: Refusals, portfolio: Portfolio) -> None:
+    if events.n_outcomes or not events.selection.wants_outcomes or events.rows_read <= refusals.n:
+        return
+    column = portfolio.file.defaulted
+    why = f"no row has one in {column} that is known by now" if column else "[file] names no column as defaulted"
+    refusals.console.print(
+        f"No outcome was among them: {why}. Without outcomes no model is trained.",
+        markup=False,
+        soft_wrap=True,
+        style="yellow",
+    )
 
 
 def _stop_on_signals() -> asyncio.Event:

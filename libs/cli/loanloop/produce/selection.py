@@ -22,3 +22,7 @@ class Selection:
     since: datetime | None = None
     until: datetime | None = None
     limit: int | None = None
+
+    @property
+    def wants_outcomes(self) -> bool:
+        return self.history or self.outcomes is not Outcomes.NONE

@@ -16,13 +16,17 @@ from loanloop.produce.selection import Outcomes, Selection
 
 @dataclass
 class EventSequence:
-    """Iterates over the events of a file; `rows_read` tells how far it has come (of `rows_to_read`)."""
+    """Iterates over the events of a file; `rows_read` tells how far it has come (of `rows_to_read`).
+
+    `n_outcomes` counts the rows whose outcome is sent, in the loan or by itself.
+    """
 
     file: LoanFile
     reader: RowReader
     selection: Selection
     refuse: Refuse
     rows_read: int = 0
+    n_outcomes: int = 0
     _refused: set[int] = field(default_factory=set)
 
     @property
@@ -103,10 +107,12 @@ class EventSequence:
         try:
             loan = self.reader.loan(row, history=selection.history, now=selection.now)
             sends_outcomes = self._sends_outcomes is not Outcomes.NONE
-            return loan, self.reader.outcome(row, now=selection.now) if sends_outcomes else None
+            outcome = self.reader.outcome(row, now=selection.now) if sends_outcomes else None
         except InvalidMessage as refused:
             self._refuse(refused_row(number, refused))
             return None, None
+        self.n_outcomes += outcome is not None or loan.defaulted is not None
+        return loan, outcome
 
     def _outcome(self, number: int, row: Row) -> FileEvent | None:
         try:

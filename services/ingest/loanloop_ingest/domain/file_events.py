@@ -24,12 +24,16 @@ Row = Mapping[str, Any]
 
 
 class FileEvent(NamedTuple):
-    """An event as it goes onto Kafka. `due_at` is when it happened: the application, or the outcome known."""
+    """An event as it goes onto Kafka. `due_at` is when it happened: the application, or the outcome known.
+
+    `defaulted` is what it says of the loan's end, None if nothing.
+    """
 
     topic: Topic
     key: bytes
     value: bytes
     due_at: datetime
+    defaulted: bool | None = None
 
 
 class RefusedRow(NamedTuple):
@@ -92,7 +96,7 @@ class RowReader:
             payload["outcome"] = {"defaulted": outcome[0], "known_at": outcome[1]}
         event = self._event(Topic.LOAN_RECEIVED, payload, occurred_at)
         self._codec.decode(event.value)
-        return event
+        return event if outcome is None else event._replace(defaulted=outcome[0])
 
     def outcome(self, row: Row, *, now: datetime) -> FileEvent | None:
         """The row's loan.outcome; None where there is none, or not by now. Raises InvalidMessage."""
@@ -109,7 +113,7 @@ class RowReader:
         }
         event = self._event(Topic.LOAN_OUTCOME, payload, known_at)
         self._outcomes.decode(event.value)
-        return event
+        return event._replace(defaulted=defaulted)
 
     def occurred_at(self, row: Row) -> datetime | None:
         """When the loan was applied for; None where the row has no such date."""
