@@ -16,8 +16,20 @@ KnownAt = Literal["application", "decision", "servicing", "outcome"]
 MAX_SAFE_INTEGER = 2**53  # JSON numbers beyond it lose digits in many producers
 
 
+_UNQUOTED = (int, float, bool, int | None)
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers_have_no_quotes(cls, given: Any) -> Any:
+        for key, value in given.items() if isinstance(given, dict) else ():
+            field = cls.model_fields.get(key)
+            if isinstance(value, str) and field and field.annotation in _UNQUOTED:
+                raise ValueError(f'{key} = "{value}" is text; write it without quotes')
+        return given
 
 
 class Feature(_Part):
@@ -169,6 +181,8 @@ class Portfolio(_Part):
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
+        if not self.name.strip():
+            raise ValueError('name is empty; write name = "my_loans"')
         for name, reason in self.allow.items():
             if name not in self.features:
                 raise ValueError(f"[allow] names {name}, which is no feature")

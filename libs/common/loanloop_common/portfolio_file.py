@@ -2,14 +2,34 @@
 
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from loanloop_common.errors import LoanloopError
-from loanloop_common.portfolio import Portfolio
+from loanloop_common.portfolio import Derived, Feature, FileMapping, ModelConfig, Policy, Portfolio
 from loanloop_common.resources import resource_folder
+
+_TABLES: dict[str, type[BaseModel]] = {
+    "file": FileMapping,
+    "features": Feature,
+    "derived": Derived,
+    "policy": Policy,
+    "model": ModelConfig,
+}
+# What to write for a line or table that has no default.
+_EXAMPLES = {
+    "name": 'name = "my_loans"',
+    "features": 'at least one table such as [features.income] with kind = "number"',
+    "kind": 'kind = "number" (or "category", "flag")',
+    "op": 'op = "ratio" (or "prefix", "equal")',
+    "of": 'of = ["amount", "income"]',
+    "policy": "[policy] with maturity_days = 180",
+    "maturity_days": "maturity_days = 180",
+}
 
 
 class PortfolioInvalid(LoanloopError):
@@ -33,7 +53,7 @@ def load_portfolio(name_or_path: str | Path) -> Portfolio:
     try:
         return Portfolio.model_validate(raw)
     except ValidationError as invalid:
-        raise PortfolioInvalid(str(path), _first_sentence(invalid)) from invalid
+        raise PortfolioInvalid(str(path), _sentence(invalid)) from invalid
 
 
 def _read(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -70,8 +90,28 @@ def _find(name_or_path: str) -> Path:
     return presets[name_or_path]
 
 
-def _first_sentence(invalid: ValidationError) -> str:
-    first = invalid.errors(include_url=False)[0]
+def _sentence(invalid: ValidationError) -> str:
+    """The first error; a misspelt key before the one that is missing for it."""
+    errors = invalid.errors(include_url=False)
+    first = next((error for error in errors if _meant(error["loc"])), errors[0])
     where = ".".join(str(part) for part in first["loc"])
-    said = "is no setting" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
-    return f"{where}: {said}" if where else said
+    return f"{where}: {_said(first)}" if where else _said(first)
+
+
+def _said(error: ErrorDetails) -> str:
+    key = str(error["loc"][-1]) if error["loc"] else ""
+    if error["type"] == "extra_forbidden":
+        meant = _meant(error["loc"])
+        return "is no setting" + (f"; do you mean {meant}?" if meant else "")
+    if error["type"] == "missing":
+        return f"is missing; write {_EXAMPLES[key]}" if key in _EXAMPLES else "is missing"
+    return error["msg"].removeprefix("Value error, ")
+
+
+def _meant(loc: tuple[int | str, ...]) -> str | None:
+    """The key like the one at `loc`, if that is no key of its table."""
+    part = _TABLES.get(str(loc[0])) if len(loc) > 1 else Portfolio
+    keys = [] if part is None else list(part.model_fields)
+    if not loc or loc[-1] in keys:
+        return None
+    return next(iter(get_close_matches(str(loc[-1]), keys, n=1)), None)

@@ -77,12 +77,36 @@ def test_the_schema_hash_follows_what_the_model_sees_and_nothing_else(tmp_path: 
         ('[derived.y]\nop = "prefix"\nof = ["make"]', "needs a length"),
         ("[model]\nd_model = 30\nn_heads = 4", "multiple of n_heads"),
         ("[policy]", "is not TOML"),
-        ("breach_bellow = 0.8", "policy.breach_bellow: is no setting"),
+        ("breach_bellow = 0.8", r"policy.breach_bellow: is no setting; do you mean breach_below\?"),
+        ("colour = 1", "policy.colour: is no setting$"),
+        ('[features.x]\nkin = "number"', r"features.x.kin: is no setting; do you mean kind\?"),
+        ("[modell]", r"modell: is no setting; do you mean model\?"),
+        ("[features.x]", 'features.x.kind: is missing; write kind = "number"'),
+        (
+            '[features.x]\nkind = "number"\nminimum = "18"',
+            'features.x: minimum = "18" is text; write it without quotes',
+        ),
+        ('[features.x]\nkind = "number"\nuse = "no"', 'use = "no" is text; write it without quotes'),
     ],
 )
 def test_a_wrong_file_is_refused_in_words(tmp_path: Path, addition: str, said: str) -> None:
     with pytest.raises(PortfolioInvalid, match=said):
         load_portfolio(written(tmp_path, f"{MINIMAL}\n{addition}\n"))
+
+
+@pytest.mark.parametrize(
+    ("left_out", "instead", "said"),
+    [
+        ("[policy]\nmaturity_days = 30", "", r"policy: is missing; write \[policy\] with maturity_days = 180"),
+        ("maturity_days = 30", "", "policy.maturity_days: is missing; write maturity_days = 180"),
+        ('name = "cars"', "", 'name: is missing; write name = "my_loans"'),
+        ('name = "cars"', 'name = " "', 'name is empty; write name = "my_loans"'),
+        ("[policy]", "[polcy]", r"polcy: is no setting; do you mean policy\?"),
+    ],
+)
+def test_a_missing_line_is_said_with_an_example(tmp_path: Path, left_out: str, instead: str, said: str) -> None:
+    with pytest.raises(PortfolioInvalid, match=said):
+        load_portfolio(written(tmp_path, MINIMAL.replace(left_out, instead)))
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
