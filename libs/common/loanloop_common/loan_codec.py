@@ -24,6 +24,7 @@ from loanloop_common.wire_rules import (
     Timestamp,
     explained,
     may_hold_nul,
+    refuse_depth,
     refuse_future,
     refuse_nul,
     refuse_year,
@@ -77,6 +78,7 @@ class LoanCodec:
 
     def decode(self, data: bytes) -> Loan:
         """Raises InvalidField where one field breaks its rule, InvalidMessage where there is no JSON object."""
+        refuse_depth(data)
         try:
             loan = self._loans.decode(data)
         except UNDECODABLE as refused:

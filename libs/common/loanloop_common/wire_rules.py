@@ -19,10 +19,13 @@ ENVELOPE_RULES = {
     "schema_version": "must be 1",
     "loan_id": "must be text of 1 to 64 characters",
 }
-TOO_DEEP = "the message is nested too deeply"
+MAX_DEPTH = 100
+TOO_DEEP = f"the message is nested too deeply, more than {MAX_DEPTH} levels"
 UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _FUTURE_TOLERANCE = timedelta(minutes=5)
 _FIRST_YEAR, _LAST_YEAR = 1900, 9998  # within both datetime and timestamptz, whatever the zone
+_TEXT_IN_JSON = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_BRACKET = re.compile(rb"[\[\]{}]")
 _PATH = re.compile(r" - at `\$\.?([^`]*)`$")
 _ABSENT = re.compile(r"missing required field `([^`]*)`")
 
@@ -40,6 +43,17 @@ def explained(data: bytes, refused: Exception, rules: Mapping[str, str]) -> Inva
     if path not in rules:
         return InvalidMessage("the message must be a JSON object")
     return InvalidField(path, _value_at(payload, path), ("is missing; it " if absent else "") + rules[path])
+
+
+def refuse_depth(data: bytes) -> None:
+    """Raises InvalidMessage. A limit of our own: Python's is what is left of its stack, another one in each caller."""
+    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+        return
+    depth = 0
+    for bracket in _BRACKET.finditer(_TEXT_IN_JSON.sub(b"", data)):
+        depth += 1 if bracket[0] in b"[{" else -1
+        if depth > MAX_DEPTH:
+            raise InvalidMessage(TOO_DEEP)
 
 
 def is_of_known_year(moment: datetime) -> bool:

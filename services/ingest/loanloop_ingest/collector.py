@@ -189,8 +189,8 @@ class Collector:
 
 
 def _shown(name: Path | str) -> str:
-    """A file's name, or what is said of its content, need not be text that can be stored."""
-    return str(name).encode(errors="replace").decode().replace("\0", "?")
+    """A file's name, or what is said of its content, need not be fit to be stored and printed."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(name))
 
 
 def _refused_row(refused: RefusedRow, place: str, row: Row | RefusedRow | None, source: str) -> RefusedFileRow:

@@ -31,6 +31,7 @@ from loanloop_common.settings import KafkaSettings
 log = structlog.get_logger()
 
 MAX_BATCH_BYTES = 256 * 1024
+METADATA_MAX_AGE_MS = 30_000
 _SASL = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
 
 
@@ -139,6 +140,8 @@ def make_broker(settings: KafkaSettings, *, service: str) -> Broker:
         settings,
         service=service,
         client_id=f"loanloop-{service}",
+        # A topic that was made anew is found at the next look: after five minutes, unless said otherwise.
+        metadata_max_age_ms=METADATA_MAX_AGE_MS,
         acks="all",
         enable_idempotence=True,
         compression_type="lz4",

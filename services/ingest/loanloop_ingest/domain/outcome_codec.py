@@ -14,6 +14,7 @@ from loanloop_common.wire_rules import (
     Timestamp,
     explained,
     may_hold_nul,
+    refuse_depth,
     refuse_nul,
     refuse_year,
 )
@@ -40,6 +41,7 @@ class OutcomeCodec:
 
     def decode(self, data: bytes) -> LoanOutcomeMessage:
         """Raises InvalidField where one field breaks its rule, InvalidMessage where there is no JSON object."""
+        refuse_depth(data)
         try:
             message = self._decoder.decode(data)
         except UNDECODABLE as refused:
