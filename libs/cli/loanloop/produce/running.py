@@ -96,7 +96,8 @@ async def produce_file(
             bookmark.keep(so_far, selection)
 
         stopped = await _send(events, destination.kafka, done, rate=rate, acknowledged=acknowledged)
-    said = f"{done.loans:,} loans and {done.outcomes:,} outcomes sent, {refusals.n:,} rows refused"
+    outcomes = "with the outcomes inside" if selection.history else f"and {done.outcomes:,} outcomes"
+    said = f"{done.loans:,} loans {outcomes} sent, {refusals.n:,} rows refused"
     if stopped:
         print(f"Stopped at row {events.rows_read:,} of {file.n_rows:,}: {said}. The same command goes on there.")
         return STOPPED_BY_CTRL_C
@@ -139,7 +140,8 @@ def _opened(path: Path, portfolio: Portfolio, selection: Selection) -> tuple[Loa
     try:
         reader.check_columns(file.columns, outcomes=selection.wants_outcomes)
     except FileMappingMissing as missing:
-        hint = " Applications alone, without outcomes, go with --outcomes none." if selection.wants_outcomes else ""
+        lacks_outcomes = portfolio.file.defaulted not in file.columns
+        hint = " Applications alone, without outcomes, go with --outcomes none." if lacks_outcomes else ""
         raise LoanloopError(f"{path}: {missing}.{hint}") from missing
     return file, reader
 
@@ -148,9 +150,13 @@ def _say_if_without_outcomes(events: EventSequence, refusals: Refusals, portfoli
     if events.n_outcomes or not events.selection.wants_outcomes or events.rows_read <= refusals.n:
         return
     column = portfolio.file.defaulted
-    why = f"no row has one in {column} that is known by now" if column else "[file] names no column as defaulted"
+    why = (
+        f"no row has one in {column} that is known by now (new applications have none yet)"
+        if column
+        else "[file] names no column as defaulted"
+    )
     refusals.console.print(
-        f"No outcome was among them: {why}. Without outcomes no model is trained.",
+        f"No outcome was among them: {why}.",
         markup=False,
         soft_wrap=True,
         style="yellow",
