@@ -14,4 +14,4 @@ async def partitions_ahead(pool: Pool) -> Poller:
         await pool.execute("SELECT loan_data.ensure_partitions()")
 
     await ensure_partitions()
-    return Poller(ensure_partitions, every_s=_EVERY_S, name="partitions")
+    return Poller(ensure_partitions, every_s=_EVERY_S, name="partitions", cancel_on_stop=True)

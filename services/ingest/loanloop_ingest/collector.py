@@ -172,6 +172,8 @@ class Collector:
             part = await asyncio.to_thread(self._events, file.path, chunk, source, progress.started_at)
             await self._publish([(event.key, event.value) for event in part.events])
             await self._store.advance(sha256, last, len(part.events), part.refused)
+        if stamp_of(file.path) != stamp:
+            raise _StillWritten  # cut off behind the last chunk, say: what was read is not the file
         return True
 
     def _events(self, path: Path, chunk: Chunk, source: str, now: datetime) -> _Slice:

@@ -165,7 +165,7 @@ def _csv_rows(path: Path) -> Iterator[Row | RefusedRow | None]:
                 yield RefusedRow(number, None, "", _STRAY_QUOTE)
                 continue
             try:
-                (cells,) = csv.reader([line], delimiter=delimiter)
+                (cells,) = csv.reader([line], delimiter=delimiter, strict=True)
             except csv.Error as broken:
                 yield RefusedRow(number, None, "", f"is no CSV line: {broken}")
                 continue

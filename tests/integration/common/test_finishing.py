@@ -94,5 +94,30 @@ async def test_stop_lets_what_is_being_finished_end_and_commits_it(broker: Broke
     assert await committed(broker.settings.bootstrap_servers, topic, topic) == 20
 
 
+async def test_nothing_is_committed_behind_a_batch_that_was_cut_off_while_it_was_finished(
+    broker: Broker, topic_of_one_partition: str
+) -> None:
+    topic, handler = topic_of_one_partition, TwoSteps()
+    handler.finish.gate.clear()
+    second_may_go_on = asyncio.Event()
+    await publish_batch(broker, topic, numbered(20))
+
+    async def handle(records: Sequence[ConsumerRecord]) -> Finish:
+        if handler.taken:
+            await second_may_go_on.wait()
+        return await handler(records)
+
+    consumer = BatchConsumer(broker, topic, group=topic, handle=handle, name=topic, retry=QUICK, max_records=10)
+    await consumer.start()
+    await eventually(lambda: handler.finish.attempts == 1)
+    await consumer._handling.finish_within(0.1)
+    handler.finish.gate.set()
+    second_may_go_on.set()
+    await consumer.stop()
+
+    assert await committed(broker.settings.bootstrap_servers, topic, topic) == 0
+    assert not handler.finish.records
+
+
 async def _is_committed(broker: Broker, topic: str, n: int) -> bool:
     return await committed(broker.settings.bootstrap_servers, topic, topic) == n

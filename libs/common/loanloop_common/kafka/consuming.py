@@ -123,7 +123,7 @@ class BatchConsumer:
 
     async def _run(self) -> None:
         while not self._stopping.is_set():
-            self._handling.gave_up.clear()
+            self._handling.begin()
             self._handling.state = "starting"
             if await self._joined():
                 self._handling.state = "consuming" if self._open.is_set() else "waiting"

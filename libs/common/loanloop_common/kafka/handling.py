@@ -12,7 +12,6 @@ from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaError
 
 from loanloop_common.background import in_background
-from loanloop_common.kafka.broker import bounded
 from loanloop_common.kafka.records import next_offsets
 from loanloop_common.kafka.retries import RetryPolicy
 from loanloop_common.telemetry import count, observe
@@ -29,11 +28,15 @@ _COMMIT_WITHIN_S = 30.0
 
 @dataclass(frozen=True)
 class _Batch:
-    """`consumer` and `assignment_number`: whom it came from and when, so that it is committed there alone."""
+    """`consumer` and `assignment_number`: whom it came from and when, so that it is committed there alone.
+
+    `gave_up`: of the membership in the group that it was taken in, which ends where a batch can't be done.
+    """
 
     records: Sequence[ConsumerRecord]
     consumer: Any
     assignment_number: int
+    gave_up: asyncio.Event
     taken_at: float
 
 
@@ -58,24 +61,33 @@ class Handling:
         self._assignment_number = 0
         self._finishing: asyncio.Task[None] | None = None
 
+    def begin(self) -> None:
+        """A new membership: what was taken in the old one and is still under way stays given up."""
+        self.gave_up = asyncio.Event()
+
     def lose_assignment(self) -> None:
         """What was taken before is not committed any more: its offsets may be behind those of the new owner."""
         self._assignment_number += 1
 
     async def finish_within(self, seconds: float) -> None:
-        """Let the batch that is being finished come to its end."""
-        if self._finishing:
-            await bounded(self._finishing, within_s=seconds, what=f"batch of {self.name}")
-            self._finishing = None
+        """Let the batch that is being finished come to its end; where it doesn't, nothing behind it is done either."""
+        finishing = self._finishing  # stays in its place: the next batch waits for it there
+        if finishing is None:
+            return
+        await asyncio.wait({finishing}, timeout=seconds)
+        if not finishing.done():
+            self.gave_up.set()
+            finishing.cancel()
+            log.warning("batch_not_finished_in_time", consumer=self.name, after_s=seconds)
 
     async def take(self, records: Sequence[ConsumerRecord], consumer: Any) -> None:
         """Returns when the next batch may be taken. Nothing is raised: the framework would go on to the next one."""
-        if self.gave_up.is_set():
+        batch = _Batch(records, consumer, self._assignment_number, self.gave_up, time.monotonic())
+        if batch.gave_up.is_set():
             return
-        batch = _Batch(records, consumer, self._assignment_number, time.monotonic())
         try:
             finish = await self._attempted(batch, partial(self._handle, records))
-            await self._previous_finished()
+            await self._previous_finished(batch)
             if finish is None:
                 await self._done_with(batch)
             elif self._stopping.is_set():
@@ -84,22 +96,25 @@ class Handling:
                 self._finishing = in_background(self._finish_aside(batch, finish), name=f"finish-{self.name}")
         except _NotDone:
             if self._finishing:
-                await self._finishing
-            self.gave_up.set()
+                await asyncio.wait({self._finishing})
+            batch.gave_up.set()
 
-    async def _previous_finished(self) -> None:
-        """Raises _NotDone where the batch before this one has failed: it comes again first."""
+    async def _previous_finished(self, batch: _Batch) -> None:
+        """Raises _NotDone where the batch before this one was not finished: it comes again first."""
         if self._finishing:
-            await self._finishing
+            await asyncio.wait({self._finishing})
             self._finishing = None
-        if self.gave_up.is_set():
+        if batch.gave_up.is_set():
             raise _NotDone
 
     async def _finish_aside(self, batch: _Batch, finish: Finish) -> None:
         try:
             await self._finish(batch, finish)
         except _NotDone:
-            self.gave_up.set()
+            batch.gave_up.set()
+        except BaseException:
+            batch.gave_up.set()
+            raise
 
     async def _finish(self, batch: _Batch, finish: Finish) -> None:
         await self._attempted(batch, finish)

@@ -67,7 +67,8 @@ class Decider:
         recorded = await self._store.record_streamed(decisions)
         held = recorded.held
         found = [made for made in decisions if made.event_id in held]
-        agreeing = {m.event_id for m in found if not conflicts(held[m.event_id], m.payload_sha256)}
+        # Each once, in the order that they came in.
+        agreeing = dict.fromkeys(m.event_id for m in found if not conflicts(held[m.event_id], m.payload_sha256))
         stored = [one for event_id in agreeing if isinstance(one := held[event_id], StoredDecision)]
         return StreamedDecisions(
             # What REST has decided leaves by the outbox.

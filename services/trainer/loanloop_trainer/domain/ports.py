@@ -10,9 +10,10 @@ from loanloop_trainer.domain.trigger import Decision, Situation
 
 
 class Exit(IntEnum):
-    """How a training process ends; any other code, or a signal, is a crash."""
+    """How a training process ends; any other code, or a signal, is a crash too."""
 
     ENDED = 0  # with a model, or with a run that says why there is none
+    CRASHED = 1
     LOST = 70  # another trainer has the run
     TRY_LATER = 75  # the database is away
 

@@ -41,7 +41,11 @@ class Learn(Protocol):
 
 
 async def work_on(run_id: UUID, orders: Orders) -> Exit:
-    code = await exit_of(_work(run_id, orders), run_id)
+    try:
+        code = await exit_of(_work(run_id, orders), run_id)
+    except Exception:
+        log.exception("training_crashed", run_id=str(run_id))
+        code = Exit.CRASHED
     if code != Exit.ENDED:
         # A computation in a thread cannot be cancelled, and nobody wants its result.
         os._exit(code)
