@@ -12,6 +12,7 @@ from loanloop_common.background import in_background
 log = structlog.get_logger()
 
 _LONGEST_PAUSE_S = 30.0
+_SHORTEST_PAUSE_AFTER_FAILURE_S = 0.5  # however many wake-ups come
 
 
 class Poller:
@@ -72,8 +73,11 @@ class Poller:
             failures = 0 if await self._looked(failures + 1) else failures + 1
             if is_last or (self._stopping and self._cancel_on_stop):
                 return
-            pause_s = self._every_s if not failures else min(max(self._every_s, 0.5) * 2**failures, _LONGEST_PAUSE_S)
-            await self._pause(pause_s)
+            if failures:
+                longest_s = min(max(self._every_s, _SHORTEST_PAUSE_AFTER_FAILURE_S) * 2**failures, _LONGEST_PAUSE_S)
+                await self._pause(longest_s, after_wake_s=max(self._gather_s, _SHORTEST_PAUSE_AFTER_FAILURE_S))
+            else:
+                await self._pause(self._every_s, after_wake_s=self._gather_s)
 
     async def _looked(self, attempt: int) -> bool:
         try:
@@ -86,9 +90,9 @@ class Poller:
         self.mended()
         return True
 
-    async def _pause(self, seconds: float) -> None:
+    async def _pause(self, seconds: float, *, after_wake_s: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):  # Python 3.11's wait_for may forget a cancellation
                 await self._wake.wait()
             if not self._stopping:
-                await asyncio.sleep(self._gather_s)
+                await asyncio.sleep(after_wake_s)

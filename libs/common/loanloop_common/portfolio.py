@@ -71,12 +71,16 @@ class Feature(_Part):
             words = "must be true or false"
         elif self.kind == "number":
             number = "a whole number" if self.integer else "a number"
-            words = f"must be {number} from {self.minimum:.15g} to {self.maximum:.15g}"
+            words = f"must be {number} from {_number(self.minimum)} to {_number(self.maximum)}"
         elif self.closed:
             words = "must be one of " + ", ".join(self.categories)
         else:
             words = f"must be text of 1 to {self.max_length} characters"
         return words + (", or null" if self.nullable else "")
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if abs(value) <= MAX_SAFE_INTEGER and value.is_integer() else f"{value:.15g}"
 
 
 class Derived(_Part):

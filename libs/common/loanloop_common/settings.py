@@ -33,7 +33,9 @@ class KafkaSettings(BaseModel):
     session_timeout_ms: int = Field(default=10_000, ge=1000)
     max_poll_interval_ms: int = Field(default=300_000, ge=1000)
     publish_within_s: float = Field(default=60, gt=0, description="Give up waiting for acknowledgements")
-    finish_batch_within_s: float = Field(default=15, gt=0, description="At shutdown, for the batch in hand")
+    finish_batch_within_s: float = Field(
+        default=15, gt=0, description="At shutdown, for the batch in hand and the one before it"
+    )
 
     @model_validator(mode="after")
     def _sasl_is_complete(self) -> Self:

@@ -197,7 +197,8 @@ def _shown(name: Path | str) -> str:
 
 def _refused_row(refused: RefusedRow, place: str, row: Row | RefusedRow | None, source: str) -> RefusedFileRow:
     named = f"{refused.field} = {refused.value}: {refused.rule}" if refused.field else refused.rule
-    content = b"" if isinstance(row, RefusedRow) else json.dumps(row, default=str).encode()
+    kept = row.row if isinstance(row, RefusedRow) else row
+    content = b"" if kept is None else json.dumps(kept, default=str).encode()
     return RefusedFileRow(
         source=source,
         number=refused.number,

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from loanloop_ingest.domain.cells import UTF8_RULE
 from loanloop_ingest.domain.file_events import RefusedRow, Row
 
 # KeyError and its like: the name of a time zone that nobody knows.
@@ -41,18 +42,21 @@ def _in_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
 def _one_by_one(batch: pa.RecordBatch, first: int) -> Iterator[Row | RefusedRow]:
     for index in range(batch.num_rows):
         row: dict[str, Any] = {}
+        refused = None
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             try:
                 row[name] = column[index].as_py()
-            except _UNHELD:
-                yield RefusedRow(first + index, name, _shown(column[index]), _RULE)
-                break
-        else:
-            yield row
+            except _UNHELD as unheld:
+                row[name] = _shown(column[index])
+                rule = UTF8_RULE if isinstance(unheld, UnicodeDecodeError) else _RULE
+                refused = refused or RefusedRow(first + index, name, row[name], rule, row)
+        yield refused or row
 
 
 def _shown(value: pa.Scalar) -> str:
     try:
+        if pa.types.is_large_string(value.type) or pa.types.is_string(value.type):
+            return repr(value.cast(pa.large_binary()).as_py())
         return str(value.cast(pa.string()).as_py())
     except _UNHELD:
         return str(value.type)

@@ -1,6 +1,8 @@
 """The training process on fakes of its run and its computation: what it leaves for later, and what is a crash."""
 
 import errno
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -156,3 +158,22 @@ async def test_training_that_can_learn_nothing_ends_the_run_with_a_sentence(
 
     assert run.state == "failed"
     assert run.error.startswith("the loss is no number any more at step 1 of the phase train")
+
+
+def test_crash_ends_the_process_though_its_thread_computes_on() -> None:
+    program = """
+import asyncio, threading, time
+from uuid import uuid4
+from loanloop_trainer.runner import training
+
+async def crash_beside_a_computation(run_id, orders):
+    threading.Thread(target=time.sleep, args=(600,)).start()
+    raise RuntimeError("the heartbeat failed")
+
+training._work = crash_beside_a_computation
+asyncio.run(training.work_on(uuid4(), None))
+"""
+    ended = subprocess.run([sys.executable, "-c", program], timeout=60, check=False, capture_output=True, text=True)
+
+    assert ended.returncode == Exit.CRASHED
+    assert "the heartbeat failed" in ended.stdout + ended.stderr

@@ -31,8 +31,10 @@ class TwoSteps:
 
 
 @asynccontextmanager
-async def consuming(broker: Broker, topic: str, handler: TwoSteps) -> AsyncIterator[BatchConsumer]:
-    consumer = BatchConsumer(broker, topic, group=topic, handle=handler, name=topic, retry=QUICK, max_records=10)
+async def consuming(
+    broker: Broker, topic: str, handler: TwoSteps, retry: RetryPolicy = QUICK
+) -> AsyncIterator[BatchConsumer]:
+    consumer = BatchConsumer(broker, topic, group=topic, handle=handler, name=topic, retry=retry, max_records=10)
     await consumer.start()
     try:
         yield consumer
@@ -75,6 +77,20 @@ async def test_nothing_behind_a_batch_that_cannot_be_finished_is_finished_before
         await eventually(lambda: _is_committed(broker, topic, 50))
 
     assert [record.value for record in handler.finish.records] == [value for _, value in numbered(50)]
+
+
+async def test_a_batch_that_is_handled_does_not_hide_that_finishing_the_one_before_it_fails(
+    broker: Broker, topic_of_one_partition: str
+) -> None:
+    topic, handler = topic_of_one_partition, TwoSteps()
+    handler.finish.failing = lambda _: True
+    await publish_batch(broker, topic, numbered(20))
+
+    async with consuming(broker, topic, handler, RetryPolicy(attempts=50, first_delay_s=0.1)) as consumer:
+        await eventually(lambda: len(handler.taken) == 20)
+        await eventually(lambda: consumer.state == "retrying")
+        handler.finish.failing = lambda _: False
+        await eventually(lambda: consumer.state == "consuming")
 
 
 async def test_stop_lets_what_is_being_finished_end_and_commits_it(broker: Broker, topic_of_one_partition: str) -> None:

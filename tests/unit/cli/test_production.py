@@ -161,3 +161,15 @@ def test_bookmark_that_cannot_be_written_is_said_in_a_sentence(sequence: Make) -
     bookmark = bookmark_in(path, path, Selection(now=NOW), kafka="k", portfolio="sba")  # a file is no folder
     with pytest.raises(LoanloopError, match="can't keep how far the file was sent"):
         bookmark.keep(Acknowledged(), Selection(now=NOW))
+
+
+@pytest.mark.parametrize(
+    "kept", ["", "{}", '{"sent": {"loans": 1', '{"sent": {"spoilt": 1}, "now": "2026-01-01T00:00:00Z"}']
+)
+def test_damaged_bookmark_is_said_in_a_sentence(tmp_path: Path, kept: str) -> None:
+    file = tmp_path / "loans.csv"
+    file.write_text("a\n1\n")
+    bookmark = bookmark_in(tmp_path, file, Selection(now=NOW), kafka="k", portfolio="sba")
+    bookmark.path.write_text(kept)
+    with pytest.raises(LoanloopError, match="from its beginning with --restart"):
+        bookmark.found(Selection(now=NOW))

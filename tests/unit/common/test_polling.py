@@ -66,6 +66,22 @@ async def test_look_that_raises_is_shown_and_repeated() -> None:
     assert poller.state == "stopped"
 
 
+async def test_wake_ups_do_not_make_a_look_that_fails_hurry() -> None:
+    looks = Looks(failing=1000)
+    poller = Poller(looks.look, every_s=3600, name="test")
+    await poller.start()
+    await eventually(lambda: looks.n == 1)
+
+    for _ in range(20):
+        poller.wake()
+        await asyncio.sleep(0.01)
+    n_looks = looks.n
+    await eventually(partial(looks.has_looked, 2))  # a wake-up shortens the pause all the same
+    await poller.stop()
+
+    assert n_looks == 1
+
+
 async def test_wake_ups_that_come_together_are_one_look() -> None:
     looks = Looks()
     poller = Poller(looks.look, every_s=3600, gather_s=0.2, name="test")

@@ -60,6 +60,19 @@ def test_parquet_gives_typed_rows(tmp_path: Path) -> None:
     assert rows_of(path) == [{"a": "x", "n": 1}, {"a": None, "n": 2}]
 
 
+def test_parquet_text_that_is_not_utf8_costs_its_row_and_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "loans.parquet"
+    values = pa.array([b"x", b"\xffy", b"z"])
+    text = pa.Array.from_buffers(pa.string(), len(values), values.buffers())  # nobody checks the bytes
+    pq.write_table(pa.table({"a": text, "n": [1, 2, 3]}), path)
+
+    first, refused, last = rows_of(path)
+
+    rule = "is not UTF-8 text; save the file as UTF-8"
+    assert refused == RefusedRow(2, "a", repr(b"\xffy"), rule, {"a": repr(b"\xffy"), "n": 2})
+    assert (first, last) == ({"a": "x", "n": 1}, {"a": "z", "n": 3})
+
+
 @pytest.mark.parametrize(("name", "content"), [("a.parquet", b"PAR1 no"), ("a.csv", b"\xff\xff"), ("a.xlsx", b"")])
 def test_what_is_no_loan_file_is_said_in_one_sentence(tmp_path: Path, name: str, content: bytes) -> None:
     with pytest.raises(UnreadableFile, match=name):

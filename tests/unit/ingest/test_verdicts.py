@@ -42,6 +42,11 @@ def test_other_payload_under_a_stored_id_is_a_conflict() -> None:
     assert judged(other, stored=known(event(1, 7))) == Verdicts(conflicts=[other])
 
 
+def test_other_payload_at_the_stored_place_of_a_topic_made_anew_is_a_conflict() -> None:
+    other = event(1, 7, occurred_at="2007-05-21T00:00:00Z")
+    assert judged(other, stored=known(event(1, 7))) == Verdicts(conflicts=[other])
+
+
 def test_one_bad_id_leaves_the_others_alone() -> None:
     taken, fresh = event(1, 3, loan_id="other"), event(2, 4)
     verdicts = judged(taken, fresh, stored=known(event(1, 0)))

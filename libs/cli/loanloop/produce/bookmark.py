@@ -23,12 +23,17 @@ class Bookmark:
     told: dict[str, Any] = field(default_factory=dict)
 
     def found(self, selection: Selection) -> tuple[Acknowledged, Selection]:
-        """Where to go on, with the `now` of the first run: the events must be the same."""
+        """Where to go on, with the `now` of the first run: the events must be the same. Raises LoanloopError."""
         try:
             kept = json.loads(self.path.read_text())
+            return Acknowledged(**kept["sent"]), replace(selection, now=datetime.fromisoformat(kept["now"]))
         except FileNotFoundError:
             return Acknowledged(), selection
-        return Acknowledged(**kept["sent"]), replace(selection, now=datetime.fromisoformat(kept["now"]))
+        except (ValueError, KeyError, TypeError) as damaged:
+            raise LoanloopError(
+                f"{self.path} says no more how far the file was sent: send it from its beginning with --restart "
+                "(events that were sent already are told apart and change nothing)"
+            ) from damaged
 
     def keep(self, done: Acknowledged, selection: Selection) -> None:
         """Raises LoanloopError: events that nobody remembers as sent would all be sent again."""

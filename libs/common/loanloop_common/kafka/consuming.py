@@ -76,22 +76,22 @@ class BatchConsumer:
         if self._running:
             await bounded(self._running, within_s=self._leave_within_s + 5, what=f"consumer {self.name}")
             self._running = None
-        self._handling.state = "stopped"
+        self._handling.phase = "stopped"
 
     async def pause_until(self, event: asyncio.Event) -> None:
         """Stay in the group and take nothing until `event` is set; returns then."""
         self._open.clear()
         self._pause_assigned()
-        if self._handling.state == "consuming":
-            self._handling.state = "waiting"
+        if self._handling.phase == "consuming":
+            self._handling.phase = "waiting"
         try:
             await event.wait()
         finally:
             self._open.set()
             if consumer := self._subscriber.consumer:
                 consumer.resume(*consumer.assignment())
-            if self._handling.state == "waiting":
-                self._handling.state = "consuming"
+            if self._handling.phase == "waiting":
+                self._handling.phase = "consuming"
 
     def _subscribe(self, topics: Iterable[str], max_records: int, batch_timeout_ms: int) -> Any:
         settings = self._broker.settings
@@ -124,15 +124,15 @@ class BatchConsumer:
     async def _run(self) -> None:
         while not self._stopping.is_set():
             self._handling.begin()
-            self._handling.state = "starting"
+            self._handling.phase = "starting"
             if await self._joined():
-                self._handling.state = "consuming" if self._open.is_set() else "waiting"
+                self._handling.phase = "consuming" if self._open.is_set() else "waiting"
                 consumer = self._subscriber.consumer
                 await first_of(self._stopping, self._handling.gave_up, consumer.fetching_failed)
             await self._handling.finish_within(self._leave_within_s)
             await bounded(self._subscriber.stop(), within_s=self._leave_within_s, what=f"consumer {self.name}")
             if not self._stopping.is_set():
-                self._handling.state = "stopped"
+                self._handling.phase = "stopped"
                 count("loanloop_common_consumer_restarts_total", service=self._broker.service, consumer=self.name)
                 log.error("consumer_restarts", consumer=self.name, after_s=self._retry.restart_after_s)
                 await first_of(self._stopping, within_s=self._retry.restart_after_s)

@@ -51,7 +51,7 @@ class Handling:
         self, handle: Handle, *, name: str, service: str, commits: bool, retry: RetryPolicy, stopping: asyncio.Event
     ) -> None:
         self.name = name
-        self.state: ConsumerState = "stopped"
+        self.phase: ConsumerState = "stopped"
         self.gave_up = asyncio.Event()
         self._handle = handle
         self._service = service
@@ -60,6 +60,11 @@ class Handling:
         self._stopping = stopping
         self._assignment_number = 0
         self._finishing: asyncio.Task[None] | None = None
+        self._n_retrying = 0  # handling one batch and finishing another may fail at the same time
+
+    @property
+    def state(self) -> ConsumerState:
+        return "retrying" if self._n_retrying and self.phase == "consuming" else self.phase
 
     def begin(self) -> None:
         """A new membership: what was taken in the old one and is still under way stays given up."""
@@ -128,19 +133,26 @@ class Handling:
 
     async def _attempted(self, batch: _Batch, work: Callable[[], Awaitable[Result]]) -> Result:
         """Raises _NotDone after the last attempt."""
+        try:
+            return await work()
+        except Exception as error:  # noqa: BLE001  # whatever it is, the batch is not done
+            self._report_failure(1, batch.records, error)
+        self._n_retrying += 1
+        try:
+            return await self._retried(batch, work)
+        finally:
+            self._n_retrying -= 1
+
+    async def _retried(self, batch: _Batch, work: Callable[[], Awaitable[Result]]) -> Result:
         started = time.monotonic()
-        for attempt in range(1, self._retry.attempts + 1):
-            try:
-                result = await work()
-            except Exception as error:  # noqa: BLE001  # whatever it is, the batch is not done
-                self._report_failure(attempt, batch.records, error)
-            else:
-                self.state = "consuming"
-                return result
-            if attempt == self._retry.attempts or time.monotonic() - started > self._retry.within_s:
+        for attempt in range(2, self._retry.attempts + 1):
+            if await first_of(self._stopping, within_s=self._retry.delay_s(attempt - 1)):
                 break
-            self.state = "retrying"
-            if await first_of(self._stopping, within_s=self._retry.delay_s(attempt)):
+            try:
+                return await work()
+            except Exception as error:  # noqa: BLE001  # as above
+                self._report_failure(attempt, batch.records, error)
+            if time.monotonic() - started > self._retry.within_s:
                 break
         raise _NotDone
 

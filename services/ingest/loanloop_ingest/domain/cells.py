@@ -15,7 +15,7 @@ _FALSE = frozenset({"false", "f", "no", "n", "0", "0.0"})
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 _WITH_COMMAS = re.compile(r"\s*[+-]?[\d.]*,[\d.,]*\s*", re.ASCII)
 _COMMA_RULE = ", with a point before decimals and nothing between thousands, such as 1234.5"
-_UTF8_RULE = "is not UTF-8 text; save the file as UTF-8"
+UTF8_RULE = "is not UTF-8 text; save the file as UTF-8"
 
 
 def is_missing(value: Any) -> bool:
@@ -69,7 +69,7 @@ def text(field: str, value: Any) -> Any:
         try:
             value.encode()
         except UnicodeEncodeError as not_utf8:
-            raise InvalidField(field, value, _UTF8_RULE) from not_utf8
+            raise InvalidField(field, value, UTF8_RULE) from not_utf8
     return value
 
 

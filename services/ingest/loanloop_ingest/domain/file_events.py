@@ -43,6 +43,7 @@ class RefusedRow(NamedTuple):
     field: str | None
     value: str
     rule: str
+    row: Row | None = None  # what of it can be kept, where the reader of the file refused it
 
 
 Refuse = Callable[[RefusedRow], None]

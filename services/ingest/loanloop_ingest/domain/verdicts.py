@@ -36,7 +36,8 @@ def sort_out(
 ) -> Verdicts:
     """Judge each event by who holds its id: `claimed` just now by this batch, or `stored` before.
 
-    A redelivery (the very place that is stored) is neither a duplicate nor a second event.
+    A redelivery (the very place that is stored) is neither a duplicate nor a second event; other bytes at that place
+    are of a topic that was made anew.
     """
     verdicts = Verdicts()
     for event in incoming:
@@ -45,10 +46,10 @@ def sort_out(
             verdicts.fresh.append(event)
             continue
         known = stored[event.event_id] if winner is None else KnownEvent(winner.payload_sha256, winner.place)
-        if known.place == event.place:
-            verdicts.redelivered.append(event)
-        elif known.payload_sha256 == event.payload_sha256:
-            verdicts.duplicates.append(event)
-        else:
+        if known.payload_sha256 != event.payload_sha256:
             verdicts.conflicts.append(event)
+        elif known.place == event.place:
+            verdicts.redelivered.append(event)
+        else:
+            verdicts.duplicates.append(event)
     return verdicts

@@ -1,7 +1,7 @@
-"""The trained network in the form that is served: equal to it, and arranged for the runtimes that score with it.
+"""The trained network in the form that is served, arranged for the runtimes that score with it.
 
-An exporter writes down what the module does, so the module decides how fast its graph can run
-(docs/decisions/0034-the-network-is-exported-in-a-faster-form.md).
+It equals the module up to what MAX_SIMILARITY cuts off. An exporter writes down what the module does, so the module
+decides how fast its graph can run (docs/decisions/0034-the-network-is-exported-in-a-faster-form.md).
 """
 
 from typing import cast
