@@ -104,7 +104,7 @@ class Manifest(_Part):
     allowed: tuple[AllowedField, ...]
     audit: tuple[AuditFinding, ...]
     code_version: str
-    runtime: dict[str, str] = Field(description="Versions of onnxruntime, numpy and torch, and the instruction set")
+    runtime: dict[str, str] = Field(description="Versions of openvino, numpy and torch, and the instruction set")
     parity: float = Field(description="Largest difference of a logit between torch and the export")
     reference: ReferenceRows
     sha256: dict[str, str] = Field(default_factory=dict, description="Of the other files in the bundle")

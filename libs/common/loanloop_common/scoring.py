@@ -1,50 +1,45 @@
-"""Scores loans with a bundle on ONNX Runtime, which nothing else imports.
+"""Scores loans with a bundle on OpenVINO, which nothing else imports (docs/decisions/0035).
 
 The same loan and version give the same bits whatever the batch and the threads, on the same `engine()`.
 """
 
 import platform
 import queue
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 import numpy as np
-import onnxruntime as ort
-from onnxruntime.capi import onnxruntime_pybind11_state as refusals
+
+sys.modules["openvino_telemetry"] = cast("ModuleType", None)  # with it, the next import reports itself to its makers
+import openvino
 
 from loanloop_common.bundle import Bundle
 from loanloop_common.errors import BundleCorrupt, LoanloopError, Unavailable
-from loanloop_common.features import EncodedBatch, Floats
+from loanloop_common.features import EncodedBatch, Encoder, Floats
 
-CHUNK_ROWS = 128  # 64 to 256 rows stay in the cache
+CHUNK_ROWS = 64  # 16 to 128 rows stay in the cache
+FEW_ROWS = 8  # for a lone request, and for what is left of a batch
 ELSEWHERE_TOLERANCE = 1e-6  # between instruction sets; within one, bits are equal
-# What the runtime says of a model's content. Its other errors, such as no memory or no thread, are of the moment.
-_OF_THE_MODEL = (
-    refusals.InvalidArgument,
-    refusals.InvalidGraph,
-    refusals.InvalidProtobuf,
-    refusals.NoModel,
-    refusals.NotImplemented,
-)
+# The runtime has one class of error for everything. Its own begin so; these are of the moment, whoever raises them.
+_OWN = "Exception from"
+_OF_THE_MOMENT = ("bad_alloc", "allocate", "temporarily unavailable", "Too many open files")
 _MISSHAPEN = (ValueError, TypeError, IndexError)
 _TELLING_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16", "i8mm")
 
 
 class Scorer:
-    """Thread-safe. Each thread runs chunks of rows on a session of its own, which itself uses one thread.
-
-    Two such sessions score nearly twice as much as one session with two threads.
-    """
+    """Thread-safe. A batch is cut into chunks, which its threads share; each chunk is scored on one thread."""
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
         """Raises BundleCorrupt where the model can never be loaded, Unavailable where it can't be for now."""
         self.bundle = bundle
-        self._sessions: queue.SimpleQueue[ort.InferenceSession] = queue.SimpleQueue()
-        for _ in range(threads):
-            self._sessions.put(_session(bundle))
+        self._requests = {n_rows: _requests(bundle, n_rows, threads) for n_rows in (FEW_ROWS, CHUNK_ROWS)}
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="scorer")
 
     def close(self) -> None:
@@ -61,8 +56,7 @@ class Scorer:
 
     def logits(self, batch: EncodedBatch) -> Floats:
         """Log-odds of default (B,) before calibration."""
-        n_rows = len(batch.x_cat)
-        chunks = [batch.rows(slice(start, start + CHUNK_ROWS)) for start in range(0, n_rows, CHUNK_ROWS)]
+        chunks = list(_chunks(batch))
         run = self._pool.map if len(chunks) > 1 else map
         return np.concatenate([np.empty(0), *run(self._chunk_logits, chunks)])
 
@@ -83,41 +77,69 @@ class Scorer:
 
     def _chunk_logits(self, chunk: EncodedBatch) -> Floats:
         n_rows = len(chunk.x_cat)
-        if n_rows == 1:
-            # A batch of one takes another kernel, 1e-7 off: the bits of a lone row must not differ.
-            chunk = chunk.rows([0, 0])
-        session = self._sessions.get()
+        size = FEW_ROWS if n_rows <= FEW_ROWS else CHUNK_ROWS
+        request = self._requests[size].get()
         try:
-            (logits,) = session.run(None, chunk._asdict())
+            request.infer(_filled(chunk, size)._asdict(), share_inputs=True)
+            logits = request.get_output_tensor(0).data[:n_rows]
+            log_odds: Floats = (logits[:, 1] - logits[:, 0]).astype(np.float64)
         finally:
-            self._sessions.put(session)
-        log_odds: Floats = (logits[:n_rows, 1] - logits[:n_rows, 0]).astype(np.float64)
+            self._requests[size].put(request)
         return log_odds
 
 
-def _session(bundle: Bundle) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+def _chunks(batch: EncodedBatch) -> Iterator[EncodedBatch]:
+    """Whole chunks, then what is left in fews, as long as that computes fewer rows than another chunk would."""
+    n_rows, start = len(batch.x_cat), 0
+    while start < n_rows:
+        left = n_rows - start
+        step = CHUNK_ROWS if left > CHUNK_ROWS - FEW_ROWS else FEW_ROWS
+        yield batch.rows(slice(start, start + step))
+        start += step
+
+
+def _filled(chunk: EncodedBatch, n_rows: int) -> EncodedBatch:
+    """The last row again and again: the graph is compiled for a fixed number of rows."""
+    n_given = len(chunk.x_cat)
+    return chunk if n_given == n_rows else chunk.rows(np.minimum(np.arange(n_rows), n_given - 1))
+
+
+def _requests(bundle: Bundle, n_rows: int, threads: int) -> queue.SimpleQueue[openvino.InferRequest]:
+    """One graph of `n_rows` rows, compiled for as many requests at a time as there are threads."""
+    requests: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()
+    settings = {
+        "INFERENCE_PRECISION_HINT": "f32",  # where a processor has bfloat16 it would be taken
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": threads,
+        "ENABLE_CPU_PINNING": False,  # two scorers of one process would be pinned to the same core
+    }
     try:
-        return ort.InferenceSession(bundle.model, options, providers=["CPUExecutionProvider"])
+        core = openvino.Core()
+        network = core.read_model(bundle.model, b"")
+        network.reshape({name: [n_rows, width] for name, width in _widths(bundle.encoder).items()})
+        compiled = core.compile_model(network, "CPU", settings)
+        for _ in range(threads):
+            requests.put(compiled.create_infer_request())
     except Exception as error:
-        raise _failure(bundle, "be loaded by ONNX Runtime", error) from error
+        raise _failure(bundle, "be loaded by OpenVINO", error) from error
+    return requests
+
+
+def _widths(encoder: Encoder) -> dict[str, int]:
+    n_numbers = len(encoder.numbers)
+    return {"x_cat": len(encoder.categories), "x_num": n_numbers, "x_exact": n_numbers}
 
 
 def _failure(bundle: Bundle, what: str, error: Exception) -> LoanloopError:
-    # `Fail` is both: a model with an unknown operator, and whatever the runtime caught while it was loading.
-    is_of_the_model = isinstance(error, (*_OF_THE_MODEL, *_MISSHAPEN)) or (
-        isinstance(error, refusals.Fail) and "Exception during" not in str(error)
-    )
-    if is_of_the_model:
-        return BundleCorrupt(bundle.version, f"can't {what}: {error}")
-    return Unavailable(f"bundle {bundle.version} can't {what} for now: {error or type(error).__name__}")
+    told = " ".join(str(error).split()) or type(error).__name__
+    is_of_the_moment = any(words in told for words in _OF_THE_MOMENT)
+    if isinstance(error, _MISSHAPEN) or (told.startswith(("Check", _OWN)) and not is_of_the_moment):
+        return BundleCorrupt(bundle.version, f"can't {what}: {told}")
+    return Unavailable(f"bundle {bundle.version} can't {what} for now: {told}")
 
 
 def runtime_version() -> str:
-    return str(ort.__version__)
+    return version("openvino")
 
 
 @cache
@@ -136,4 +158,4 @@ def engine() -> str:
 
     NumPy computes the ends of a score: the logarithms of numbers before the network, the logistic function behind it.
     """
-    return f"onnxruntime {runtime_version()} numpy {np.__version__} {instruction_set()}"
+    return f"openvino {runtime_version()} numpy {np.__version__} {instruction_set()}"

@@ -29,7 +29,7 @@ OF_THE_COMPUTATION = [
     OSError(errno.ENOSPC, "No space left on device"),
     OSError(errno.EMFILE, "Too many open files"),
     TimeoutError("of something else"),
-    Unavailable("bundle v1 can't be loaded by ONNX Runtime for now: no memory"),
+    Unavailable("bundle v1 can't be loaded by OpenVINO for now: no memory"),
 ]
 
 

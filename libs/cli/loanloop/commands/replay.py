@@ -20,7 +20,7 @@ def replay(
 ) -> None:
     """Score a stored decision again with its own features and its own version, and compare the bits.
 
-    The exit code is 1 where they differ: on the engine that decided (ONNX Runtime, NumPy, instruction set), in any
+    The exit code is 1 where they differ: on the engine that decided (OpenVINO, NumPy, instruction set), in any
     bit; elsewhere, by more than 1e-6.
 
     **Examples**

@@ -103,7 +103,7 @@ def _manifest(trained: TrainedModel, *, version: str, code_version: str) -> Mani
         audit=tuple(_finding_of(finding, portfolio) for finding in trained.audit),
         code_version=code_version,
         runtime={
-            "onnxruntime": runtime_version(),
+            "openvino": runtime_version(),
             "numpy": np.__version__,
             "torch": torch.__version__,
             "instruction_set": instruction_set(),
