@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
-from loanloop_common.errors import InvalidMessage, Unavailable, in_one_line
+from loanloop_common.errors import InvalidMessage, in_one_line
 from loanloop_common.polling import Poller
-from loanloop_common.postgres import UNREACHABLE
 
 from loanloop_ingest.domain.file_events import FileEvent, FileMappingMissing, RefusedRow, Row, RowReader, loan_events
 from loanloop_ingest.loan_files import (
@@ -34,6 +34,7 @@ _SAY_EVERY_S = 600
 
 Publish = Callable[[Sequence[tuple[bytes | None, bytes]]], Awaitable[None]]
 Clock = Callable[[], datetime]
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -121,12 +122,9 @@ class Collector:
             await self._collect_file(path, stamp)
         except _StillWritten:
             return False
-        except (Unavailable, *UNREACHABLE):
-            raise
-        except Exception as unusable:  # whatever is wrong with this file, the others are not to blame
-            known = isinstance(unusable, UnreadableFile | InvalidMessage)
+        except (UnreadableFile, InvalidMessage) as unusable:  # the others are not to blame
             reason = _shown(in_one_line(unusable))
-            log.error("file_not_collected", file=_shown(path), reason=reason, exc_info=None if known else unusable)
+            log.error("file_not_collected", file=_shown(path), reason=reason, exc_info=unusable.__cause__)
             await self._store.raise_unusable(_shown(path), stamp.modified_ns, reason)
         return True
 
@@ -142,13 +140,13 @@ class Collector:
         return sorted(path for path in self._folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
 
     async def _collect_file(self, path: Path, stamp: Stamp) -> None:
-        file = await asyncio.to_thread(open_loan_file, path)
+        file = await _in_thread(path, open_loan_file, path)
         self._reader.check_columns(file.columns)
         try:
             self._reader.check_columns(file.columns, outcomes=True)
         except FileMappingMissing as missing:  # applications alone, or a column that [file] spells in another way
             log.warning("file_without_outcomes", file=_shown(path), reason=_shown(str(missing)))
-        sha256 = await asyncio.to_thread(file_sha256, path)
+        sha256 = await _in_thread(path, file_sha256, path)
         progress = await self._store.claim(sha256, _shown(path), file.n_rows)
         if progress.finished:
             return
@@ -161,7 +159,7 @@ class Collector:
         """Whether the end was reached. Raises _StillWritten before anything of a changed file is sent."""
         source = f"file:{_shown(file.path.name)}@{sha256.hex()[:12]}"
         chunks = file.chunks()
-        while chunk := await asyncio.to_thread(next, chunks, None):
+        while chunk := await _in_thread(file.path, next, chunks, None):
             if self._stopping.is_set():
                 return False
             if stamp_of(file.path) != stamp:
@@ -169,7 +167,7 @@ class Collector:
             last = chunk.first + len(chunk.rows) - 1
             if last <= progress.rows_done:
                 continue
-            part = await asyncio.to_thread(self._events, file.path, chunk, source, progress.started_at)
+            part = await _in_thread(file.path, self._events, file.path, chunk, source, progress.started_at)
             await self._publish([(event.key, event.value) for event in part.events])
             await self._store.advance(sha256, last, len(part.events), part.refused)
         if stamp_of(file.path) != stamp:
@@ -188,6 +186,16 @@ class Collector:
             loan_events(chunk.rows, self._reader, now=now, history=True, refuse=refuse, first=chunk.first)
         )
         return part
+
+
+async def _in_thread(path: Path, work: Callable[..., Result], *args: object) -> Result:
+    """What is done with the file alone. Raises UnreadableFile for what nobody foresaw: no other file is to blame."""
+    try:
+        return await asyncio.to_thread(work, *args)
+    except (UnreadableFile, InvalidMessage):
+        raise
+    except Exception as unforeseen:
+        raise UnreadableFile(path, in_one_line(unforeseen)) from unforeseen
 
 
 def _shown(name: Path | str) -> str:

@@ -60,6 +60,8 @@ async def test_without_a_broker_publishing_gives_up_and_everything_still_stops(o
 
     with pytest.raises(Unavailable, match="has not acknowledged 1 messages"):
         await publish_batch(broker, topic, [(b"k", b"v")])
+    with pytest.raises(Unavailable, match="does not answer"):
+        await broker.renew_producer(broker.producer)
     started = time.monotonic()
     await consumer.stop()
     await stop_broker(broker, within_s=3)

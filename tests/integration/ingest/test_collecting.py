@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from loanloop_common.errors import Unavailable
 from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.postgres import Pool, create_pool
 from loanloop_ingest.collector import Collector
@@ -51,7 +52,7 @@ class FakeKafka:
 
     async def publish(self, messages: Sequence[tuple[bytes | None, bytes]]) -> None:
         if self.until is not None and len(self.events) >= self.until:
-            raise OSError("the broker is away")
+            raise Unavailable("the broker is away")
         self.events += [json.loads(value) for _, value in messages]
         if happens := self.at_message.pop(len(self.events), None):
             happens()
@@ -129,7 +130,7 @@ async def test_after_a_crash_it_goes_on_behind_the_last_acknowledged_rows(
 ) -> None:
     write_loans(tmp_path / "loans.csv", 5000)
     kafka.until = 2000
-    with pytest.raises(OSError, match="away"):
+    with pytest.raises(Unavailable, match="away"):
         await collector.collect()
     (file,) = await pool.fetch(FILES)
     assert (file["rows_done"], file["finished_at"]) == (2000, None)
@@ -150,7 +151,7 @@ async def test_outcomes_known_after_the_file_was_begun_are_not_read_however_late
     months_ago = (datetime.now(UTC) - timedelta(days=60)).date().isoformat()
     write_loans(tmp_path / "loans.csv", 3, approved_at={2: months_ago})
     kafka.until = 0
-    with pytest.raises(OSError, match="away"):
+    with pytest.raises(Unavailable, match="away"):
         await collector.collect()
     await pool.execute("UPDATE loan_data.collected_files SET started_at = started_at - interval '40 days'")
 

@@ -45,10 +45,12 @@ async def test_without_a_model_the_stream_waits_and_loses_nothing(world: World) 
 async def test_every_replica_swaps_also_one_that_starts_during_the_deployment(world: World) -> None:
     await world.deploy(await world.store_model(make_version("v1")), 1)
     await world.store_model(make_version("v2", slope=2.0))
-    await asyncio.gather(world.start_predictor("one"), world.start_predictor("two"))
+    # Only the announcement makes them look, and each of them hears it.
+    by_announcement = {"LOANLOOP_PREDICTOR__RECONCILE_EVERY_S": "3600"}
+    await asyncio.gather(*(world.start_predictor(name, **by_announcement) for name in ("one", "two")))
     await eventually(lambda: _applied(world, "one", "two", seq=1), within_s=40)
 
-    starting = asyncio.create_task(world.start_predictor("three"))
+    starting = asyncio.create_task(world.start_predictor("three", **by_announcement))
     await world.deploy("v2", 2)
     await starting
 
@@ -119,7 +121,7 @@ async def test_replica_that_starts_while_the_live_bundle_is_refused_serves_the_o
 
     mended = make_version("v2")
     await world.pool.execute("UPDATE loan_data.model_metadata SET bundle = $1 WHERE version = 'v2'", mended)
-    async with httpx.AsyncClient(base_url=url) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=30) as client:
         reloaded = (await client.post("/reload-model")).json()
     assert (reloaded["version"], reloaded["changed"]) == ("v2", True)
 

@@ -122,14 +122,17 @@ class Broker(KafkaBroker):
 
         An idempotent aiokafka producer numbers a batch before it is sent, so one that the broker refuses leaves a
         gap, and each later batch of that partition fails with OutOfOrderSequenceNumber (aiokafka 0.14).
+        Raises Unavailable, and leaves the failed one in its place, when no server answers.
         """
         async with self._renewing:
             if failed is not self.producer:
                 return
-            config = self.config.broker_config
-            await config.producer.connect(
-                AIOKafkaProducer(**self._connection_kwargs), serializer=config.fd_config._serializer
-            )
+            config, fresh = self.config.broker_config, AIOKafkaProducer(**self._connection_kwargs)
+            try:
+                await config.producer.connect(fresh, serializer=config.fd_config._serializer)
+            except KafkaError as away:
+                await bounded(fresh.stop(), within_s=2, what="producer")
+                raise Unavailable(f"Kafka does not answer: {away!r}") from away
             log.warning("kafka_producer_renewed")
         await bounded(failed.stop(), within_s=2, what="producer")
 

@@ -133,27 +133,26 @@ class Handling:
 
     async def _attempted(self, batch: _Batch, work: Callable[[], Awaitable[Result]]) -> Result:
         """Raises _NotDone after the last attempt."""
+        started = time.monotonic()
         try:
             return await work()
         except Exception as error:  # noqa: BLE001  # whatever it is, the batch is not done
             self._report_failure(1, batch.records, error)
         self._n_retrying += 1
         try:
-            return await self._retried(batch, work)
+            return await self._retried(batch, work, not_after=started + self._retry.within_s)
         finally:
             self._n_retrying -= 1
 
-    async def _retried(self, batch: _Batch, work: Callable[[], Awaitable[Result]]) -> Result:
-        started = time.monotonic()
+    async def _retried(self, batch: _Batch, work: Callable[[], Awaitable[Result]], *, not_after: float) -> Result:
         for attempt in range(2, self._retry.attempts + 1):
-            if await first_of(self._stopping, within_s=self._retry.delay_s(attempt - 1)):
+            stopping = await first_of(self._stopping, within_s=self._retry.delay_s(attempt - 1))
+            if stopping or time.monotonic() > not_after:
                 break
             try:
                 return await work()
             except Exception as error:  # noqa: BLE001  # as above
                 self._report_failure(attempt, batch.records, error)
-            if time.monotonic() - started > self._retry.within_s:
-                break
         raise _NotDone
 
     def _report_failure(self, attempt: int, records: Sequence[ConsumerRecord], error: Exception) -> None:

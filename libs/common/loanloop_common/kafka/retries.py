@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """No attempt begins later than `within_s` after the first, which stays below max_poll_interval_ms."""
+    """No attempt begins later than `within_s` after the first, well below max_poll_interval_ms."""
 
     attempts: int = 5
     first_delay_s: float = 0.2

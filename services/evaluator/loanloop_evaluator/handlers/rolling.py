@@ -18,7 +18,7 @@ from loanloop_evaluator.store.touched_days import Signature, fetch_touched_days
 
 log = structlog.get_logger()
 
-# A transaction that began before the last look may have committed after it.
+# A transaction that began before the last look may have committed after it; ingest gives one 60 s.
 OVERLAP = timedelta(seconds=90)
 DAYS_AT_ONCE = 60
 

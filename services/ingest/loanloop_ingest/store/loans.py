@@ -3,6 +3,7 @@
 Every replica takes its locks in the same order: event keys by id, loans by id, counts by field.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ from loanloop_common.postgres import Connection, Pool
 from loanloop_ingest.domain.loan_changes import LoanChange, MissingCount, loan_changes, missing_counts
 from loanloop_ingest.domain.messages import Incoming, Place
 from loanloop_ingest.domain.verdicts import KnownEvent, Verdicts, firsts, sort_out
+
+# now() is when a transaction began: readers that look from time to time reach back further than this (the evaluator's
+# OVERLAP).
+TRANSACTION_WITHIN_S = 60.0
 
 CLAIM_KEYS = """
     INSERT INTO loan_data.event_keys (event_id, payload_sha256)
@@ -121,6 +126,10 @@ class LoanStore:
         Idempotent on place and event_id: a message delivered again changes nothing and meets the same fate. Raises
         one of REFUSED_BY_DATABASE, and stores nothing, when the database refuses any part.
         """
+        async with asyncio.timeout(TRANSACTION_WITHIN_S):
+            return await self._store(arrived)
+
+    async def _store(self, arrived: Sequence[Arrived]) -> list[Refusal]:
         records = {_place_of(each.record): each.record for each in arrived}
         events = [each.read for each in arrived if isinstance(each.read, Incoming)]
         async with self._pool.acquire() as connection, connection.transaction():
