@@ -72,6 +72,8 @@ class LoanFile:
 def open_loan_file(path: Path) -> LoanFile:
     """Raises UnreadableFile, in one sentence."""
     try:
+        if path.exists() and not path.is_file():
+            raise UnreadableFile(path, "is no file")
         if _suffix(path) == ".parquet":
             metadata = pq.read_metadata(path)
             return _checked(LoanFile(path, tuple(metadata.schema.to_arrow_schema().names), metadata.num_rows))

@@ -1,7 +1,7 @@
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from loanloop.demo.pace import EASY, FULL, HOLD, TRICKLE, giving_up_is_due, pace_of
+from loanloop.demo.pace import EASY, FULL, HOLD, OVERTIME, TRICKLE, giving_up_is_due, pace_of
 from loanloop.demo.plan import DemoImpossible, plan_of
 from loanloop.observe.snapshot import Alert
 
@@ -18,6 +18,13 @@ from tests.support.snapshots import (
 
 def test_replay_runs_at_full_pace_while_nothing_is_trained_or_behind() -> None:
     assert pace_of(make_snapshot(versions=(make_version(),), training=make_training("succeeded"))) is FULL
+
+
+def test_behind_the_last_month_the_replay_does_not_outrun_the_judgement_it_waits_for() -> None:
+    trained = make_snapshot(versions=(make_version(),), training=make_training("succeeded"))
+
+    assert pace_of(trained, overtime=True) is OVERTIME
+    assert pace_of(make_snapshot(training=make_training("running")), overtime=True) is TRICKLE
 
 
 def test_event_time_trickles_while_a_challenger_is_trained() -> None:

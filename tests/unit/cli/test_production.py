@@ -163,8 +163,24 @@ def test_bookmark_that_cannot_be_written_is_said_in_a_sentence(sequence: Make) -
         bookmark.keep(Acknowledged(), Selection(now=NOW))
 
 
+async def test_a_bookmark_behind_the_last_event_is_not_believed(sequence: Make) -> None:
+    kafka = FakeKafka()
+    with pytest.raises(LoanloopError, match="with --restart"):
+        await Sender(kafka.publish).send(iter(sequence()), Acknowledged(events=10**6), asyncio.Event())
+    assert not kafka.messages
+
+
 @pytest.mark.parametrize(
-    "kept", ["", "{}", '{"sent": {"loans": 1', '{"sent": {"spoilt": 1}, "now": "2026-01-01T00:00:00Z"}']
+    "kept",
+    [
+        "",
+        "{}",
+        '{"sent": {"loans": 1',
+        '{"sent": {"spoilt": 1}, "now": "2026-01-01T00:00:00Z"}',
+        '{"sent": {"loans": -5}, "now": "2026-01-01T00:00:00Z"}',
+        '{"sent": {"loans": "many"}, "now": "2026-01-01T00:00:00Z"}',
+        '{"sent": {"loans": 1}, "now": "2026-01-01T00:00:00"}',
+    ],
 )
 def test_damaged_bookmark_is_said_in_a_sentence(tmp_path: Path, kept: str) -> None:
     file = tmp_path / "loans.csv"

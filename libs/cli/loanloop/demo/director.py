@@ -113,7 +113,7 @@ class Director:
                 snapshot = await self._look("replay")
                 if snapshot is not None:
                     self._end_when_told(replay, snapshot)
-                    replay.pace = pace_of(snapshot)
+                    replay.pace = pace_of(snapshot, overtime=replay.clock >= self.plan.until)
                     if replay.pace.why != told and challenger_is_under_way(snapshot):
                         self.stage.tell(f"replay: {replay.pace.why}")
                     told = replay.pace.why

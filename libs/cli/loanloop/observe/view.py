@@ -79,7 +79,7 @@ def loans_line(loans: LoanCounts) -> Text:
 def _rejected_lines(snapshot: Snapshot) -> Iterator[Text]:
     if snapshot.rejected_by_reason:
         reasons = ", ".join(f"{reason} {n:,}" for reason, n in snapshot.rejected_by_reason.items())
-        yield Text(f"rejected: {reasons} (loanloop dlq list)", "yellow")
+        yield Text(f"rejected loans and outcomes: {reasons} (loanloop dlq list)", "yellow")
 
 
 def lag_table(snapshot: Snapshot) -> RenderableType:

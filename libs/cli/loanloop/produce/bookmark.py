@@ -5,14 +5,23 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 from loanloop_common.errors import LoanloopError
 from loanloop_ingest.loan_files import file_sha256
 
 from loanloop.produce.selection import Selection
 from loanloop.produce.sender import Acknowledged
 from loanloop.runtime.data_directory import write_private
+
+
+class _Kept(msgspec.Struct):
+    sent: dict[str, Annotated[int, msgspec.Meta(ge=0)]]
+    now: Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+_KEPT = msgspec.json.Decoder(_Kept)
 
 
 @dataclass
@@ -25,11 +34,11 @@ class Bookmark:
     def found(self, selection: Selection) -> tuple[Acknowledged, Selection]:
         """Where to go on, with the `now` of the first run: the events must be the same. Raises LoanloopError."""
         try:
-            kept = json.loads(self.path.read_text())
-            return Acknowledged(**kept["sent"]), replace(selection, now=datetime.fromisoformat(kept["now"]))
+            kept = _KEPT.decode(self.path.read_bytes())
+            return Acknowledged(**kept.sent), replace(selection, now=kept.now)
         except FileNotFoundError:
             return Acknowledged(), selection
-        except (ValueError, KeyError, TypeError) as damaged:
+        except (msgspec.MsgspecError, UnicodeDecodeError, TypeError) as damaged:
             raise LoanloopError(
                 f"{self.path} says no more how far the file was sent: send it from its beginning with --restart "
                 "(events that were sent already are told apart and change nothing)"

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from loanloop_common.errors import LoanloopError
 from loanloop_common.events import Topic
 from loanloop_ingest.domain.file_events import FileEvent
 
@@ -39,9 +40,17 @@ class Sender:
         self._slice = _SLICE if rate is None else max(1, min(_SLICE, int(rate / _SLICES_A_SECOND)))
 
     async def send(self, events: Iterator[FileEvent], done: Acknowledged, stop: asyncio.Event) -> None:
-        """Until the events end or `stop` is set; then the slice in hand is still acknowledged."""
+        """Until the events end or `stop` is set; then the slice in hand is still acknowledged.
+
+        Raises LoanloopError where there are fewer events than are said to be done.
+        """
         started, n_before = time.monotonic(), done.loans
-        events = itertools.islice(events, done.events, None)
+        n_passed = await asyncio.to_thread(lambda: sum(1 for _ in itertools.islice(events, done.events)))
+        if n_passed < done.events:
+            raise LoanloopError(
+                f"{done.events:,} events were noted as sent and there are {n_passed:,}: "
+                "send the file from its beginning with --restart"
+            )
         upcoming = await self._next(events)
         while upcoming and not stop.is_set():
             current, upcoming = upcoming, []
