@@ -46,7 +46,7 @@ def make_consumer(base: Foundation[IngestSettings]) -> BatchConsumer:
         Topic.LOAN_RECEIVED,
         Topic.LOAN_OUTCOME,
         group=SERVICE,
-        handle=handler.store_batch,
+        handle=handler.read_batch,
         name=SERVICE,
         max_records=base.settings.ingest.batch_records,
     )

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -11,7 +12,7 @@ from loanloop_common.bisection import bisect_batch
 from loanloop_common.dead_letters import Refusal, refusal_of
 from loanloop_common.errors import InvalidMessage
 from loanloop_common.events import Topic
-from loanloop_common.kafka import arrived_at
+from loanloop_common.kafka import Finish, arrived_at
 
 from loanloop_ingest.domain.messages import Incoming, MessageReader, Place
 from loanloop_ingest.store.loans import Arrived
@@ -27,7 +28,7 @@ class ArrivalStore(Protocol):
 
 
 class BatchHandler:
-    """Returns when everything in a batch is stored, or refused and published; then its offsets may be committed."""
+    """A batch is stored while the next one is read."""
 
     def __init__(
         self,
@@ -42,8 +43,11 @@ class BatchHandler:
         self._publish_refusals = publish_refusals
         self._clock = clock
 
-    async def store_batch(self, records: Sequence[ConsumerRecord]) -> None:
-        arrived = await asyncio.to_thread(self._read, records)
+    async def read_batch(self, records: Sequence[ConsumerRecord]) -> Finish:
+        """What is left to be done: to store each message, or refuse it and publish that."""
+        return partial(self._store_batch, await asyncio.to_thread(self._read, records))
+
+    async def _store_batch(self, arrived: Sequence[Arrived]) -> None:
         refusals = await self._store(arrived)
         for refusal in refusals:
             log.warning("message_refused", reason=refusal.reason, message=refusal.message, **_place_of(refusal.record))

@@ -22,7 +22,7 @@ class Ingest:
         self._handler = BatchHandler(reader=READER, store=self.store, publish_refusals=self._publish, clock=self._clock)
 
     async def take(self, *records: ConsumerRecord) -> None:
-        await self._handler.store_batch(records)
+        await (await self._handler.read_batch(records))()
 
     async def _publish(self, refusals: Sequence[Refusal]) -> None:
         if self.broker_is_away:

@@ -1,6 +1,5 @@
 """Decisions, their ids and their event."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -15,6 +14,7 @@ from loanloop_predictor.domain.decisions import (
     time_ordered_ids,
 )
 from loanloop_predictor.domain.scored import scored_event
+from msgspec.structs import replace
 
 NOW = datetime(2020, 1, 1, 12, 30, 0, 123456, tzinfo=UTC)
 DECISION = Decision(

@@ -5,7 +5,8 @@ Every replica takes its locks in the same order: event keys by id, loans by id, 
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -23,12 +24,16 @@ from loanloop_ingest.domain.verdicts import KnownEvent, Verdicts, firsts, sort_o
 # OVERLAP).
 TRANSACTION_WITHIN_S = 60.0
 
+# Which ones is told only where some were stored before.
 CLAIM_KEYS = """
-    INSERT INTO loan_data.event_keys (event_id, payload_sha256)
-    SELECT event_id, payload_sha256 FROM unnest($1::uuid[], $2::bytea[]) AS arrived (event_id, payload_sha256)
-    ORDER BY event_id
-    ON CONFLICT (event_id) DO NOTHING
-    RETURNING event_id
+    WITH claimed AS (
+        INSERT INTO loan_data.event_keys (event_id, payload_sha256)
+        SELECT event_id, payload_sha256 FROM unnest($1::uuid[], $2::bytea[]) AS arrived (event_id, payload_sha256)
+        ORDER BY event_id
+        ON CONFLICT (event_id) DO NOTHING
+        RETURNING event_id
+    )
+    SELECT CASE WHEN count(*) < cardinality($1::uuid[]) THEN coalesce(array_agg(event_id), '{}') END FROM claimed
 """
 
 # A second statement: it sees what the winners of a race have committed meanwhile. A key outlives its raw_data.
@@ -42,9 +47,9 @@ SELECT_KNOWN = """
 SELECT_REFUSED_BEFORE = """
     SELECT topic, kafka_partition, kafka_offset, payload_sha256, reason, message, field, rule
     FROM loan_data.rejected
-    JOIN unnest($1::text[], $2::integer[], $3::bigint[]) AS arrived (topic, kafka_partition, kafka_offset)
-        USING (topic, kafka_partition, kafka_offset)
-    WHERE service = 'ingest'
+    JOIN unnest($1::text[], $2::integer[], $3::bigint[], $4::bigint[])
+        AS arrived (topic, kafka_partition, first_offset, last_offset) USING (topic, kafka_partition)
+    WHERE service = 'ingest' AND kafka_offset BETWEEN first_offset AND last_offset
 """
 
 CREATE_ARRIVED_LOANS = """
@@ -130,15 +135,16 @@ class LoanStore:
             return await self._store(arrived)
 
     async def _store(self, arrived: Sequence[Arrived]) -> list[Refusal]:
-        records = {_place_of(each.record): each.record for each in arrived}
         events = [each.read for each in arrived if isinstance(each.read, Incoming)]
         async with self._pool.acquire() as connection, connection.transaction():
             refused_before = await _fetch_refused_before(connection, events)
             acceptable = [event for event in events if event.place not in refused_before]
             verdicts = await _store_events(connection, acceptable)
             refusals = [each.read for each in arrived if isinstance(each.read, Refusal)]
-            refusals += [Refusal(records[place], **why) for place, why in refused_before.items()]
-            refusals += [_conflict(records[event.place], event) for event in verdicts.conflicts]
+            if refused_before or verdicts.conflicts:
+                records = {_place_of(each.record): each.record for each in arrived}
+                refusals += [Refusal(records[place], **why) for place, why in refused_before.items()]
+                refusals += [_conflict(records[event.place], event) for event in verdicts.conflicts]
             if refusals:
                 await record_refusals(connection, service="ingest", refusals=refusals)
             if counts := missing_counts(self._fields, verdicts.fresh):
@@ -162,13 +168,22 @@ async def _fetch_refused_before(connection: Connection, events: Sequence[Incomin
     if not events:
         return {}
     payloads = {event.place: event.payload for event in events}
-    rows = await connection.fetch(SELECT_REFUSED_BEFORE, *zip(*payloads, strict=True))
+    rows = await connection.fetch(SELECT_REFUSED_BEFORE, *zip(*_ranges(payloads), strict=True))
     names = ("reason", "message", "field", "rule")
     return {
         place: {name: row[name] for name in names}
         for row in rows
-        if hashlib.sha256(payloads[place := Place(*row[:3])]).digest() == row["payload_sha256"]
+        if (payload := payloads.get(place := Place(*row[:3]))) is not None
+        and hashlib.sha256(payload).digest() == row["payload_sha256"]
     }
+
+
+def _ranges(places: Iterable[Place]) -> list[tuple[str, int, int, int]]:
+    """Topic, partition, first and last offset: a batch has few partitions and many places."""
+    offsets: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for topic, partition, offset in places:
+        offsets[topic, partition].append(offset)
+    return [(*where, min(some), max(some)) for where, some in offsets.items()]
 
 
 async def _store_events(connection: Connection, events: Sequence[Incoming]) -> Verdicts:
@@ -188,8 +203,8 @@ async def _claim(connection: Connection, arrived: dict[UUID, Incoming]) -> dict[
     if not arrived:
         return {}
     hashes = [event.payload_sha256 for event in arrived.values()]
-    rows = await connection.fetch(CLAIM_KEYS, list(arrived), hashes)
-    return {row["event_id"]: arrived[row["event_id"]] for row in rows}
+    claimed: list[UUID] | None = await connection.fetchval(CLAIM_KEYS, list(arrived), hashes)
+    return arrived if claimed is None else {event_id: arrived[event_id] for event_id in claimed}
 
 
 async def _fetch_known(connection: Connection, event_ids: Sequence[UUID]) -> dict[UUID, KnownEvent]:

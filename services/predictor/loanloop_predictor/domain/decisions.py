@@ -1,19 +1,18 @@
 """A decision on a loan: what is stored, answered and published. Pure: ids, time and thresholds are arguments."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
 from loanloop_common.errors import LoanloopError
+from msgspec import Struct
 
 Channel = Literal["stream", "rest"]
 CreditDecision = Literal["approve", "decline"]
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True, gc=False):
     """One loan decided; `features` is the JSON text of what the model was given, `payload_sha256` of the event."""
 
     decision_id: UUID
@@ -32,8 +31,7 @@ class Decision:
     channel: Channel
 
 
-@dataclass(frozen=True, slots=True)
-class StoredDecision:
+class StoredDecision(Struct, frozen=True, gc=False):
     """The decision that holds for an event. `is_new`: this call has stored it; else an earlier one had."""
 
     decision: Decision

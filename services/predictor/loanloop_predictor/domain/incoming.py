@@ -11,8 +11,7 @@ from loanloop_common.errors import InvalidField, InvalidMessage
 from loanloop_common.loan_codec import Loan, LoanCodec, check_dates
 
 
-@dataclass(frozen=True, slots=True)
-class IncomingLoan:
+class IncomingLoan(msgspec.Struct, frozen=True, gc=False):
     """A valid loan to decide. `dated_here`: the sender left occurred_at to us, so a retry carries another one.
 
     `ignored_features`: what a request names that the portfolio has not, perhaps a slip of the pen for what it may lack.

@@ -15,11 +15,17 @@ from loanloop_predictor.domain.decisions import Decision, DecisionNotKept, Store
 from loanloop_predictor.domain.scored import scored_event
 from loanloop_predictor.store.availability import connection_of
 
+# decided_at is the transaction's time. Which events were claimed is told only where some were decided before.
 CLAIM_EVENTS = """
-INSERT INTO loan_data.decision_keys (event_id, decision_id, payload_sha256)
-SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bytea[])
-ON CONFLICT (event_id) DO NOTHING
-RETURNING event_id, decided_at
+WITH claimed AS (
+    INSERT INTO loan_data.decision_keys (event_id, decision_id, payload_sha256)
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bytea[])
+    ON CONFLICT (event_id) DO NOTHING
+    RETURNING event_id, decided_at
+)
+SELECT now() AS decided_at,
+       CASE WHEN count(*) < cardinality($1::uuid[]) THEN coalesce(array_agg(event_id), '{}') END AS event_ids
+FROM claimed
 """
 
 # decided_at is the transaction's time in both tables, so that a key leads to its row's partition.
@@ -110,18 +116,29 @@ def _outbox_rows(new: Iterable[StoredDecision], loan_received: Mapping[UUID, byt
 
 async def _record(connection: Connection, candidates: Sequence[Decision]) -> dict[UUID, Held]:
     """Takes each event once, in key order, so that replicas can't deadlock; reads the losers afterwards."""
-    claimed = await connection.fetch(
+    claimed = await connection.fetchrow(
         CLAIM_EVENTS,
         [made.event_id for made in candidates],
         [made.decision_id for made in candidates],
         [made.payload_sha256 for made in candidates],
     )
-    decided_at: dict[UUID, datetime] = {row["event_id"]: row["decided_at"] for row in claimed}
-    won = [made for made in candidates if made.event_id in decided_at]
+    assert claimed is not None, "an aggregate has a row"
+    decided_at: datetime = claimed["decided_at"]
+    won, lost = _parted(candidates, claimed["event_ids"])
     await _insert_predictions(connection, won)
-    new: dict[UUID, Held] = {m.event_id: StoredDecision(m, decided_at[m.event_id], is_new=True) for m in won}
-    lost = [made.event_id for made in candidates if made.event_id not in decided_at]
+    new: dict[UUID, Held] = {made.event_id: StoredDecision(made, decided_at, is_new=True) for made in won}
     return new | await _fetch_by_event(connection, lost)
+
+
+def _parted(
+    candidates: Sequence[Decision], claimed: Sequence[UUID] | None
+) -> tuple[Sequence[Decision], Sequence[UUID]]:
+    """Those that this transaction decides, and the events that were decided before; None: all are claimed."""
+    if claimed is None:
+        return candidates, ()
+    ours = set(claimed)
+    lost = [made.event_id for made in candidates if made.event_id not in ours]
+    return [made for made in candidates if made.event_id in ours], lost
 
 
 async def _insert_predictions(connection: Connection, made: Sequence[Decision]) -> None:
