@@ -1,0 +1,43 @@
+"""The predictor as the benchmarks start it, with a model live, and what is sent to its REST."""
+
+import asyncio
+import json
+from functools import cache
+
+import psutil
+from loanloop.runtime.children import Child
+
+from bench.installation import Installation
+from bench.machine import cores
+from bench.workload import deploy, make_bundle, make_messages
+
+N_BODIES = 4096
+
+
+@cache
+def predict_bodies() -> list[bytes]:
+    """Of POST /predict. Without event_id and date: each request is a loan that was never seen."""
+    loans = (json.loads(value) for _, value in make_messages(N_BODIES))
+    return [json.dumps({"loan_id": loan["loan_id"], "features": loan["features"]}).encode() for loan in loans]
+
+
+async def start_predictor(installation: Installation, **settings: str) -> Child:
+    """Returns once version v1 decides."""
+    await deploy(installation.pool, 1, make_bundle())
+    child = await installation.infrastructure.start_service(
+        "predictor", LOANLOOP_PREDICTOR__THREADS=str(cores()), **settings
+    )
+    await applied(installation, 1)
+    return child
+
+
+async def applied(installation: Installation, seq: int) -> None:
+    """Returns once the predictor says that it serves the deployment or a later one."""
+    query = "SELECT coalesce(max(deployment_seq), 0) FROM loan_data.service_instances"
+    while await installation.pool.fetchval(query) < seq:  # noqa: ASYNC110 - a process of its own writes it
+        await asyncio.sleep(0.02)
+
+
+def cpu_s(process: psutil.Process) -> float:
+    used = process.cpu_times()
+    return float(used.user + used.system)

@@ -1,0 +1,108 @@
+"""Requests a second of POST /predict under 64 clients, beside other model servers with the same ONNX file.
+
+The predictor validates and encodes each loan and stores its decision, with both events for the outbox, before it
+answers; Kafka and PostgreSQL share its cores. The peers get inputs that are encoded already, and store nothing.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import psutil
+from loanloop_common.bundle import unpack
+
+from bench.http_load import Answers, Load, put_load
+from bench.installation import fresh_installation
+from bench.machine import cores
+from bench.peers import PeerUnavailable
+from bench.predictor import N_BODIES, cpu_s, predict_bodies, start_predictor
+from bench.registry import Options
+from bench.rest_peers import REST_PEERS, RestPeer, bodies_of, served_by
+from bench.result import Found, Goal
+from bench.workload import make_bundle
+
+TITLE = "requests a second of REST, beside other model servers"
+CLIENTS = 64
+WARM_UP_S = 3.0
+LONE_S = 3.0
+Row = dict[str, Any]
+
+
+async def measured(name: str, url: str, path: str, bodies: Sequence[bytes], seconds: float) -> Row:
+    """First one client alone, then all of them."""
+    lone = await put_load(Load(url, path, 1, LONE_S), bodies)
+    together = await put_load(Load(url, path, CLIENTS, WARM_UP_S + seconds), bodies)
+    counted = together.after_warm_up(WARM_UP_S)
+    return {
+        "server": name,
+        "requests_per_s": counted.per_s,
+        "p50_ms": counted.latency_ms(50),
+        "p99_ms": counted.latency_ms(99),
+        "failed": counted.n_failed + lone.n_failed,
+        "lone_p50_ms": lone.after_warm_up(1.0).latency_ms(50),
+        "load_cpu_us": load_cost_us(together),
+    }
+
+
+def load_cost_us(answers: Answers) -> float:
+    """Processor time of the load generator for each request."""
+    return answers.cpu_s / len(answers.status) * 1e6
+
+
+async def of_the_predictor(name: str, seconds: float) -> Row:
+    async with fresh_installation() as installation:
+        child = await start_predictor(installation)
+        process = psutil.Process(child.pid)
+        before = cpu_s(process)
+        row = await measured(name, installation.infrastructure.rest_url, "/predict", predict_bodies(), seconds)
+        n_stored = await installation.pool.fetchval("SELECT count(*) FROM loan_data.predictions")
+        return row | {"stored": n_stored, "server_cpu_us": (cpu_s(process) - before) / n_stored * 1e6}
+
+
+async def of_peer(peer: RestPeer, model: bytes, seconds: float, options: Options) -> Row:
+    try:
+        async with served_by(peer, model, options.say) as url:
+            return await measured(peer.name, url, peer.path, bodies_of(peer), seconds)
+    except PeerUnavailable as missing:
+        return {"server": peer.name, "note": str(missing)}
+
+
+async def compared(seconds: float, options: Options) -> list[Row]:
+    """The predictor before and after its peers, since machines change their speed."""
+    options.say("the predictor")
+    rows = [await of_the_predictor("loanloop, first", seconds)]
+    model = unpack(make_bundle()).model
+    for peer in REST_PEERS:
+        options.say(peer.name)
+        rows.append(await of_peer(peer, model, seconds, options))
+    options.say("the predictor again")
+    return [*rows, await of_the_predictor("loanloop, last", seconds)]
+
+
+def run(options: Options) -> Found:
+    seconds = 60.0 if options.long else 10.0
+    rows = asyncio.run(compared(seconds, options))
+    ours = (rows[0]["requests_per_s"] + rows[-1]["requests_per_s"]) / 2
+    per_s = {row["server"]: row.get("requests_per_s") for row in rows}
+    goals = [
+        Goal(f"requests/s / {peer.name}", ours / per_s[peer.name] if per_s[peer.name] else None, peer.goal)
+        for peer in REST_PEERS
+    ]
+    failed = sum(row["failed"] for row in (rows[0], rows[-1]))
+    return Found(
+        goals=(*goals, Goal("failed requests", failed, 0, "<=")),
+        rows=rows,
+        sizes={
+            "clients": CLIENTS,
+            "seconds": seconds,
+            "warm_up_s": WARM_UP_S,
+            "different_loans": N_BODIES,
+            "threads_or_workers": cores(),
+            "preset": "sba",
+        },
+        bars=("server", "requests_per_s"),
+        notes=(
+            "The peers get the network's inputs, encoded beforehand, and store nothing. The load comes from one "
+            "process on the same cores; load_cpu_us is what a request costs it. lone_p50_ms: one client alone.",
+        ),
+    )
