@@ -96,6 +96,12 @@ def install_error_answers(api: FastAPI) -> None:
     api.add_exception_handler(Exception, _on_fault)
 
 
+async def error_answer(request: Request, error: Exception) -> JSONResponse:
+    """For what an endpoint raises."""
+    on_error = _on_loanloop_error if isinstance(error, LoanloopError) else _on_fault
+    return await on_error(request, error)
+
+
 async def _on_loanloop_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, LoanloopError)
     status = status_of(error)

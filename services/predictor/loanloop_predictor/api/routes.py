@@ -13,6 +13,7 @@ from fastapi_offline import FastAPIOffline
 from loanloop_common.errors import InvalidField, InvalidMessage, LoanloopError
 from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.telemetry import metrics_page
+from starlette.types import ASGIApp
 
 from loanloop_predictor.api.admission import Admission
 from loanloop_predictor.api.answers import (
@@ -26,6 +27,7 @@ from loanloop_predictor.api.answers import (
     model_info,
 )
 from loanloop_predictor.api.body import parsed, read_body, refuse_unholdable
+from loanloop_predictor.api.direct import Direct
 from loanloop_predictor.api.documents import loan_body, loans_body
 from loanloop_predictor.api.errors import ErrorAnswer, detail_of, install_error_answers
 from loanloop_predictor.api.observed import Observed
@@ -75,14 +77,13 @@ class Api:
             raise InvalidMessage("the loan is nested too deeply") from nested
 
 
-def make_api(api: Api) -> FastAPI:
+def make_api(api: Api) -> ASGIApp:
     app = FastAPIOffline(title="loanloop predictor", description="Probability of default, and the decision on a loan.")
     install_error_answers(app)
-    app.add_middleware(Observed)
     _add_predictions(app, api)
     _add_model(app, api)
     _add_health(app, api)
-    return app
+    return Observed(Direct(app, {"/predict", "/predict/batch"}))
 
 
 def _add_predictions(app: FastAPI, api: Api) -> None:

@@ -6,9 +6,9 @@ import socket
 from collections.abc import Iterator
 
 import uvicorn
-from fastapi import FastAPI
 from loanloop_common.background import in_background
 from loanloop_common.errors import LoanloopError
+from starlette.types import ASGIApp
 
 
 class PortTaken(LoanloopError):
@@ -18,12 +18,17 @@ class PortTaken(LoanloopError):
 class RestServer:
     name = "rest"
 
-    def __init__(self, app: FastAPI, *, host: str, port: int, drain_s: int) -> None:
+    def __init__(self, app: ASGIApp, *, host: str, port: int, drain_s: int) -> None:
         """Listens from now on, answers from `start` on. Raises PortTaken."""
         self._socket = _listening(host, port)
         self.url = f"http://{host}:{self._socket.getsockname()[1]}"
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=drain_s
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            proxy_headers=False,  # nothing asks who the client is
+            timeout_graceful_shutdown=drain_s,
         )
         self._server = _Server(config)
         self._running: asyncio.Task[None] | None = None
