@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench.result import Found, Result
 
-NAMES = ("engines", "stream", "rest", "ingest")
+NAMES = ("engines", "stream", "rest", "latency", "ingest")
 
 
 @dataclass(frozen=True)

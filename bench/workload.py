@@ -126,6 +126,11 @@ def make_bundle(version: str = "v1") -> bytes:
 
 async def deploy(pool: Pool, number: int, bundle: bytes) -> None:
     """Make the bundle live as version `v{number}`; rows that trainer and evaluator would have written."""
+    await store_model(pool, number, bundle)
+    await make_live(pool, number, f"v{number}")
+
+
+async def store_model(pool: Pool, number: int, bundle: bytes) -> None:
     run_id = await pool.fetchval(
         "INSERT INTO loan_data.training_runs (trigger, portfolio, state, seed) "
         "VALUES ('manual', 'sba', 'succeeded', 1) RETURNING run_id"
@@ -138,8 +143,11 @@ async def deploy(pool: Pool, number: int, bundle: bytes) -> None:
         """,
         f"v{number}", number, run_id, PORTFOLIO.schema_hash, DAY, bundle, hashlib.sha256(bundle).digest(),
     )  # fmt: skip
+
+
+async def make_live(pool: Pool, deployment_seq: int, version: str) -> None:
     await pool.execute(
         "INSERT INTO loan_data.deployments (deployment_seq, slot, version, kind, actor, reason, event_id) "
         "VALUES ($1, 'sba', $2, 'deploy', 'bench', 'bench', $3)",
-        number, f"v{number}", uuid4(),
+        deployment_seq, version, uuid4(),
     )  # fmt: skip
