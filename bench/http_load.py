@@ -8,6 +8,7 @@ distances, wait for a free client, and their latency counts from when they were 
 import asyncio
 import json
 import resource
+import signal
 import sys
 import tempfile
 import time
@@ -49,12 +50,15 @@ class Answers:
     status: npt.NDArray[np.int64]
     cpu_s: float
 
-    def between(self, start: float, end: float) -> "Answers":
-        chosen = (self.ended_at >= start) & (self.ended_at < end)
+    def between(self, *times: tuple[float, float]) -> "Answers":
+        """Those that came in one of the times, from its begin to its end."""
+        chosen = np.zeros(len(self.ended_at), bool)
+        for began, ended in times:
+            chosen |= (self.ended_at >= began) & (self.ended_at < ended)
         return Answers(self.ended_at[chosen], self.latency_s[chosen], self.status[chosen], self.cpu_s)
 
     def after_warm_up(self, seconds: float) -> "Answers":
-        return self.between(self.ended_at[0] + seconds, np.inf)
+        return self.between((self.ended_at[0] + seconds, np.inf))
 
     @property
     def n_failed(self) -> int:
@@ -68,18 +72,27 @@ class Answers:
         return float(np.percentile(self.latency_s, percentile)) * 1000
 
 
-async def put_load(load: Load, bodies: Sequence[bytes]) -> Answers:
-    """Sends the bodies in turn, each of which is one line of JSON."""
+async def put_load(load: Load, bodies: Sequence[bytes], *, stop: asyncio.Event | None = None) -> Answers:
+    """Sends the bodies in turn, each of which is one line of JSON. `stop` ends it before its time."""
     with tempfile.TemporaryDirectory(prefix="loanloop-load-") as name:
         folder = Path(name)
         (folder / "order.json").write_text(json.dumps(asdict(load)))
         (folder / "bodies").write_bytes(b"\n".join(bodies))
         process = await asyncio.create_subprocess_exec(sys.executable, __file__, str(folder))
-        if await process.wait():
+        stopping = asyncio.create_task(_stop_on(stop, process)) if stop else None
+        code = await process.wait()
+        if stopping:
+            stopping.cancel()
+        if code:
             raise RuntimeError(f"no load could be put on {load.url}")
         noted = np.load(folder / "answers.npy")
         cpu_s = json.loads((folder / "cost.json").read_text())
     return Answers(noted[0], noted[1], noted[2].astype(np.int64), cpu_s)
+
+
+async def _stop_on(stop: asyncio.Event, process: asyncio.subprocess.Process) -> None:
+    await stop.wait()
+    process.terminate()
 
 
 class _Client(asyncio.Protocol):
@@ -133,12 +146,16 @@ class _Generator:
             self._idle.append(client)
         self._n_open = self._load.clients
         self._ends_at = time.perf_counter() + self._load.seconds
+        loop.add_signal_handler(signal.SIGTERM, self._end_now)
         if self._load.rate is None:
             while self._idle:
                 self._send(self._idle.popleft(), time.perf_counter())
         else:
             await self._send_at(self._load.rate)
         await self._all_answered()
+
+    def _end_now(self) -> None:
+        self._ends_at = time.perf_counter()
 
     async def _send_at(self, rate: float) -> None:
         started = time.perf_counter()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench.result import Found, Result
 
-NAMES = ("engines", "stream", "rest", "latency", "ingest")
+NAMES = ("engines", "stream", "rest", "latency", "ingest", "swap")
 
 
 @dataclass(frozen=True)

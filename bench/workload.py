@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
+from typing import Any
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
 import pyarrow.parquet as pq
@@ -32,10 +33,15 @@ ENCODER_ROWS = 4096
 Message = tuple[bytes, bytes]
 
 
+@cache
+def _sample() -> dict[str, list[Any]]:
+    table = pq.read_table(SAMPLE)
+    return {name: table[name].to_pylist() for name in PORTFOLIO.features}
+
+
 def make_messages(n: int, *, first: int = 0) -> list[Message]:
     """(key, value) of `loan.received`, in the order of the sample, again from its start where `n` is larger."""
-    table = pq.read_table(SAMPLE)
-    columns = {name: table[name].to_pylist() for name in PORTFOLIO.features}
+    columns = _sample()
     return [
         (
             str(i).encode(),
