@@ -29,7 +29,7 @@ class RestPeer:
     goal: float  # so many times its requests a second
 
 
-def _as_inference_request(row: EncodedBatch) -> Any:
+def as_inference_request(row: EncodedBatch) -> Any:
     inputs = [
         {
             "name": name,
@@ -51,7 +51,7 @@ def _as_tensors(row: EncodedBatch) -> Any:
 
 
 REST_PEERS = (
-    RestPeer("MLServer", "mlserver", "mlserver_rest", "/v2/models/network/infer", _as_inference_request, 1.5),
+    RestPeer("MLServer", "mlserver", "mlserver_rest", "/v2/models/network/infer", as_inference_request, 1.5),
     RestPeer("BentoML", "bentoml", "bentoml_rest", "/predict", _as_one_row, 2.0),
     RestPeer("mlflow models serve", "mlflow", "mlflow_rest", "/invocations", _as_tensors, 3.0),
 )

@@ -6,7 +6,6 @@ bring (tried: 0, 1 and 2).
 
 import json
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -49,7 +48,7 @@ def prepare(**settings: object) -> None:
     }
     Path("settings.json").write_text(json.dumps(SETTINGS | settings))
     Path("model-settings.json").write_text(json.dumps(model))
-    shutil.copy(__file__, "network.py")
+    Path("network.py").write_text(Path(__file__).read_text())
 
 
 def main() -> None:
