@@ -28,6 +28,7 @@ def make_orders(settings: TrainerSettings, owner: str) -> Orders:
         portfolio=settings.portfolio,
         dsn=settings.postgres.dsn,
         read_only_dsn=settings.postgres.read_only_dsn,
+        processes=settings.trainer.processes,
         threads=settings.trainer.threads,
         niceness=settings.trainer.niceness,
         checkpoint_every_s=settings.trainer.checkpoint_every_s,

@@ -5,7 +5,8 @@ from pydantic import BaseModel, Field
 
 
 class TrainerOptions(BaseModel):
-    threads: int = Field(default=0, ge=0, description="Of the training process; 0: one for each core")
+    processes: int = Field(default=1, ge=1, description="That learn together; each has its own threads")
+    threads: int = Field(default=0, ge=0, description="Of each training process; 0: one for each core they share")
     niceness: int = Field(default=5, ge=0, le=19, description="Of the training process: what serves goes first")
     seed: int = Field(default=0, ge=0)
     poll_s: float = Field(default=3.0, gt=0, description="Looks for work this often, wake-ups apart")

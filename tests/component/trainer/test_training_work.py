@@ -16,7 +16,7 @@ from loanloop_common.errors import Unavailable
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.portfolio_file import load_portfolio
 from loanloop_trainer.domain.ports import Exit
-from loanloop_trainer.model import Hooks, Progress, TrainingData
+from loanloop_trainer.model import Hooks, Progress, Ranks, TrainingData
 from loanloop_trainer.runner.orders import Orders
 from loanloop_trainer.runner.training import Work, exit_of
 from loanloop_trainer.store.claimed import ClaimedRunStore, FinishedModel, Run, RunLost
@@ -81,7 +81,15 @@ class FakeComputation:
         self._loss = loss
 
     def __call__(
-        self, data: TrainingData, portfolio: Portfolio, *, version: str, seed: int, threads: int | None, hooks: Hooks
+        self,
+        data: TrainingData,
+        portfolio: Portfolio,
+        *,
+        version: str,
+        seed: int,
+        threads: int | None,
+        hooks: Hooks,
+        ranks: Ranks,
     ) -> bytes:
         self.started += 1
         hooks.on_progress(Progress("train", step=1, loss=self._loss))
@@ -96,6 +104,7 @@ def orders(tmp_path: Path) -> Orders:
         portfolio=str(write_tiny_portfolio(tmp_path)),
         dsn="",
         read_only_dsn=None,
+        processes=1,
         threads=1,
         niceness=0,
         checkpoint_every_s=1,

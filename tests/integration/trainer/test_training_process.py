@@ -81,6 +81,27 @@ async def test_killed_training_resumes_from_its_checkpoint_to_the_same_model(
     assert second.sha256 == first.sha256
 
 
+async def test_lost_process_of_two_is_a_crash_and_the_run_goes_on_with_two(
+    world: TrainerWorld, capfd: pytest.CaptureFixture[str]
+) -> None:
+    world.processes = 2
+    world.set_portfolio(epochs=30, batch_size=128)
+    await world.label(2000)
+    async with world.training():
+        await eventually(lambda: learning(world), within_s=TRAINED_WITHIN_S)
+        (child,) = training_processes(os.getpid())
+        (follower,) = (each for each in child.children() if "loanloop-learning" in " ".join(each.cmdline()))
+        follower.kill()
+        run = await eventually(lambda: succeeded(world), within_s=TRAINED_WITHIN_S)
+
+    assert (run["version"], run["crashes"]) == ("v1", 1)
+    said = capfd.readouterr().err
+    assert "process 2 of 2 of this training was killed by SIGKILL" in said
+    assert "training_resumed" in said
+    assert not follower.is_running()
+    assert training_processes(os.getpid()) == []
+
+
 async def test_stopped_trainer_ends_its_child_and_leaves_the_run_queued(world: TrainerWorld) -> None:
     world.set_portfolio(epochs=200, batch_size=16)
     await world.label(2000)

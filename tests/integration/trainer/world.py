@@ -31,6 +31,7 @@ class TrainerWorld:
     pool: Pool
     folder: Path
     n_loans: int = 0
+    processes: int = 1
 
     def __post_init__(self) -> None:
         self.portfolio_file = write_tiny_portfolio(self.folder)
@@ -75,6 +76,7 @@ class TrainerWorld:
             portfolio=str(self.portfolio_file),
             dsn=self.dsn,
             read_only_dsn=None,
+            processes=self.processes,
             threads=1,
             niceness=0,
             checkpoint_every_s=0.1,

@@ -3,6 +3,7 @@
 from loanloop_trainer.model.data import TrainingData
 from loanloop_trainer.model.exporting import export
 from loanloop_trainer.model.progress import Progress
-from loanloop_trainer.model.training import Hooks, TrainedModel, train
+from loanloop_trainer.model.ranks import ALONE, Ranks
+from loanloop_trainer.model.training import Hooks, TrainedModel, follow, train
 
-__all__ = ["Hooks", "Progress", "TrainedModel", "TrainingData", "export", "train"]
+__all__ = ["ALONE", "Hooks", "Progress", "Ranks", "TrainedModel", "TrainingData", "export", "follow", "train"]

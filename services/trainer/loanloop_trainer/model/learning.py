@@ -1,6 +1,8 @@
 """One run of steps: what both phases share. Batches, learning rate, optimiser, checkpoints."""
 
+import functools
 import math
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from time import monotonic
@@ -107,20 +109,32 @@ class Learner:
         learning_rate: float,
     ) -> float:
         """One step on `rows` of `inputs`; the loss before it. `loss_of` sees what `forward` made of the whole batch."""
-        outputs = self.workers.map(
-            lambda part: self._forward(step, *part, inputs, forward), enumerate(self.workers.parts_of(rows))
-        )
-        whole = torch.cat([output.detach().float() for output in outputs]).requires_grad_()
+        ranks, parts = self.workers.ranks, [*enumerate(self.workers.parts_of(rows))]
+        # One without a part still has a word in each sum: nothing.
+        own = parts[ranks.share_of(len(parts))] or [(len(parts) + ranks.rank, rows[:0])]
+        outputs = self.workers.map(lambda part: self._forward(step, *part, inputs, forward), own)
+        sizes = [len(part) for _, part in parts]
+        computed = torch.cat([output.detach().float() for output in outputs])
+        whole = ranks.gathered(computed, sizes).requires_grad_()
         loss = loss_of(whole)
         loss.backward()  # type: ignore[no-untyped-call]
         assert whole.grad is not None
-        slopes = torch.split(whole.grad, [len(output) for output in outputs])
-        gradients = self.workers.map(lambda part: self._backward(*part), zip(outputs, slopes, strict=True))
-        for parameter, parts in zip(self._parameters, zip(*gradients, strict=True), strict=True):
-            # The phase of pretraining does not reach the classifier, nor training the projection.
-            parameter.grad = None if parts[0] is None else sum(parts[1:], start=parts[0])
+        first = sum(sizes[: ranks.share_of(len(parts)).start])
+        slopes = torch.split(whole.grad[first : first + len(computed)], [len(output) for output in outputs])
+        self._take(self.workers.map(lambda part: self._backward(*part), zip(outputs, slopes, strict=True)))
         self._move(learning_rate)
         return loss.item()
+
+    def _take(self, gradients: Sequence[Sequence[Tensor | None]]) -> None:
+        """Their sum, in the order of the parts, over all processes."""
+        # The phase of pretraining does not reach the classifier, nor training the projection.
+        reached = [i for i, slope in enumerate(gradients[0]) if slope is not None]
+        present = [[slope for slope in each if slope is not None] for each in gradients]
+        own = [functools.reduce(operator.add, parts) for parts in zip(*present, strict=True)]
+        for parameter in self._parameters:
+            parameter.grad = None
+        for i, total in zip(reached, self.workers.ranks.summed(own), strict=True):
+            self._parameters[i].grad = total
 
     def _forward(self, step: int, part: int, rows: Tensor, inputs: Inputs, forward: Forward) -> Tensor:
         chance = chance_of(seed=self.seed, position=self.position, step=step, part=part, device=self.device)

@@ -1,6 +1,7 @@
 """The training, from frozen loans to a calibrated network: audit, pretrain, train, calibrate."""
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,7 +10,7 @@ import numpy as np
 import structlog
 import torch
 from loanloop_common.bundle import Calibration
-from loanloop_common.features import EncodedBatch, Encoder
+from loanloop_common.features import EncodedBatch, Encoder, Floats
 from loanloop_common.portfolio import ModelConfig, Portfolio
 
 from loanloop_trainer.domain.audit import Finding, audit_features
@@ -19,9 +20,11 @@ from loanloop_trainer.model.checkpoint import CheckpointUnusable, Position
 from loanloop_trainer.model.data import TrainingData
 from loanloop_trainer.model.encoding import fit_encoder
 from loanloop_trainer.model.learning import CHECKPOINT_EVERY_S, Learner, SaveCheckpoint
+from loanloop_trainer.model.lesson import EncodedLoans, Lesson
 from loanloop_trainer.model.phases import fine_tune, log_odds, pretrain
 from loanloop_trainer.model.pretraining import Projection
 from loanloop_trainer.model.progress import OnProgress, Progress
+from loanloop_trainer.model.ranks import ALONE, Ranks
 from loanloop_trainer.model.tabtransformer import TabTransformer
 from loanloop_trainer.model.workers import Workers
 
@@ -61,42 +64,46 @@ class TrainedModel:
     n_validation: int
 
 
-def train(
-    data: TrainingData, portfolio: Portfolio, *, seed: int, threads: int | None = None, hooks: Hooks = NO_HOOKS
+def train(  # its data, and with whom and how it computes
+    data: TrainingData,
+    portfolio: Portfolio,
+    *,
+    seed: int,
+    threads: int | None = None,
+    hooks: Hooks = NO_HOOKS,
+    ranks: Ranks = ALONE,
 ) -> TrainedModel:
-    """Deterministic by seed, also across a resumption, on the same machine and number of threads.
+    """Deterministic by seed, also across a resumption, on the same machine and numbers of processes and threads.
 
     The newest loans of `data` are held out to stop early, calibrate and choose the threshold; the gate's loans must
-    not be in `data` at all. Raises TooFewDays.
+    not be in `data` at all. The other processes of `ranks` must `follow`. Raises TooFewDays.
     """
     hooks.on_progress(Progress("audit"))
     findings = audit(data, portfolio)
     hooks.on_audit(findings)
     loans = _encoded(data, portfolio)
-    with Workers(threads) as workers:
-        learner = _learner(loans, portfolio, seed=seed, workers=workers, hooks=hooks)
-        _resume(learner, hooks.checkpoint)
-        _learn(learner, loans, hooks.on_progress)
-        hooks.on_progress(Progress("calibrate"))
-        return _concluded(learner, loans, data=data, portfolio=portfolio, findings=findings)
+    lesson = Lesson(loans, portfolio.model, seed, _fingerprint(portfolio, seed, loans), hooks.checkpoint)
+    with ranks.met():
+        lesson.tell(ranks)
+        with Workers(threads, ranks) as workers:
+            learner = _learn(lesson, workers, hooks)
+    hooks.on_progress(Progress("calibrate"))
+    return _concluded(learner, loans, data=data, portfolio=portfolio, findings=findings)
 
 
-@dataclass(frozen=True)
-class _Encoded:
-    """The older loans to learn from and the newer ones held out, by an encoder that saw only the former."""
-
-    encoder: Encoder
-    older: EncodedBatch
-    older_defaulted: Mask
-    newer: EncodedBatch
-    newer_defaulted: Mask
+def follow(ranks: Ranks, *, threads: int | None = None, on_progress: OnProgress = lambda _: None) -> None:
+    """The training of the first process, in another one of `ranks`: it learns along and keeps nothing."""
+    with ranks.met():
+        lesson = Lesson.hear(ranks)
+        with Workers(threads, ranks) as workers:
+            _learn(lesson, workers, Hooks(on_progress, checkpoint_every_s=math.inf))
 
 
-def _encoded(data: TrainingData, portfolio: Portfolio) -> _Encoded:
+def _encoded(data: TrainingData, portfolio: Portfolio) -> EncodedLoans:
     split = split_by_day(data.occurred_at, validation_share=portfolio.model.validation_share)
     older, newer = data.rows(split.train), data.rows(split.validation)
     encoder = fit_encoder(portfolio, older.columns)
-    return _Encoded(
+    return EncodedLoans(
         encoder,
         encoder.encode_columns(older.columns),
         older.defaulted,
@@ -120,29 +127,35 @@ def audit(data: TrainingData, portfolio: Portfolio) -> list[Finding]:
     return findings
 
 
-def _learner(loans: _Encoded, portfolio: Portfolio, *, seed: int, workers: Workers, hooks: Hooks) -> Learner:
+def _learn(lesson: Lesson, workers: Workers, hooks: Hooks) -> Learner:
+    learner, loans = _learner(lesson, workers, hooks), lesson.loans
+    _resume(learner, lesson.checkpoint)
+    if learner.position.phase == "pretrain":
+        pretrain(learner, loans.older, hooks.on_progress)
+        learner.enter(Position(phase="train"))
+    held_out = (loans.newer, loans.newer_defaulted)
+    fine_tune(learner, loans.older, loans.older_defaulted, held_out, hooks.on_progress)
+    return learner
+
+
+def _learner(lesson: Lesson, workers: Workers, hooks: Hooks) -> Learner:
     return Learner(
-        *_fresh_modules(loans.encoder, portfolio.model, seed, workers.device),
+        *_fresh_modules(lesson.loans.encoder, lesson.config, lesson.seed, workers.device),
         workers=workers,
-        config=portfolio.model,
-        seed=seed,
-        fingerprint=_fingerprint(portfolio, seed, loans),
+        config=lesson.config,
+        seed=lesson.seed,
+        fingerprint=lesson.fingerprint,
         save_checkpoint=hooks.save_checkpoint,
         checkpoint_every_s=hooks.checkpoint_every_s,
     )
 
 
-def _learn(learner: Learner, loans: _Encoded, on_progress: OnProgress) -> None:
-    if learner.position.phase == "pretrain":
-        pretrain(learner, loans.older, on_progress)
-        learner.enter(Position(phase="train"))
-    fine_tune(learner, loans.older, loans.older_defaulted, (loans.newer, loans.newer_defaulted), on_progress)
-
-
 def _concluded(
-    learner: Learner, loans: _Encoded, *, data: TrainingData, portfolio: Portfolio, findings: list[Finding]
+    learner: Learner, loans: EncodedLoans, *, data: TrainingData, portfolio: Portfolio, findings: list[Finding]
 ) -> TrainedModel:
-    calibration, threshold, metrics = _calibrated(learner, loans)
+    with Workers(learner.workers.n) as workers:  # the other processes have gone
+        logits = log_odds(learner.network, loans.newer, workers)
+    calibration, threshold, metrics = _calibrated(logits, loans.newer_defaulted)
     return TrainedModel(
         network=learner.network.cpu().eval(),
         encoder=loans.encoder,
@@ -160,8 +173,7 @@ def _concluded(
     )
 
 
-def _calibrated(learner: Learner, loans: _Encoded) -> tuple[Calibration, float, dict[str, float | None]]:
-    logits, defaulted = log_odds(learner.network, loans.newer, learner.workers), loans.newer_defaulted
+def _calibrated(logits: Floats, defaulted: Mask) -> tuple[Calibration, float, dict[str, float | None]]:
     slope, intercept = platt(logits, defaulted)
     calibration = Calibration(slope=slope, intercept=intercept)
     probabilities = calibration.probabilities(logits)
@@ -197,7 +209,7 @@ def _resume(learner: Learner, data: bytes | None) -> None:
         log.info("training_resumed", phase=learner.position.phase, step=learner.position.step)
 
 
-def _fingerprint(portfolio: Portfolio, seed: int, loans: _Encoded) -> str:
+def _fingerprint(portfolio: Portfolio, seed: int, loans: EncodedLoans) -> str:
     said = hashlib.sha256(f"{seed} {portfolio.schema_hash} {portfolio.model.model_dump_json()}".encode())
     for part in (*loans.older, loans.older_defaulted):
         said.update(np.ascontiguousarray(part).tobytes())

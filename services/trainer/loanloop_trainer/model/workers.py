@@ -9,6 +9,8 @@ from typing import Self, TypeVar
 import torch
 from torch import Tensor
 
+from loanloop_trainer.model.ranks import ALONE, Ranks
+
 # A smaller part takes its thread longer to be told of than to be computed.
 MIN_PART_ROWS = 64
 
@@ -21,16 +23,17 @@ class Workers:
     go through the whole network side by side do: docs/decisions/0026. On a GPU the batch stays whole.
     """
 
-    def __init__(self, n: int | None = None) -> None:
-        """`n`: None for one on each core."""
+    def __init__(self, n: int | None = None, ranks: Ranks = ALONE) -> None:
+        """`n`: None for one on each core. Other processes of `ranks` have as many each."""
+        self.ranks = ranks
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.n = 1 if self.device.type == "cuda" else n or len(os.sched_getaffinity(0))
         torch.set_num_threads(1)
         self._pool = ThreadPoolExecutor(self.n, "learning", initializer=torch.set_num_threads, initargs=(1,))
 
     def parts_of(self, rows: Tensor) -> list[Tensor]:
-        """Of nearly one size, one for each worker at most."""
-        return [*rows.tensor_split(max(1, min(self.n, len(rows) // MIN_PART_ROWS)))]
+        """Of nearly one size, one for each worker of each process at most."""
+        return [*rows.tensor_split(max(1, min(self.n * self.ranks.n, len(rows) // MIN_PART_ROWS)))]
 
     def map(self, work: Callable[[Part], Result], parts: Iterable[Part]) -> list[Result]:
         """In the order of `parts`."""

@@ -9,12 +9,13 @@ from uuid import UUID
 from loanloop_common.telemetry import set_up_logging
 from setproctitle import setproctitle
 
+from loanloop_trainer.runner.orders import Orders
 from loanloop_trainer.runner.process import read_orders
 
 
 def main() -> int:
     run_id = UUID(sys.argv[1])
-    orders = read_orders()
+    orders = read_orders(Orders)
     os.nice(orders.niceness)
     setproctitle(f"loanloop-training {run_id}")
     set_up_logging("trainer", log_format=orders.log_format, level=orders.log_level)

@@ -8,32 +8,43 @@ import signal
 import sys
 import threading
 from asyncio.subprocess import PIPE, Process
+from typing import TypeVar
 from uuid import UUID
 
-from loanloop_trainer.runner.orders import Orders
+from loanloop_trainer.runner.orders import ChildOrders, Orders
 
 STOP_WITHIN_S = 5.0
 PR_SET_PDEATHSIG = 1
 
+Given = TypeVar("Given", bound=ChildOrders)
+
 
 async def train_in_child(run_id: UUID, orders: Orders) -> int:
     """The child's exit code, negative for a signal; a cancellation ends the child first."""
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "loanloop_trainer.runner", str(run_id), stdin=PIPE
-    )
+    child = await start("loanloop_trainer.runner", str(run_id), orders=orders)
     try:
-        assert child.stdin is not None
-        child.stdin.write(orders.model_dump_json().encode() + b"\n")
-        # It stays open: the child ends when this end closes.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            await child.stdin.drain()
         return await child.wait()
     except asyncio.CancelledError:
-        await _end(child)
+        await end(child)
         raise
 
 
-async def _end(child: Process) -> None:
+async def start(module: str, *arguments: str, orders: ChildOrders) -> Process:
+    """Call it in the main thread: on Linux the child dies with the thread that started it."""
+    child = await asyncio.create_subprocess_exec(sys.executable, "-m", module, *arguments, stdin=PIPE)
+    assert child.stdin is not None
+    child.stdin.write(orders.model_dump_json().encode() + b"\n")
+    # It stays open: the child ends when this end closes.
+    try:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            await child.stdin.drain()
+    except asyncio.CancelledError:
+        await end(child)
+        raise
+    return child
+
+
+async def end(child: Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         child.terminate()
         try:
@@ -43,9 +54,9 @@ async def _end(child: Process) -> None:
             await child.wait()
 
 
-def read_orders() -> Orders:
+def read_orders(kind: type[Given]) -> Given:
     """In the child. From here on it dies with its parent: by the kernel on Linux, by the closed pipe elsewhere."""
-    orders = Orders.model_validate_json(sys.stdin.buffer.readline())
+    orders = kind.model_validate_json(sys.stdin.buffer.readline())
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != orders.parent_pid:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import structlog
@@ -11,6 +12,7 @@ from loanloop_common.postgres import UNREACHABLE
 
 from loanloop_trainer.domain.audit import Finding
 from loanloop_trainer.model import Hooks, Progress
+from loanloop_trainer.model.progress import OnProgress
 from loanloop_trainer.store.claimed import ClaimedRunStore
 
 log = structlog.get_logger()
@@ -26,6 +28,19 @@ class LossUndefined(LoanloopError):
             f"the loss is no number any more at step {step} of the phase {phase}: lower learning_rate in the "
             "portfolio file's [model]"
         )
+
+
+def refuse_undefined(progress: Progress) -> None:
+    """Raises LossUndefined, in each process of a training at the same step."""
+    if progress.loss is not None and not math.isfinite(progress.loss):
+        raise LossUndefined(progress.phase, progress.step)
+
+
+@contextlib.contextmanager
+def end_undefined() -> Iterator[OnProgress]:
+    """For a process that learns along: where there is nothing more to learn it ends well, the first one says so."""
+    with contextlib.suppress(LossUndefined):
+        yield refuse_undefined
 
 
 class Reporter:
@@ -56,8 +71,7 @@ class Reporter:
 
     def on_progress(self, progress: Progress) -> None:
         """Raises LossUndefined."""
-        if progress.loss is not None and not math.isfinite(progress.loss):
-            raise LossUndefined(progress.phase, progress.step)
+        refuse_undefined(progress)
         facts = progress.to_dict()
         self.report(facts.pop("phase"), **facts)
 

@@ -3,11 +3,12 @@
 import asyncio
 import hashlib
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version as version_of
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 import structlog
@@ -19,7 +20,8 @@ from loanloop_common.postgres import create_pool
 
 from loanloop_trainer.domain.ports import Exit
 from loanloop_trainer.domain.split import TooFewDays
-from loanloop_trainer.model import Hooks, TrainingData, export, train
+from loanloop_trainer.model import Hooks, Ranks, TrainingData, export, train
+from loanloop_trainer.runner.following import FollowerLost, Together, together
 from loanloop_trainer.runner.loading import load_rows
 from loanloop_trainer.runner.orders import Orders
 from loanloop_trainer.runner.reporting import Reporter
@@ -29,12 +31,25 @@ from loanloop_trainer.store.claimed import ClaimedRunStore, FinishedModel, Run, 
 log = structlog.get_logger()
 
 
+# How soon after a broken connection the end of a process is known.
+LOSS_KNOWN_WITHIN_S = 2.0
+
+Learnt = TypeVar("Learnt")
+Gather = Callable[[Orders], AbstractAsyncContextManager[Together]]
 Load = Callable[[Run, Portfolio], Awaitable[TrainingData]]
 
 
 class Learn(Protocol):
     def __call__(
-        self, data: TrainingData, portfolio: Portfolio, *, version: str, seed: int, threads: int | None, hooks: Hooks
+        self,
+        data: TrainingData,
+        portfolio: Portfolio,
+        *,
+        version: str,
+        seed: int,
+        threads: int | None,
+        hooks: Hooks,
+        ranks: Ranks,
     ) -> bytes:
         """The bundle. Computes for minutes: call it in a thread."""
         ...
@@ -62,6 +77,9 @@ async def exit_of(work: Awaitable[None], run_id: UUID) -> Exit:
     except DatabaseAway as away:
         log.warning("training_waits_for_database", run_id=str(run_id), error=str(away))
         return Exit.TRY_LATER
+    except FollowerLost as lost:
+        log.error("training_process_lost", run_id=str(run_id), error=str(lost))
+        return Exit.PROCESS_LOST
     return Exit.ENDED
 
 
@@ -76,9 +94,16 @@ async def _work(run_id: UUID, orders: Orders) -> None:
 
 
 def learn(
-    data: TrainingData, portfolio: Portfolio, *, version: str, seed: int, threads: int | None, hooks: Hooks
+    data: TrainingData,
+    portfolio: Portfolio,
+    *,
+    version: str,
+    seed: int,
+    threads: int | None,
+    hooks: Hooks,
+    ranks: Ranks,
 ) -> bytes:
-    trained = train(data, portfolio, seed=seed, threads=threads, hooks=hooks)
+    trained = train(data, portfolio, seed=seed, threads=threads, hooks=hooks, ranks=ranks)
     return export(trained, version=version, code_version=version_of("loanloop"), on_progress=hooks.on_progress)
 
 
@@ -90,6 +115,7 @@ class Work:
     orders: Orders
     load: Load
     learn: Learn = learn
+    together: Gather = together
 
     async def finish_or_fail(self) -> None:
         """With a model, or with the sentence that says why there can be none."""
@@ -117,10 +143,18 @@ class Work:
             checkpoint = await self.store.fetch_checkpoint()
             version = await self.store.fetch_next_version()
         hooks = reporter.hooks(checkpoint, checkpoint_every_s=self.orders.checkpoint_every_s)
-        threads = self.orders.threads or None
-        bundle = await asyncio.to_thread(
-            self.learn, data, portfolio, version=version, seed=run.seed, threads=threads, hooks=hooks
-        )
+        async with self.together(self.orders) as group:
+            learning = asyncio.to_thread(
+                self.learn,
+                data,
+                portfolio,
+                version=version,
+                seed=run.seed,
+                threads=self.orders.threads_each,
+                hooks=hooks,
+                ranks=group.ranks,
+            )
+            bundle = await unless_lost(learning, group)
         return _finished(bundle, portfolio)
 
 
@@ -141,6 +175,22 @@ async def _beside_heartbeat(work: Any, reporter: Reporter) -> FinishedModel:
         training.cancel()
         beating.cancel()
         await asyncio.wait({beating})
+
+
+async def unless_lost(learning: Coroutine[Any, Any, Learnt], group: Together) -> Learnt:
+    """Raises FollowerLost rather than what its loss makes of this process's own next step."""
+    computing, watching = asyncio.create_task(learning), asyncio.create_task(group.watch())
+    try:
+        await asyncio.wait({computing, watching}, return_when=asyncio.FIRST_EXCEPTION)
+        if computing.done() and computing.exception() is not None:
+            # The connection to a lost process breaks a moment before its end is known.
+            await asyncio.wait({watching}, timeout=LOSS_KNOWN_WITHIN_S)
+        if watching.done():
+            await watching
+        return await computing
+    finally:
+        computing.cancel()
+        watching.cancel()
 
 
 def _finished(data: bytes, portfolio: Portfolio) -> FinishedModel:

@@ -1,0 +1,69 @@
+"""All that a process must be told to learn along with the first, which alone has seen the loans themselves."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from loanloop_common.features import EncodedBatch, Encoder
+from loanloop_common.portfolio import ModelConfig
+from torch import Tensor
+
+from loanloop_trainer.domain.split import Mask
+from loanloop_trainer.model.ranks import Ranks
+
+
+@dataclass(frozen=True)
+class EncodedLoans:
+    """The older loans to learn from and the newer ones held out, by an encoder that saw only the former."""
+
+    encoder: Encoder
+    older: EncodedBatch
+    older_defaulted: Mask
+    newer: EncodedBatch
+    newer_defaulted: Mask
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """`checkpoint` is the one to go on from; it is used if it has this `fingerprint`."""
+
+    loans: EncodedLoans
+    config: ModelConfig
+    seed: int
+    fingerprint: str
+    checkpoint: bytes | None
+
+    def tell(self, ranks: Ranks) -> None:
+        """In the first process. The loans go once; each process keeps them."""
+        about = {
+            "config": self.config.model_dump(mode="json"),
+            "encoder": self.loans.encoder.to_dict(),
+            "seed": self.seed,
+            "fingerprint": self.fingerprint,
+        }
+        ranks.tell(about, [*_tensors_of(self.loans), _bytes_as_tensor(self.checkpoint or b"")])
+
+    @classmethod
+    def hear(cls, ranks: Ranks) -> "Lesson":
+        about, (*parts, checkpoint) = ranks.hear()
+        x = [part.numpy() for part in parts]
+        loans = EncodedLoans(
+            Encoder.from_dict(about["encoder"]),
+            EncodedBatch(*x[:3]),
+            x[3].astype(np.bool_),
+            EncodedBatch(*x[4:7]),
+            x[7].astype(np.bool_),
+        )
+        config = ModelConfig.model_validate(about["config"])
+        kept = checkpoint.numpy().tobytes() or None
+        return cls(loans, config, about["seed"], about["fingerprint"], kept)
+
+
+def _tensors_of(loans: EncodedLoans) -> list[Tensor]:
+    older = (*loans.older, loans.older_defaulted.astype(np.uint8))
+    newer = (*loans.newer, loans.newer_defaulted.astype(np.uint8))
+    return [torch.from_numpy(part) for part in (*older, *newer)]
+
+
+def _bytes_as_tensor(data: bytes) -> Tensor:
+    return torch.from_numpy(np.frombuffer(bytearray(data), np.uint8))
