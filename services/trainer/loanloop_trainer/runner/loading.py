@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 import asyncpg
@@ -52,8 +53,12 @@ async def _load_from_replica(dsn: str, run: Run, portfolio: Portfolio) -> Traini
 
 async def _load(pool: Pool, run: Run, portfolio: Portfolio) -> TrainingData:
     columns = _Columns(portfolio)
+    decoded = asyncio.create_task(asyncio.sleep(0))
     async for batch in stream_rows(pool, run.run_id):
-        await asyncio.to_thread(columns.extend, batch)
+        await decoded
+        # The database makes the next batch ready while this one is decoded.
+        decoded = asyncio.create_task(asyncio.to_thread(columns.extend, batch))
+    await decoded
     if len(columns) != run.n_rows:
         raise RowsMissing(run.n_rows, len(columns))
     return columns.data()
@@ -65,7 +70,8 @@ class _Columns:
         self._columns: dict[str, list[Any]] = {name: [] for name in portfolio.features}
         self._defaulted: list[bool] = []
         self._occurred_at: list[datetime] = []
-        self._seen: dict[str, str] = {}
+        self._texts = frozenset(f.name for f in portfolio.features.values() if f.kind == "category")
+        self._seen: dict[str | None, str | None] = {}
 
     def __len__(self) -> int:
         return len(self._defaulted)
@@ -73,7 +79,9 @@ class _Columns:
     def extend(self, batch: Sequence[Any]) -> None:
         features = [self._codec.decode_features(row["features"]) for row in batch]
         for name, column in self._columns.items():
-            column.extend(self._shared(getattr(loan, name)) for loan in features)
+            values = [*map(attrgetter(name), features)]
+            # A bank's name comes thousands of times; one string of it is enough.
+            column.extend(map(self._seen.setdefault, values, values) if name in self._texts else values)
         self._defaulted.extend(row["defaulted"] for row in batch)
         self._occurred_at.extend(row["occurred_at"].replace(tzinfo=None) for row in batch)
 
@@ -81,7 +89,3 @@ class _Columns:
         return TrainingData(
             self._columns, np.array(self._defaulted, np.bool_), np.array(self._occurred_at, "datetime64[us]")
         )
-
-    def _shared(self, value: Any) -> Any:
-        # A bank's name comes thousands of times; one string of it is enough.
-        return self._seen.setdefault(value, value) if isinstance(value, str) else value
