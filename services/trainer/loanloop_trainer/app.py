@@ -44,7 +44,7 @@ def make_retraining(base: Foundation[TrainerSettings]) -> Retraining:
     return Retraining(
         RunStore(base.pool, base.portfolio),
         base.portfolio.policy,
-        partial(train_in_child, orders=make_orders(settings, owner)),
+        partial(train_in_child, orders=make_orders(settings, owner)) if settings.trainer.processes else None,
         owner=owner,
         seed=settings.trainer.seed,
         poll_s=settings.trainer.poll_s,

@@ -5,7 +5,9 @@ from pydantic import BaseModel, Field
 
 
 class TrainerOptions(BaseModel):
-    processes: int = Field(default=1, ge=1, description="That learn together; each has its own threads")
+    processes: int = Field(
+        default=1, ge=0, description="That learn together; each has its own threads. 0: runs are left to torchrun"
+    )
     threads: int = Field(default=0, ge=0, description="Of each training process; 0: one for each core they share")
     niceness: int = Field(default=5, ge=0, le=19, description="Of the training process: what serves goes first")
     seed: int = Field(default=0, ge=0)

@@ -31,7 +31,7 @@ class Retraining:
         self,
         runs: Runs,
         policy: Policy,
-        train: TrainInChild,
+        train: TrainInChild | None,
         *,
         owner: str,
         seed: int,
@@ -39,6 +39,7 @@ class Retraining:
         stale_after_s: float,
         on_change: Callable[[str], None],
     ) -> None:
+        """Where `train` is None it makes runs and leaves them to others."""
         self.doing = ""
         self.on_claimed: Callable[[], None] = lambda: None
         self._runs = runs
@@ -56,9 +57,9 @@ class Retraining:
 
     async def step(self) -> bool:
         """Whether there may be more to do at once."""
-        if run := await self._runs.claim_run(self._owner, stale_after_s=self._stale_after_s):
+        if self._train and (run := await self._runs.claim_run(self._owner, stale_after_s=self._stale_after_s)):
             self.on_claimed()
-            await self._work_on(run)
+            await self._work_on(run, self._train)
             return True
         return await self._start_if_due()
 
@@ -81,7 +82,7 @@ class Retraining:
             log.info("training_run_created", run_id=str(run_id), trigger=train.trigger, attempt=train.attempt)
         return run_id is not None
 
-    async def _work_on(self, run: ClaimedRun) -> None:
+    async def _work_on(self, run: ClaimedRun, train: TrainInChild) -> None:
         if run.crashes >= MAX_CRASHES:
             await self._runs.fail_crashed(run, self._owner)
             log.error("training_failed", run_id=str(run.run_id), crashes=run.crashes)
@@ -89,7 +90,7 @@ class Retraining:
         self._note(f"training ({run.trigger})")
         log.info("training_started", run_id=str(run.run_id), trigger=run.trigger, crashes=run.crashes)
         try:
-            code = await self._train(run.run_id)
+            code = await train(run.run_id)
         except asyncio.CancelledError:
             # While the database is away the run stays claimed, until its heartbeat has been missed for long enough.
             with contextlib.suppress(*UNREACHABLE):

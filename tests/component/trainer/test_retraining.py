@@ -92,14 +92,14 @@ class Trainer:
         return self.retraining.doing
 
 
-def make_retraining(runs: FakeRuns, training: TrainInChild, *, poll_s: float = 0.01) -> Retraining:
+def make_retraining(runs: FakeRuns, training: TrainInChild | None, *, poll_s: float = 0.01) -> Retraining:
     return Retraining(
         runs, POLICY, training, owner="a", seed=0, poll_s=poll_s, stale_after_s=15, on_change=lambda _: None
     )
 
 
 @asynccontextmanager
-async def trainer(runs: FakeRuns, training: TrainInChild, *, poll_s: float = 0.01) -> AsyncIterator[Trainer]:
+async def trainer(runs: FakeRuns, training: TrainInChild | None, *, poll_s: float = 0.01) -> AsyncIterator[Trainer]:
     retraining = make_retraining(runs, training, poll_s=poll_s)
     poller = make_poller(retraining, every_s=poll_s)
     await poller.start()
@@ -116,6 +116,15 @@ async def test_enough_labels_start_one_training() -> None:
         await eventually(lambda: training.started)
 
         assert (training.started, runs.state, it.doing) == (1, "running", "training (labels)")
+
+
+async def test_trainer_that_does_not_train_makes_the_run_and_leaves_it_queued() -> None:
+    runs = FakeRuns(labels=100)
+
+    async with trainer(runs, None):
+        await eventually(lambda: runs.looks > 3)
+
+    assert (runs.state, runs.crashes) == ("queued", 0)
 
 
 async def test_stop_leaves_the_run_queued_for_whoever_comes_next() -> None:
@@ -154,6 +163,7 @@ async def test_cancelled_look_is_cancelled_also_while_the_database_is_away() -> 
     [
         (-9, "the training process was killed by SIGKILL"),
         (1, "the training process ended with code 1"),
+        (71, "one of the training's processes was lost; the trainer's log says which and how"),
     ],
 )
 async def test_training_that_crashes_is_started_again_twice_and_then_failed(code: int, error: str) -> None:

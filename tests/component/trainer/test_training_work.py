@@ -175,7 +175,7 @@ import asyncio, threading, time
 from uuid import uuid4
 from loanloop_trainer.runner import training
 
-async def crash_beside_a_computation(run_id, orders):
+async def crash_beside_a_computation(run_id, orders, gather):
     threading.Thread(target=time.sleep, args=(600,)).start()
     raise RuntimeError("the heartbeat failed")
 

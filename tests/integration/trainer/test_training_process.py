@@ -1,7 +1,9 @@
 """The real training in its child process, killed and resumed, and the trainer as a service."""
 
+import asyncio
 import os
 import signal
+import sys
 from typing import Any
 from uuid import UUID
 
@@ -100,6 +102,38 @@ async def test_lost_process_of_two_is_a_crash_and_the_run_goes_on_with_two(
     assert "training_resumed" in said
     assert not follower.is_running()
     assert training_processes(os.getpid()) == []
+
+
+async def test_torchrun_trains_the_waiting_run_on_two_processes(world: TrainerWorld) -> None:
+    world.set_portfolio(epochs=4, batch_size=128)
+    await world.label(2000)
+    assert await world.runs.request_run(seed=1, requested_by="test")
+
+    torchrun = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+        *("-m", "loanloop_trainer.torchrun"),
+        env=settings(world),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, said = await asyncio.wait_for(torchrun.communicate(), timeout=TRAINED_WITHIN_S)
+
+    assert torchrun.returncode == 0, said.decode()
+    run = await succeeded(world)
+    assert (run["version"], run["crashes"]) == ("v1", 0)
+    assert ((await manifest_of(world, run["run_id"])).metrics["roc_auc"] or 0) > 0.6
+
+
+async def test_torchrun_ends_with_a_sentence_where_there_is_nothing_to_train(world: TrainerWorld) -> None:
+    torchrun = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+        *("-m", "loanloop_trainer.torchrun"),
+        env=settings(world),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, said = await asyncio.wait_for(torchrun.communicate(), timeout=TRAINED_WITHIN_S)
+
+    assert torchrun.returncode == 1
+    assert b"loanloop-trainer: no training waits" in said
 
 
 async def test_stopped_trainer_ends_its_child_and_leaves_the_run_queued(world: TrainerWorld) -> None:

@@ -56,15 +56,20 @@ class Learn(Protocol):
 
 
 async def work_on(run_id: UUID, orders: Orders) -> Exit:
-    try:
-        code = await exit_of(_work(run_id, orders), run_id)
-    except Exception:
-        log.exception("training_crashed", run_id=str(run_id))
-        code = Exit.CRASHED
+    code = await result_of(run_id, orders, together)
     if code != Exit.ENDED:
         # A computation in a thread cannot be cancelled, and nobody wants its result.
         os._exit(code)
     return code
+
+
+async def result_of(run_id: UUID, orders: Orders, gather: Gather) -> Exit:
+    """Where it is not ENDED a computation may go on in a thread."""
+    try:
+        return await exit_of(_work(run_id, orders, gather), run_id)
+    except Exception:
+        log.exception("training_crashed", run_id=str(run_id))
+        return Exit.CRASHED
 
 
 async def exit_of(work: Awaitable[None], run_id: UUID) -> Exit:
@@ -83,12 +88,13 @@ async def exit_of(work: Awaitable[None], run_id: UUID) -> Exit:
     return Exit.ENDED
 
 
-async def _work(run_id: UUID, orders: Orders) -> None:
+async def _work(run_id: UUID, orders: Orders, gather: Gather) -> None:
     with reaching_database():
         pool = await create_pool(orders.dsn, application_name="training", max_size=3)
     try:
         store = ClaimedRunStore(pool, run_id, orders.owner)
-        await Work(store, orders, partial(load_rows, pool, orders.read_only_dsn)).finish_or_fail()
+        work = Work(store, orders, partial(load_rows, pool, orders.read_only_dsn), together=gather)
+        await work.finish_or_fail()
     finally:
         pool.terminate()
 

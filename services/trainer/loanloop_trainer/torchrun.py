@@ -1,0 +1,100 @@
+"""Entry point of each process that torchrun starts, on one machine or on many; together they train one run and end.
+
+    torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST:29500 -m loanloop_trainer.torchrun
+
+The settings are the trainer's. The first process claims the run that waits, or asks for one; the others need neither
+database nor Kafka. Docs: docs/decisions/0045.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID, uuid4
+
+from loanloop_common.errors import LoanloopError
+from loanloop_common.portfolio import Portfolio
+from loanloop_common.portfolio_file import load_portfolio
+from loanloop_common.postgres import create_pool
+from loanloop_common.settings import load_settings
+from loanloop_common.telemetry import set_up_logging
+
+from loanloop_trainer.app import make_orders
+from loanloop_trainer.config import TrainerSettings
+from loanloop_trainer.domain.ports import Exit, TrainInChild
+from loanloop_trainer.handlers import Retraining
+from loanloop_trainer.model import Ranks, follow
+from loanloop_trainer.runner.following import Together
+from loanloop_trainer.runner.orders import Orders
+from loanloop_trainer.runner.reporting import end_undefined
+from loanloop_trainer.runner.training import result_of
+from loanloop_trainer.store.runs import RunStore
+
+
+class NothingToTrain(LoanloopError):
+    """No run waits, and none could be made."""
+
+
+def main() -> int:
+    settings = load_settings(TrainerSettings)
+    set_up_logging("trainer", log_format=settings.log_format, level=settings.log_level)
+    os.nice(settings.trainer.niceness)
+    ranks = Ranks.by_torchrun()
+    if ranks.rank > 0:
+        with end_undefined() as on_progress:
+            follow(ranks, threads=settings.trainer.threads or 1, on_progress=on_progress)
+        return 0
+    try:
+        return asyncio.run(train_one(settings, load_portfolio(settings.portfolio), ranks))
+    except LoanloopError as error:
+        sys.stderr.write(f"loanloop-trainer: {error}\n")
+        return 1
+
+
+async def train_one(settings: TrainerSettings, portfolio: Portfolio, ranks: Ranks) -> Exit:
+    """In the first process. Raises NothingToTrain."""
+    owner = f"{settings.instance_id}/{uuid4().hex[:8]}"
+    # One thread a process unless it is said: torchrun starts as many processes as there are cores.
+    orders = make_orders(settings, owner).model_copy(update={"threads": settings.trainer.threads or 1})
+    ended: list[Exit] = []
+
+    @asynccontextmanager
+    async def as_torchrun_did(_orders: Orders) -> AsyncIterator[Together]:
+        yield Together(ranks)
+
+    async def train_here(run_id: UUID) -> int:
+        ended.append(await result_of(run_id, orders, as_torchrun_did))
+        return ended[-1]
+
+    pool = await create_pool(settings.postgres.dsn, application_name="trainer", max_size=3)
+    try:
+        runs = RunStore(pool, portfolio)
+        await runs.request_run(seed=settings.trainer.seed, requested_by="torchrun")
+        await _retraining(runs, settings, portfolio, train_here, owner).step()
+    finally:
+        pool.terminate()
+    if not ended:
+        raise NothingToTrain("no training waits, and there are too few labelled loans for one (loanloop status)")
+    if ended[-1] != Exit.ENDED:
+        os._exit(ended[-1])  # a computation may go on in a thread
+    return ended[-1]
+
+
+def _retraining(
+    runs: RunStore, settings: TrainerSettings, portfolio: Portfolio, train: TrainInChild, owner: str
+) -> Retraining:
+    return Retraining(
+        runs,
+        portfolio.policy,
+        train,
+        owner=owner,
+        seed=settings.trainer.seed,
+        poll_s=settings.trainer.poll_s,
+        stale_after_s=settings.trainer.stale_after_s,
+        on_change=lambda _doing: None,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
