@@ -9,7 +9,7 @@ from loanloop_trainer.model.learning import epoch_order, one_cycle, steps_per_ep
 from loanloop_trainer.model.phases import class_weights
 from loanloop_trainer.model.pretraining import Inputs, masked_view, nt_xent
 from loanloop_trainer.model.serving_form import ServingForm
-from loanloop_trainer.model.tabtransformer import TabTransformer
+from loanloop_trainer.model.tabtransformer import TabTransformer, kept
 from torch import Tensor
 
 
@@ -81,6 +81,22 @@ def test_the_exact_value_is_added_to_the_token_so_the_sequence_is_no_longer() ->
 
     assert tokens.shape == (1, 5, 8)
     assert (tokens != other).any(dim=2).tolist() == [[False, False, True, False, False]]
+
+
+@pytest.mark.parametrize("dropped", [0.1, 0.5])
+def test_what_drops_out_is_its_share_of_each_column_and_the_mean_stays(dropped: float) -> None:
+    mask = kept(torch.empty(20_000, 5), dropped, torch.Generator().manual_seed(1))
+
+    assert sorted(set(mask.flatten().tolist())) == pytest.approx([0, 1 / (1 - dropped)])
+    assert torch.allclose((mask == 0).float().mean(dim=0), torch.tensor(dropped), atol=0.015)
+    assert mask.mean() == pytest.approx(1.0, abs=0.01)
+
+
+def test_what_drops_out_follows_from_the_generator() -> None:
+    one, same, other = (kept(torch.empty(7, 3), 0.5, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
 
 
 def test_heads_must_divide_the_model() -> None:

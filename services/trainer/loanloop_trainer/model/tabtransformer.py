@@ -51,8 +51,19 @@ class Dropout(nn.Module):
     def forward(self, x: Tensor, chance: Generator | None) -> Tensor:
         if not self.training or self.share == 0:
             return x
-        kept = torch.empty_like(x).bernoulli_(1 - self.share, generator=chance)
-        return x * kept.div_(1 - self.share)
+        return x * kept(x, self.share, chance)
+
+
+def kept(x: Tensor, dropped: float, chance: Generator | None) -> Tensor:
+    """Zeros and 1 / (1 - dropped), as many as `x` has numbers.
+
+    Sixteen random bits decide about each, drawn four at a time: a fifth of the time of `bernoulli_`
+    (docs/decisions/0046). The share is met to 1/65,536.
+    """
+    words = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device)
+    bits = words.random_(-(2**63), None, generator=chance).view(torch.int16)[: x.numel()]
+    stay = torch.ge(bits, round(dropped * 2**16) - 2**15, out=torch.empty(x.numel(), dtype=x.dtype, device=x.device))
+    return stay.div_(1 - dropped).view(x.shape)
 
 
 class Block(nn.Module):
