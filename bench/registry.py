@@ -4,18 +4,23 @@ import importlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench.result import Found, Result
 
-NAMES = ("engines", "stream", "rest", "latency", "ingest", "swap")
+NAMES = ("quality", "engines", "stream", "rest", "latency", "ingest", "swap")
 
 
 @dataclass(frozen=True)
 class Options:
-    """`long`: all loans and more repetitions, beyond ten minutes. `say` gets a line of progress."""
+    """`long`: all loans and more repetitions, beyond ten minutes. `say` gets a line of progress.
+
+    `loans`: a Parquet file with the columns of the repository's sample, which is used where it is None.
+    """
 
     long: bool
     say: Callable[[str], None]
+    loans: Path | None = None
 
 
 def run(name: str, options: Options) -> Result:

@@ -46,6 +46,8 @@ def _section(result: dict[str, Any]) -> list[str]:
     lines += [f"\n{note}" for note in result["notes"]]
     if result["bars"]:
         lines += ["", f"![{result['title']}]({_plot(result).name})"]
+    for picture in result.get("pictures", ()):  # a result that was kept before there were any has none
+        lines += ["", f"![{picture}]({picture})"]
     return lines
 
 

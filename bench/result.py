@@ -29,13 +29,18 @@ class Goal:
 
 @dataclass(frozen=True)
 class Found:
-    """`rows` is a table; `bars` names its label and value columns for a plot. `sizes` says what was measured on."""
+    """`rows` is a table; `bars` names its label and value columns for a plot. `sizes` says what was measured on.
+
+    `pictures`: files in RESULTS that the benchmark has drawn itself. `details` are kept, not shown.
+    """
 
     goals: tuple[Goal, ...]
     rows: list[dict[str, Any]]
     sizes: dict[str, Any]
     bars: tuple[str, str] | None = None
     notes: tuple[str, ...] = ()
+    pictures: tuple[str, ...] = ()
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

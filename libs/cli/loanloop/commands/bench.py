@@ -12,6 +12,12 @@ _SOURCE = Path(__file__).parents[4]
 def bench(
     names: Annotated[list[str] | None, typer.Argument(help="Which; without one, all of them.")] = None,
     long: Annotated[bool, typer.Option("--long", help="All loans and more repetitions: hours, not minutes.")] = False,
+    loans: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="Parquet file of loans for quality; by default the repository's sample."
+        ),
+    ] = None,
     list_: Annotated[bool, typer.Option("--list", help="Print the names and end.")] = False,
 ) -> None:
     """Measure this machine: each figure is a ratio to a limit or a peer, taken in the same run.
@@ -23,7 +29,7 @@ def bench(
 
     - `loanloop bench --list`
     - `loanloop bench engines`
-    - `loanloop bench quality --long`
+    - `loanloop bench quality --long --loans all_loans.parquet`
     """
     registry = _registry()
     if list_:
@@ -37,12 +43,16 @@ def bench(
 
     for name in chosen:
         print(f"{name} …", file=sys.stderr)
-        result = registry.run(name, registry.Options(long=long, say=lambda line: print(f"  {line}", file=sys.stderr)))
+        result = registry.run(name, registry.Options(long=long, say=_say, loans=loans))
         for goal in result.found.goals:
             value = "not measured" if goal.value is None else f"{goal.value:.3g}"
             print(f"{name}: {goal.what}: {value} ({goal.is_reached_when} {goal.bound:g})")
         print(f"{name}: {keep(result)}", file=sys.stderr)
     print(write_report())
+
+
+def _say(line: str) -> None:
+    print(f"  {line}", file=sys.stderr, flush=True)
 
 
 def _registry() -> Any:

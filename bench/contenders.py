@@ -1,0 +1,167 @@
+"""The models whose quality is compared: each learns from the same loans and judges the same later ones.
+
+All of them hold out the same newest loans of those they learn from, for calibration and threshold.
+"""
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from loanloop_common.bundle import unpack
+from loanloop_common.features import MISSING, EncodedBatch, with_derived
+from loanloop_common.portfolio import Portfolio
+from loanloop_common.scoring import Scorer
+from loanloop_trainer.domain.split import split_by_day
+from loanloop_trainer.model import Hooks, TrainingData, export, train
+from loanloop_trainer.model.encoding import fit_encoder
+from scipy.sparse import csr_matrix, hstack
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import OneHotEncoder
+
+from bench.judging import Verdict, fitted_on_validation, verdict
+from bench.machine import cores
+from bench.peers import environment, program
+
+CHECKPOINT_EVERY_S = 20.0
+LOGISTIC_MIN_COUNT = 20
+LOGISTIC_STEPS = 1000
+_ENVIRONMENT = {"PATH": os.defpath, "OMP_WAIT_POLICY": "PASSIVE"}
+
+
+@dataclass(frozen=True)
+class Task:
+    """`checkpoint`: a file that an unfinished training is kept in, and goes on from."""
+
+    learnt: TrainingData
+    judged: TrainingData
+    portfolio: Portfolio
+    seed: int
+    checkpoint: Path
+    say: Callable[[str], None]
+
+    def learnt_parts(self) -> tuple[TrainingData, TrainingData]:
+        """The older loans, and the newer ones that the trainer too holds out."""
+        share = self.portfolio.model.validation_share
+        split = split_by_day(self.learnt.occurred_at, validation_share=share)
+        return self.learnt.rows(split.train), self.learnt.rows(split.validation)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """`train_s`: seconds from the loans to a model that can be judged."""
+
+    verdict: Verdict
+    train_s: float
+
+
+Contender = Callable[[Task], Fit]
+
+
+def tabtransformer(task: Task) -> Fit:
+    """The product's own training, judged by the bundle that would be served."""
+    started = time.monotonic()
+    hooks = Hooks(
+        save_checkpoint=lambda data: _write(task.checkpoint, data),
+        checkpoint_every_s=CHECKPOINT_EVERY_S,
+        checkpoint=task.checkpoint.read_bytes() if task.checkpoint.is_file() else None,
+    )
+    trained = train(task.learnt, task.portfolio, seed=task.seed, threads=cores(), hooks=hooks)
+    bundle = unpack(export(trained, version="v1", code_version="bench"))
+    train_s = time.monotonic() - started
+    scorer = Scorer(bundle, threads=cores())
+    try:
+        log_odds = scorer.logits(bundle.encoder.encode_columns(task.judged.columns))
+    finally:
+        scorer.close()
+    task.checkpoint.unlink(missing_ok=True)
+    manifest = bundle.manifest
+    return Fit(verdict(log_odds, task.judged.defaulted, manifest.calibration, manifest.threshold), train_s)
+
+
+def lightgbm(task: Task) -> Fit:
+    """In an environment of its own. Raises PeerUnavailable where that can't be made."""
+    python = environment("lightgbm", task.say)
+    train_part, validation = task.learnt_parts()
+    parts = {"train": train_part, "validation": validation, "judged": task.judged}
+    with tempfile.TemporaryDirectory(prefix="loanloop-bench-") as name:
+        folder = Path(name)
+        categories = _categories(task.portfolio)
+        settings = {"seed": task.seed, "threads": cores(), "categories": categories}
+        (folder / "settings.json").write_text(json.dumps(settings))
+        for part, loans in parts.items():
+            table = _inputs(loans, task.portfolio, categories)
+            labelled = table.append_column("defaulted", pa.array(loans.defaulted)) if part == "train" else table
+            pq.write_table(labelled, folder / f"{part}.parquet")
+        started = time.monotonic()
+        # Threads that wait by spinning take the cores from those that still compute.
+        subprocess.run([python, "-P", program("lightgbm"), folder], check=True, env=_ENVIRONMENT)
+        train_s = time.monotonic() - started
+        log_odds = np.load(folder / "log_odds.npz")
+    chosen = fitted_on_validation(log_odds["validation"], validation.defaulted)
+    return Fit(verdict(log_odds["judged"], task.judged.defaulted, *chosen), train_s)
+
+
+def logistic_regression(task: Task) -> Fit:
+    """On one column for each value of a category, and the numbers as the network gets them."""
+    started = time.monotonic()
+    train_part, validation = task.learnt_parts()
+    config = task.portfolio.model.model_copy(update={"min_count": LOGISTIC_MIN_COUNT})
+    encoder = fit_encoder(task.portfolio.model_copy(update={"model": config}), train_part.columns)
+    known = encoder.encode_columns(train_part.columns)
+    one_hot = OneHotEncoder(handle_unknown="ignore", dtype=np.float32).fit(known.x_cat)
+
+    def inputs(loans: EncodedBatch) -> csr_matrix:
+        numbers = np.column_stack([loans.x_num, loans.x_exact == MISSING]).astype(np.float32)
+        return hstack([one_hot.transform(loans.x_cat), csr_matrix(numbers)], format="csr")
+
+    model = LogisticRegression(max_iter=LOGISTIC_STEPS).fit(inputs(known), train_part.defaulted)
+    train_s = time.monotonic() - started
+    held_out, judged = (
+        model.decision_function(inputs(encoder.encode_columns(loans.columns))) for loans in (validation, task.judged)
+    )
+    chosen = fitted_on_validation(held_out.astype(np.float64), validation.defaulted)
+    return Fit(verdict(judged.astype(np.float64), task.judged.defaulted, *chosen), train_s)
+
+
+CONTENDERS: dict[str, Contender] = {
+    "TabTransformer": tabtransformer,
+    "LightGBM": lightgbm,
+    "logistic regression": logistic_regression,
+}
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Whole or not at all."""
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(data)
+    partial.replace(path)
+
+
+def _categories(portfolio: Portfolio) -> list[str]:
+    """Names of the inputs that are no numbers."""
+    parts = [portfolio.features.get(name) or portfolio.derived[name] for name in portfolio.model_inputs]
+    return [part.name for part in parts if part.kind != "number"]
+
+
+def _inputs(loans: TrainingData, portfolio: Portfolio, categories: list[str]) -> pa.Table:
+    """What the network gets, before its encoder."""
+    columns = with_derived(loans.columns, portfolio.derived.values())
+    return pa.table(
+        {
+            name: pa.array(
+                [None if value is None else str(value) for value in columns[name]]
+                if name in categories
+                else np.asarray(columns[name], np.float64),
+                from_pandas=True,
+            )
+            for name in portfolio.model_inputs
+        }
+    )

@@ -1,0 +1,61 @@
+"""Finished fits, kept so that a run that was cut off goes on where it stood. Those of other code are not used."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import loanloop_common.features
+import loanloop_trainer.model
+from loanloop_trainer import domain
+
+from bench.contenders import Fit
+from bench.judging import Verdict
+from bench.result import RESULTS
+
+FOLDER = RESULTS / "fits"
+_BENCH = Path(__file__).parent
+
+
+class KeptFits:
+    """`n_kept` counts those of this run that an earlier one had made."""
+
+    def __init__(self, folder: Path = FOLDER) -> None:
+        self._folder = folder
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._code = _code()  # as it was imported: a file that is edited while this runs changes no fit
+        self.n_kept = 0
+
+    def fit(self, key: dict[str, Any], make: Callable[[Path], Fit], say: Callable[[str], None]) -> Fit:
+        """What `make` gives, or gave before for the same key and code; it gets a path for its checkpoint."""
+        path = self._folder / f"{self._digest(key)}.json"
+        if path.is_file():
+            self.n_kept += 1
+            data = json.loads(path.read_text())
+            return Fit(Verdict.from_dict(data["verdict"]), data["train_s"])
+        fit = make(path.with_suffix(".checkpoint"))
+        text = json.dumps({"key": key, "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **asdict(fit)})
+        partial = path.with_suffix(".partial")
+        partial.write_text(text)
+        partial.replace(path)
+        say(f"{' '.join(str(value) for value in key['said'])}: {_in_words(fit)}")
+        return fit
+
+    def _digest(self, key: dict[str, Any]) -> str:
+        return hashlib.sha256(json.dumps([key, self._code], sort_keys=True).encode()).hexdigest()[:20]
+
+
+def _in_words(fit: Fit) -> str:
+    return f"ROC-AUC {fit.verdict.figures['roc_auc']:.4f} after {fit.train_s:.0f} s"
+
+
+def _code() -> str:
+    """Of all that decides what a fit gives, but for the packages."""
+    folders = [Path(str(module.__file__)).parent for module in (loanloop_trainer.model, domain)]
+    files = [path for folder in folders for path in sorted(folder.glob("*.py"))]
+    files += [Path(str(loanloop_common.features.__file__)), _BENCH / "peers" / "lightgbm.txt"]
+    files += [_BENCH / name for name in ("contenders.py", "judging.py", "loans.py", "peers/lightgbm.py")]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()

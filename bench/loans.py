@@ -1,0 +1,76 @@
+"""The loans of a file, and the parts of it by year of approval that quality is measured on."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+from loanloop_common.portfolio import Portfolio
+from loanloop_common.resources import resource_folder
+from loanloop_trainer.model import TrainingData
+
+SAMPLE = resource_folder("portfolios") / "sba" / "loans.parquet"
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Learnt from the years `first` to `last`, judged on the year `judged`; all three count in full."""
+
+    first: int
+    last: int
+    judged: int
+
+    def __str__(self) -> str:
+        return f"{self.first}–{self.last} → {self.judged}"
+
+
+SPLITS = (
+    Split(1995, 2000, 2001),
+    Split(1997, 2002, 2003),
+    Split(1999, 2004, 2005),
+    Split(2000, 2005, 2006),
+    Split(2001, 2006, 2007),
+    Split(2002, 2007, 2008),
+    Split(2004, 2008, 2009),
+)
+
+
+class LoanFile:
+    """All loans of a Parquet file with the columns of `portfolios/sba/README.md`."""
+
+    def __init__(self, path: Path, portfolio: Portfolio) -> None:
+        self._table = pq.read_table(path)
+        self._mapping = portfolio.file
+        self.occurred_at = self._table[self._mapping.occurred_at].to_numpy().astype("datetime64[us]")
+        self._year = self.occurred_at.astype("datetime64[Y]").astype(int) + 1970
+        self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.occurred_at)
+
+    def covers(self, split: Split) -> bool:
+        """Whether each year of the split has loans."""
+        return set(range(split.first, split.judged + 1)) <= set(self._year.tolist())
+
+    def years(self, first: int, last: int) -> Mask:
+        inside: Mask = (self._year >= first) & (self._year <= last)
+        return inside
+
+    def drawn(self, among: Mask, n_loans: int | None, seed: int) -> Mask:
+        """`n_loans` of them by chance, or all: the order in time stays, and with it each split by time."""
+        rows = np.flatnonzero(among)
+        if n_loans is None or len(rows) <= n_loans:
+            return among
+        chosen: Mask = np.zeros(len(self), bool)
+        chosen[np.random.default_rng(seed).choice(rows, n_loans, replace=False)] = True
+        return chosen
+
+    def loans(self, chosen: Mask, portfolio: Portfolio) -> TrainingData:
+        table = self._table.filter(chosen)
+        columns = {name: table[name].to_pylist() for name in portfolio.features}
+        defaulted = table[str(self._mapping.defaulted)].to_numpy(zero_copy_only=False).astype(bool)
+        return TrainingData(columns, defaulted, self.occurred_at[chosen])
