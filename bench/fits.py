@@ -57,5 +57,5 @@ def _code() -> str:
     folders = [Path(str(module.__file__)).parent for module in (loanloop_trainer.model, domain)]
     files = [path for folder in folders for path in sorted(folder.glob("*.py"))]
     files += [Path(str(loanloop_common.features.__file__)), _BENCH / "peers" / "lightgbm.txt"]
-    files += [_BENCH / name for name in ("contenders.py", "judging.py", "loans.py", "peers/lightgbm.py")]
+    files += [_BENCH / name for name in ("contenders.py", "judging.py", "loans.py", "trials.py", "peers/lightgbm.py")]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()

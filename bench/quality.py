@@ -9,19 +9,18 @@ import statistics
 from dataclasses import asdict, dataclass
 from functools import reduce
 from operator import add
-from pathlib import Path
 from typing import Any
 
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.portfolio_file import load_portfolio
 
-from bench.contenders import CONTENDERS, Fit, Task
-from bench.fits import KeptFits
+from bench.contenders import CONTENDERS, Fit
 from bench.judging import Reliability
 from bench.loans import SAMPLE, SPLITS, LoanFile, Split
 from bench.quality_plots import plot_reliability, plot_splits
 from bench.registry import Options
 from bench.result import Found, Goal
+from bench.trials import Trial, Trials
 
 TITLE = "TabTransformer beside LightGBM and logistic regression, out of time"
 PRESETS = ("sba_application", "sba")
@@ -80,9 +79,9 @@ def run(options: Options) -> Found:
     portfolios = [load_portfolio(preset) for preset in PRESETS]
     file = LoanFile(options.loans or SAMPLE, portfolios[0])
     splits = [split for split in size.splits if file.covers(split)]
-    kept = KeptFits()
+    trials = Trials(file, options.say)
     judged = [
-        judge(file, portfolio, split, model, size=size, kept=kept, options=options)
+        judge(trials, portfolio, split, model, size)
         for portfolio in portfolios
         for split in splits
         for model in CONTENDERS
@@ -96,7 +95,7 @@ def run(options: Options) -> Found:
             "loans a split learns from": size.n_learnt or "all",
             "seeds": len(size.seeds),
             "splits": len(splits),
-            "fits kept from before": kept.n_kept,
+            "fits kept from before": trials.n_kept,
         },
         notes=notes(judged, left_out),
         pictures=(plot_splits(judged, PRESETS), plot_reliability(*pooled(judged))),
@@ -104,28 +103,10 @@ def run(options: Options) -> Found:
     )
 
 
-def judge(
-    file: LoanFile, portfolio: Portfolio, split: Split, model: str, *, size: Size, kept: KeptFits, options: Options
-) -> Judged:
-    window, later = file.years(split.first, split.last), file.years(split.judged, split.judged)
-    judged = file.loans(later, portfolio)
-    fits = []
-    for seed in size.seeds:
-        learnt = file.drawn(window, size.n_learnt, seed)
-
-        def make(checkpoint: Path, seed: int = seed, learnt: Any = learnt) -> Fit:
-            loans = file.loans(learnt, portfolio)
-            return CONTENDERS[model](Task(loans, judged, portfolio, seed, checkpoint, options.say))
-
-        key = {
-            "said": [portfolio.name, str(split), model, seed],
-            "file": file.sha256,
-            "n_learnt": size.n_learnt,
-            "inputs": portfolio.schema_hash,
-            "model": portfolio.model.model_dump(mode="json"),
-        }
-        fits.append(kept.fit(key, make, options.say))
-    n_learnt = min(int(window.sum()), size.n_learnt or len(file))
+def judge(trials: Trials, portfolio: Portfolio, split: Split, model: str, size: Size) -> Judged:
+    fits = [trials.fit(Trial(portfolio, split, model, seed, size.n_learnt)) for seed in size.seeds]
+    judged = trials.judged(portfolio, split)
+    n_learnt = trials.n_window(split, size.n_learnt)
     share = float(judged.defaulted.mean())
     return Judged(portfolio.name, split, model, n_learnt, len(judged), round(share, 4), fits)
 

@@ -33,6 +33,14 @@ class EncodedBatch(NamedTuple):
         """The rows that a slice, a mask or an array of indices chooses."""
         return EncodedBatch(self.x_cat[chosen], self.x_num[chosen], self.x_exact[chosen])
 
+    def followed_by(self, other: "EncodedBatch") -> "EncodedBatch":
+        """The rows of both."""
+        return EncodedBatch(
+            np.concatenate([self.x_cat, other.x_cat]),
+            np.concatenate([self.x_num, other.x_num]),
+            np.concatenate([self.x_exact, other.x_exact]),
+        )
+
 
 @dataclass(frozen=True)
 class CategoryInput:

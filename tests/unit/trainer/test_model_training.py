@@ -139,6 +139,22 @@ def test_no_pretraining_is_a_setting() -> None:
     assert "pretrain" not in {progress.phase for progress in said}
 
 
+def test_loans_without_a_label_are_seen_by_pretraining_alone() -> None:
+    data = make_data()
+    more = TrainingData(data.columns, data.defaulted, data.occurred_at, unlabelled=make_data(400, seed=5).columns)
+    few_epochs = {"pretrain_epochs": 1, "epochs": 1}
+
+    pretrained, with_more = (train(loans, small_portfolio(**few_epochs), seed=1, threads=1) for loans in (data, more))
+    plain, plain_with_more = (
+        train(loans, small_portfolio(pretrain_epochs=0, epochs=1), seed=1, threads=1) for loans in (data, more)
+    )
+
+    assert weights_of(with_more) != weights_of(pretrained)
+    assert weights_of(plain_with_more) == weights_of(plain)
+    assert with_more.encoder == pretrained.encoder
+    assert with_more.n_train + with_more.n_validation == N_LOANS
+
+
 def test_the_plain_form_has_no_exact_values() -> None:
     plain = train(make_data(), small_portfolio(exact_values=False, class_weights=True), seed=1)
 

@@ -13,12 +13,14 @@ from loanloop_trainer.domain.split import Mask, Times
 class TrainingData:
     """The frozen loans of a run, the gate's share left out. Rows may come in any order, but the same one on resuming.
 
-    `columns` has each feature of the portfolio, None where missing; `occurred_at` is UTC.
+    `columns` has each feature of the portfolio, None where missing; `occurred_at` is UTC. `unlabelled` are loans of the
+    same window whose end isn't known: only pretraining sees them.
     """
 
     columns: Columns
     defaulted: Mask
     occurred_at: Times
+    unlabelled: Columns | None = None
 
     def __post_init__(self) -> None:
         lengths = {len(column) for column in self.columns.values()} | {len(self.defaulted), len(self.occurred_at)}
@@ -29,6 +31,7 @@ class TrainingData:
         return len(self.defaulted)
 
     def rows(self, mask: Mask) -> "TrainingData":
+        """Of the labelled loans alone."""
         chosen: Sequence[int] = np.flatnonzero(mask).tolist()
         columns = {name: [column[i] for i in chosen] for name, column in self.columns.items()}
         return TrainingData(columns, self.defaulted[mask], self.occurred_at[mask])

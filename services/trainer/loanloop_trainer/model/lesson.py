@@ -14,13 +14,21 @@ from loanloop_trainer.model.ranks import Ranks
 
 @dataclass(frozen=True)
 class EncodedLoans:
-    """The older loans to learn from and the newer ones held out, by an encoder that saw only the former."""
+    """The older loans to learn from and the newer ones held out, by an encoder that saw only the former.
+
+    `unlabelled`, perhaps no rows at all, are seen by pretraining alone.
+    """
 
     encoder: Encoder
     older: EncodedBatch
     older_defaulted: Mask
     newer: EncodedBatch
     newer_defaulted: Mask
+    unlabelled: EncodedBatch
+
+    @property
+    def to_pretrain(self) -> EncodedBatch:
+        return self.older.followed_by(self.unlabelled) if len(self.unlabelled.x_cat) else self.older
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,7 @@ class Lesson:
             x[3].astype(np.bool_),
             EncodedBatch(*x[4:7]),
             x[7].astype(np.bool_),
+            EncodedBatch(*x[8:11]),
         )
         config = ModelConfig.model_validate(about["config"])
         kept = checkpoint.numpy().tobytes() or None
@@ -62,7 +71,7 @@ class Lesson:
 def _tensors_of(loans: EncodedLoans) -> list[Tensor]:
     older = (*loans.older, loans.older_defaulted.astype(np.uint8))
     newer = (*loans.newer, loans.newer_defaulted.astype(np.uint8))
-    return [torch.from_numpy(part) for part in (*older, *newer)]
+    return [torch.from_numpy(part) for part in (*older, *newer, *loans.unlabelled)]
 
 
 def _bytes_as_tensor(data: bytes) -> Tensor:

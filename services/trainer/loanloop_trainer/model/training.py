@@ -103,12 +103,15 @@ def _encoded(data: TrainingData, portfolio: Portfolio) -> EncodedLoans:
     split = split_by_day(data.occurred_at, validation_share=portfolio.model.validation_share)
     older, newer = data.rows(split.train), data.rows(split.validation)
     encoder = fit_encoder(portfolio, older.columns)
+    labelled = encoder.encode_columns(older.columns)
+    unlabelled = labelled.rows(slice(0, 0)) if data.unlabelled is None else encoder.encode_columns(data.unlabelled)
     return EncodedLoans(
         encoder,
-        encoder.encode_columns(older.columns),
+        labelled,
         older.defaulted,
         encoder.encode_columns(newer.columns),
         newer.defaulted,
+        unlabelled,
     )
 
 
@@ -131,7 +134,7 @@ def _learn(lesson: Lesson, workers: Workers, hooks: Hooks) -> Learner:
     learner, loans = _learner(lesson, workers, hooks), lesson.loans
     _resume(learner, lesson.checkpoint)
     if learner.position.phase == "pretrain":
-        pretrain(learner, loans.older, hooks.on_progress)
+        pretrain(learner, loans.to_pretrain, hooks.on_progress)
         learner.enter(Position(phase="train"))
     held_out = (loans.newer, loans.newer_defaulted)
     fine_tune(learner, loans.older, loans.older_defaulted, held_out, hooks.on_progress)
@@ -211,7 +214,7 @@ def _resume(learner: Learner, data: bytes | None) -> None:
 
 def _fingerprint(portfolio: Portfolio, seed: int, loans: EncodedLoans) -> str:
     said = hashlib.sha256(f"{seed} {portfolio.schema_hash} {portfolio.model.model_dump_json()}".encode())
-    for part in (*loans.older, loans.older_defaulted):
+    for part in (*loans.to_pretrain, loans.older_defaulted):
         said.update(np.ascontiguousarray(part).tobytes())
     return said.hexdigest()
 

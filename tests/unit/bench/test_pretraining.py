@@ -1,0 +1,36 @@
+"""What the benchmark `pretraining` compares, and how it sums up."""
+
+from bench.loans import SPLITS
+from bench.pretraining import Pair, fitting, goals_of
+
+
+def pair(preset: str, n_labelled: int, roc_auc: tuple[list[float], list[float]], *, is_all: bool = False) -> Pair:
+    return Pair(preset, SPLITS[0], n_labelled, 50_000, is_all, roc_auc, ([20.0, 40.0], [10.0, 20.0]))
+
+
+def test_a_window_is_not_asked_for_more_labelled_loans_than_it_has() -> None:
+    assert fitting((2_000, 10_000, 50_000, None), 20_000) == [2_000, 10_000, None]
+
+
+def test_a_row_has_the_gain_by_seed_and_what_it_costs() -> None:
+    row = pair("sba", 2_000, ([0.70, 0.74], [0.69, 0.70])).row()
+
+    assert (row["gain"], row["gain_least"], row["gain_most"]) == (0.025, 0.01, 0.04)
+    assert row["seconds_ratio"] == 2.0
+    assert row["unlabelled"] == 48_000
+
+
+def test_goals_are_the_mean_gain_of_all_splits_with_as_many_labels() -> None:
+    pairs = [
+        pair("sba", 2_000, ([0.70], [0.68])),
+        pair("sba", 2_000, ([0.70], [0.72])),
+        pair("sba", 49_000, ([0.70], [0.71]), is_all=True),
+        pair("sba", 48_000, ([0.70], [0.72]), is_all=True),
+    ]
+
+    goals = goals_of(pairs)
+
+    assert [(goal.what, goal.value, goal.reached) for goal in goals] == [
+        ("sba, 2,000 labelled: mean ROC-AUC gained", 0.0, True),
+        ("sba, all labelled: mean ROC-AUC gained", -0.015, False),
+    ]
