@@ -20,7 +20,7 @@ class Direct:
 
     def __init__(self, app: FastAPI, paths: Collection[str]) -> None:
         self._app: ASGIApp = app
-        routes = (route for route in app.routes if isinstance(route, APIRoute) and "POST" in route.methods)
+        routes = (route for route in app.routes if isinstance(route, APIRoute) and "POST" in (route.methods or ()))
         self._routes = {route.path: route for route in routes if route.path in paths}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
