@@ -23,6 +23,7 @@ from loanloop.commands import (
     retrain,
     rollback,
     status,
+    tune,
     unpin,
     up,
     watch,
@@ -45,6 +46,7 @@ app.command()(watch.watch)
 app.command()(produce.produce)
 app.command()(models.models)
 app.command()(retrain.retrain)
+app.command()(tune.tune)
 app.command()(promote.promote)
 app.command()(rollback.rollback)
 app.command()(unpin.unpin)

@@ -101,6 +101,7 @@ class Manifest(_Part):
     metrics: dict[str, float | None] = Field(description="On the validation rows")
     seed: int
     hyperparameters: dict[str, Any]
+    hyperparameters_from: str = Field(default="portfolio file", description="Or the search that found them")
     allowed: tuple[AllowedField, ...]
     audit: tuple[AuditFinding, ...]
     code_version: str

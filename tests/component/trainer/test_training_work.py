@@ -44,7 +44,7 @@ class FakeClaimedRun(ClaimedRunStore):
     run_id: UUID = field(default_factory=uuid4)
 
     async def fetch_run(self) -> Run:
-        return Run(self.run_id, "labels", NOW, NOW, NOW, 1, 0, self.hyperparameters, 0)
+        return Run(self.run_id, "labels", NOW, NOW, NOW, 1, 0, self.hyperparameters, "portfolio file", 0)
 
     async def fetch_checkpoint(self) -> bytes | None:
         self._answer()
@@ -86,6 +86,7 @@ class FakeComputation:
         portfolio: Portfolio,
         *,
         version: str,
+        hyperparameters_from: str,
         seed: int,
         threads: int | None,
         hooks: Hooks,

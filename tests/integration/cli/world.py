@@ -88,7 +88,7 @@ class Operated(World):
 
 
 @contextlib.asynccontextmanager
-async def running_on(folder: Path, *, kafka: str, dsn: str) -> AsyncIterator[Path]:
+async def running_on(folder: Path, *, kafka: str, dsn: str, portfolio: str = "sba") -> AsyncIterator[Path]:
     """The folder as `loanloop up` leaves it while it runs: locked, and run.json says where everything is."""
     directory = DataDirectory(folder)
     async with directory.locked():
@@ -102,7 +102,7 @@ async def running_on(folder: Path, *, kafka: str, dsn: str) -> AsyncIterator[Pat
             postgres_dsn_file=str(dsn_file),
             rest_url="",
             logs=str(directory.logs),
-            portfolio="sba",
+            portfolio=portfolio,
         )
         directory.write_run(run)
         yield folder

@@ -1,16 +1,15 @@
 """`loanloop audit`: does a field of the loans know too much?"""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from loanloop_common.portfolio import Portfolio
-    from loanloop_ingest.loan_files import LoanFile
     from loanloop_trainer.domain.audit import Finding
+
+    from loanloop.labelled_loans import LabelledLoans
 
 
 def audit(
@@ -29,54 +28,14 @@ def audit(
     from loanloop_common.portfolio_file import load_portfolio
     from loanloop_ingest.loan_files import open_loan_file
 
+    from loanloop.labelled_loans import read_labelled_loans
+
     chosen = load_portfolio(portfolio)
-    loans = _read(open_loan_file(file), chosen)
+    loans = read_labelled_loans(open_loan_file(file), chosen)
     _show(chosen, loans, _findings(loans, chosen))
 
 
-@dataclass
-class _Loans:
-    columns: dict[str, list[Any]]
-    defaulted: list[bool] = field(default_factory=list)
-    occurred_at: list[Any] = field(default_factory=list)
-    n_refused: int = 0
-    n_without_outcome: int = 0
-
-
-def _read(loan_file: "LoanFile", portfolio: "Portfolio") -> _Loans:
-    from datetime import UTC, datetime
-
-    from loanloop_common.loan_codec import LoanCodec
-    from loanloop_ingest.domain.file_events import RefusedRow, RowReader, loan_events
-    from rich.progress import Progress
-
-    reader, codec = RowReader(portfolio), LoanCodec(portfolio)
-    reader.check_columns(loan_file.columns, outcomes=True)
-    loans = _Loans({name: [] for name in portfolio.features})
-
-    def refuse(row: RefusedRow) -> None:  # noqa: ARG001  # the count says enough here; `produce` names the rows
-        loans.n_refused += 1
-
-    with Progress(transient=True) as bar:
-        task = bar.add_task("reading", total=loan_file.n_rows)
-        for chunk in loan_file.chunks():
-            now = datetime.now(UTC)
-            events = loan_events(chunk.rows, reader, now=now, refuse=refuse, history=True, first=chunk.first)
-            _add(loans, [codec.decode(event.value) for event in events])
-            bar.advance(task, len(chunk.rows))
-    return loans
-
-
-def _add(loans: _Loans, decoded: Sequence[Any]) -> None:
-    known = [loan for loan in decoded if loan.outcome is not None]
-    loans.n_without_outcome += len(decoded) - len(known)
-    for name, column in loans.columns.items():
-        column.extend(getattr(loan.features, name) for loan in known)
-    loans.defaulted.extend(loan.outcome.defaulted for loan in known)
-    loans.occurred_at.extend(loan.occurred_at.replace(tzinfo=None) for loan in known)
-
-
-def _findings(loans: _Loans, portfolio: "Portfolio") -> "list[Finding]":
+def _findings(loans: "LabelledLoans", portfolio: "Portfolio") -> "list[Finding]":
     import numpy as np
     from loanloop_common.errors import LoanloopError
     from loanloop_trainer.domain.audit import audit_features
@@ -89,7 +48,7 @@ def _findings(loans: _Loans, portfolio: "Portfolio") -> "list[Finding]":
         raise LoanloopError(f"these loans can't be audited out of time: {too_few}") from too_few
 
 
-def _show(portfolio: "Portfolio", loans: _Loans, findings: "list[Finding]") -> None:
+def _show(portfolio: "Portfolio", loans: "LabelledLoans", findings: "list[Finding]") -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

@@ -4,6 +4,17 @@ from loanloop_trainer.model.data import TrainingData
 from loanloop_trainer.model.exporting import export
 from loanloop_trainer.model.progress import Progress
 from loanloop_trainer.model.ranks import ALONE, Ranks
-from loanloop_trainer.model.training import Hooks, TrainedModel, follow, train
+from loanloop_trainer.model.training import Hooks, TrainedModel, follow, learn_alone, train
 
-__all__ = ["ALONE", "Hooks", "Progress", "Ranks", "TrainedModel", "TrainingData", "export", "follow", "train"]
+__all__ = [
+    "ALONE",
+    "Hooks",
+    "Progress",
+    "Ranks",
+    "TrainedModel",
+    "TrainingData",
+    "export",
+    "follow",
+    "learn_alone",
+    "train",
+]

@@ -12,6 +12,7 @@ from loanloop_common.scoring import Scorer, instruction_set, runtime_version
 from torch import Tensor, nn
 
 from loanloop_trainer.domain.audit import Finding
+from loanloop_trainer.domain.search_space import FROM_FILE
 from loanloop_trainer.model.learning import inputs_of
 from loanloop_trainer.model.phases import log_odds
 from loanloop_trainer.model.progress import OnProgress, Progress
@@ -34,13 +35,20 @@ class ParityBroken(LoanloopError):
 
 
 def export(
-    trained: TrainedModel, *, version: str, code_version: str, on_progress: OnProgress = lambda _: None
+    trained: TrainedModel,
+    *,
+    version: str,
+    code_version: str,
+    hyperparameters_from: str = FROM_FILE,
+    on_progress: OnProgress = lambda _: None,
 ) -> bytes:
     """The packed bundle. Raises ParityBroken."""
     on_progress(Progress("export"))
     real_loans = trained.validation.rows(slice(0, PARITY_ROWS))
     model = onnx_of(ServingForm(trained.network), inputs_of(trained.validation.rows(slice(0, 4)), torch.device("cpu")))
-    draft = _manifest(trained, version=version, code_version=code_version)
+    draft = _manifest(trained, version=version, code_version=code_version).model_copy(
+        update={"hyperparameters_from": hyperparameters_from}
+    )
     scorer = Scorer(Bundle(draft, trained.encoder, model, sha256=""))
     try:
         with Workers(1) as workers:

@@ -1,5 +1,6 @@
 """The two phases of learning: pretraining without labels, then the classifier with early stopping."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -20,6 +21,8 @@ from loanloop_trainer.model.workers import Workers
 
 EVALUATION_ROWS = 512
 NO_DISCRIMINATION = 0.5
+
+OnEpoch = Callable[[int, float], None]  # its number from 1, and how well it ranked the held-out loans
 
 
 def pretrain(learner: Learner, loans: EncodedBatch, on_progress: OnProgress) -> None:
@@ -42,7 +45,12 @@ def pretrain(learner: Learner, loans: EncodedBatch, on_progress: OnProgress) -> 
 
 
 def fine_tune(
-    learner: Learner, loans: EncodedBatch, defaulted: Mask, held_out: tuple[EncodedBatch, Mask], on_progress: OnProgress
+    learner: Learner,
+    loans: EncodedBatch,
+    defaulted: Mask,
+    held_out: tuple[EncodedBatch, Mask],
+    on_progress: OnProgress,
+    on_epoch: OnEpoch = lambda _epoch, _score: None,
 ) -> None:
     """Leaves the network with the weights of the epoch that ranked the held-out loans best."""
     config, inputs = learner.config, inputs_of(loans, learner.device)
@@ -58,7 +66,9 @@ def fine_tune(
         learning_rate = one_cycle(step, n_steps, config.learning_rate)
         loss = learner.learn(step, inputs, rows, forward, loss_of, learning_rate=learning_rate)
         if step % per_epoch == 0:
-            _remember_best(learner, roc_auc(learner.network, *held_out, learner.workers))
+            score = roc_auc(learner.network, *held_out, learner.workers)
+            _remember_best(learner, score)
+            on_epoch(step // per_epoch, score)
         meter.advance(step=step, rows=len(rows), loss=loss, validation_roc_auc=learner.position.best_score)
         learner.advance(step)
         if learner.position.stale_epochs >= config.patience:

@@ -21,7 +21,7 @@ from loanloop_trainer.model.data import TrainingData
 from loanloop_trainer.model.encoding import fit_encoder
 from loanloop_trainer.model.learning import CHECKPOINT_EVERY_S, Learner, SaveCheckpoint
 from loanloop_trainer.model.lesson import EncodedLoans, Lesson
-from loanloop_trainer.model.phases import fine_tune, log_odds, pretrain
+from loanloop_trainer.model.phases import OnEpoch, fine_tune, log_odds, pretrain
 from loanloop_trainer.model.pretraining import Projection
 from loanloop_trainer.model.progress import OnProgress, Progress
 from loanloop_trainer.model.ranks import ALONE, Ranks
@@ -37,6 +37,7 @@ class Hooks:
 
     on_progress: OnProgress = lambda _: None
     on_audit: Callable[[list[Finding]], None] = lambda _: None
+    on_epoch: OnEpoch = lambda _epoch, _score: None
     save_checkpoint: SaveCheckpoint = lambda _: None
     checkpoint_every_s: float = CHECKPOINT_EVERY_S
     checkpoint: bytes | None = None
@@ -99,6 +100,16 @@ def follow(ranks: Ranks, *, threads: int | None = None, on_progress: OnProgress 
             _learn(lesson, workers, Hooks(on_progress, checkpoint_every_s=math.inf))
 
 
+def learn_alone(
+    data: TrainingData, portfolio: Portfolio, *, seed: int, threads: int | None = None, hooks: Hooks = NO_HOOKS
+) -> None:
+    """Learns as `train` does and keeps nothing: what comes of it is what `hooks.on_epoch` heard. Raises TooFewDays."""
+    loans = _encoded(data, portfolio)
+    lesson = Lesson(loans, portfolio.model, seed, _fingerprint(portfolio, seed, loans), checkpoint=None)
+    with Workers(threads) as workers:
+        _learn(lesson, workers, hooks)
+
+
 def _encoded(data: TrainingData, portfolio: Portfolio) -> EncodedLoans:
     split = split_by_day(data.occurred_at, validation_share=portfolio.model.validation_share)
     older, newer = data.rows(split.train), data.rows(split.validation)
@@ -137,7 +148,7 @@ def _learn(lesson: Lesson, workers: Workers, hooks: Hooks) -> Learner:
         pretrain(learner, loans.to_pretrain, hooks.on_progress)
         learner.enter(Position(phase="train"))
     held_out = (loans.newer, loans.newer_defaulted)
-    fine_tune(learner, loans.older, loans.older_defaulted, held_out, hooks.on_progress)
+    fine_tune(learner, loans.older, loans.older_defaulted, held_out, hooks.on_progress, hooks.on_epoch)
     return learner
 
 

@@ -1,7 +1,7 @@
 """The frozen rows as columns: decoded batch by batch, so that no second copy of them lies in memory."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
@@ -16,7 +16,8 @@ from loanloop_common.postgres import UNREACHABLE, Pool, create_pool
 
 from loanloop_trainer.model import TrainingData
 from loanloop_trainer.store.claimed import Run
-from loanloop_trainer.store.rows import stream_rows, wait_for_rows
+from loanloop_trainer.store.freeze import Window
+from loanloop_trainer.store.rows import stream_rows, stream_window, wait_for_rows
 
 log = structlog.get_logger()
 
@@ -52,15 +53,25 @@ async def _load_from_replica(dsn: str, run: Run, portfolio: Portfolio) -> Traini
 
 
 async def _load(pool: Pool, run: Run, portfolio: Portfolio) -> TrainingData:
+    data = await _decoded(stream_rows(pool, run.run_id), portfolio)
+    if len(data) != run.n_rows:
+        raise RowsMissing(run.n_rows, len(data))
+    return data
+
+
+async def load_window(pool: Pool, window: Window, portfolio: Portfolio) -> TrainingData:
+    """What a training that was made now would learn from, without making one."""
+    return await _decoded(stream_window(pool, window), portfolio)
+
+
+async def _decoded(batches: AsyncIterator[list[Any]], portfolio: Portfolio) -> TrainingData:
     columns = _Columns(portfolio)
     decoded = asyncio.create_task(asyncio.sleep(0))
-    async for batch in stream_rows(pool, run.run_id):
+    async for batch in batches:
         await decoded
         # The database makes the next batch ready while this one is decoded.
         decoded = asyncio.create_task(asyncio.to_thread(columns.extend, batch))
     await decoded
-    if len(columns) != run.n_rows:
-        raise RowsMissing(run.n_rows, len(columns))
     return columns.data()
 
 
@@ -72,9 +83,6 @@ class _Columns:
         self._occurred_at: list[datetime] = []
         self._texts = frozenset(f.name for f in portfolio.features.values() if f.kind == "category")
         self._seen: dict[str | None, str | None] = {}
-
-    def __len__(self) -> int:
-        return len(self._defaulted)
 
     def extend(self, batch: Sequence[Any]) -> None:
         features = [self._codec.decode_features(row["features"]) for row in batch]

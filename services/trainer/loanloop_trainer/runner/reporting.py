@@ -67,7 +67,13 @@ class Reporter:
 
     def hooks(self, checkpoint: bytes | None, *, checkpoint_every_s: float) -> Hooks:
         """For a training that goes on from `checkpoint`."""
-        return Hooks(self.on_progress, self.on_audit, self.checkpoint, checkpoint_every_s, checkpoint)
+        return Hooks(
+            on_progress=self.on_progress,
+            on_audit=self.on_audit,
+            save_checkpoint=self.checkpoint,
+            checkpoint_every_s=checkpoint_every_s,
+            checkpoint=checkpoint,
+        )
 
     def on_progress(self, progress: Progress) -> None:
         """Raises LossUndefined."""

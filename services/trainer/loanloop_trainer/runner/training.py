@@ -46,6 +46,7 @@ class Learn(Protocol):
         portfolio: Portfolio,
         *,
         version: str,
+        hyperparameters_from: str,
         seed: int,
         threads: int | None,
         hooks: Hooks,
@@ -104,13 +105,20 @@ def learn(
     portfolio: Portfolio,
     *,
     version: str,
+    hyperparameters_from: str,
     seed: int,
     threads: int | None,
     hooks: Hooks,
     ranks: Ranks,
 ) -> bytes:
     trained = train(data, portfolio, seed=seed, threads=threads, hooks=hooks, ranks=ranks)
-    return export(trained, version=version, code_version=version_of("loanloop"), on_progress=hooks.on_progress)
+    return export(
+        trained,
+        version=version,
+        hyperparameters_from=hyperparameters_from,
+        code_version=version_of("loanloop"),
+        on_progress=hooks.on_progress,
+    )
 
 
 @dataclass(frozen=True)
@@ -149,16 +157,10 @@ class Work:
             checkpoint = await self.store.fetch_checkpoint()
             version = await self.store.fetch_next_version()
         hooks = reporter.hooks(checkpoint, checkpoint_every_s=self.orders.checkpoint_every_s)
+        learn = partial(self.learn, version=version, hyperparameters_from=run.hyperparameters_from, seed=run.seed)
         async with self.together(self.orders) as group:
             learning = asyncio.to_thread(
-                self.learn,
-                data,
-                portfolio,
-                version=version,
-                seed=run.seed,
-                threads=self.orders.threads_each,
-                hooks=hooks,
-                ranks=group.ranks,
+                learn, data, portfolio, threads=self.orders.threads_each, hooks=hooks, ranks=group.ranks
             )
             bundle = await unless_lost(learning, group)
         return _finished(bundle, portfolio)

@@ -14,7 +14,8 @@ from loanloop_trainer.store.alerts import SERVICE
 from loanloop_trainer.store.failures import fail_run
 
 SELECT_RUN = """
-    SELECT run_id, trigger, as_of, window_from, window_to, n_rows, seed, hyperparameters, crashes
+    SELECT run_id, trigger, as_of, window_from, window_to, n_rows, seed, hyperparameters, hyperparameters_from,
+        crashes
     FROM loan_data.training_runs
     WHERE run_id = $1 AND owner = $2 AND state = 'running'
 """
@@ -75,6 +76,7 @@ class Run:
     n_rows: int
     seed: int
     hyperparameters: dict[str, Any]
+    hyperparameters_from: str
     crashes: int
 
 

@@ -1,5 +1,6 @@
 """Which loans a run learns from, and their labels as they are now."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -44,12 +45,29 @@ FREEZE = """
 """
 
 
+@dataclass(frozen=True)
+class Window:
+    """Loans whose labels count at `as_of` and that occurred after `first` and before `gate_from`, both left out."""
+
+    as_of: datetime
+    first: datetime
+    gate_from: datetime
+
+
+async def fetch_window(connection: Connection, as_of: datetime | None, policy: Policy) -> Window | None:
+    """What a training learns from now: the newest months without the gate's share. None where no label counts yet."""
+    found = await connection.fetchrow(SELECT_WINDOW, as_of, policy.training_window_months)
+    if as_of is None or found is None:
+        return None
+    gate_from = await connection.fetchval(SELECT_GATE_FROM, as_of, max(gate_size(found["n_eligible"], policy) - 1, 0))
+    return Window(as_of, found["window_from"], gate_from)
+
+
 async def freeze_rows(connection: Connection, run_id: UUID, as_of: datetime | None, policy: Policy) -> str | None:
-    """Freezes the window without the gate's share, in the caller's transaction; returns why it is too little, if so."""
-    window = await connection.fetchrow(SELECT_WINDOW, as_of, policy.training_window_months)
+    """Freezes the window, in the caller's transaction; returns why it is too little, if so."""
+    window = await fetch_window(connection, as_of, policy)
     if window is None:
         return shortage(0, 0)
-    gate_from = await connection.fetchval(SELECT_GATE_FROM, as_of, max(gate_size(window["n_eligible"], policy) - 1, 0))
-    frozen = await connection.fetchrow(FREEZE, run_id, as_of, window["window_from"], gate_from)
+    frozen = await connection.fetchrow(FREEZE, run_id, window.as_of, window.first, window.gate_from)
     assert frozen is not None, "the run was inserted in this transaction"
     return shortage(frozen["n"], frozen["n_defaulted"])

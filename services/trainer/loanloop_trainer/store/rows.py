@@ -7,6 +7,8 @@ from uuid import UUID
 
 from loanloop_common.postgres import Connection, Pool
 
+from loanloop_trainer.store.freeze import Window
+
 ROWS_AT_ONCE = 5000
 
 SELECT_ROWS = """
@@ -17,6 +19,12 @@ SELECT_ROWS = """
     ORDER BY p.occurred_at, p.loan_id
 """
 
+SELECT_WINDOW_ROWS = """
+    SELECT occurred_at, defaulted, features::text AS features FROM loan_data.processed_data
+    WHERE counts_at <= $1 AND occurred_at > $2 AND occurred_at < $3
+    ORDER BY occurred_at, loan_id
+"""
+
 COUNT_ROWS = (
     "SELECT count(*) FROM loan_data.training_rows JOIN loan_data.processed_data USING (loan_id) WHERE run_id = $1"
 )
@@ -24,8 +32,19 @@ COUNT_ROWS = (
 
 async def stream_rows(pool: Pool, run_id: UUID) -> AsyncIterator[list[Any]]:
     """Batches of (occurred_at, defaulted, features as JSON text), in order of occurrence."""
+    async for batch in _stream(pool, SELECT_ROWS, run_id):
+        yield batch
+
+
+async def stream_window(pool: Pool, window: Window) -> AsyncIterator[list[Any]]:
+    """The same of a window that is not frozen for a run."""
+    async for batch in _stream(pool, SELECT_WINDOW_ROWS, window.as_of, window.first, window.gate_from):
+        yield batch
+
+
+async def _stream(pool: Pool, query: str, *arguments: Any) -> AsyncIterator[list[Any]]:
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
-        cursor = await connection.cursor(SELECT_ROWS, run_id)
+        cursor = await connection.cursor(query, *arguments)
         while batch := await cursor.fetch(ROWS_AT_ONCE):
             yield batch
 

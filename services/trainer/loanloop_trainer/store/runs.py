@@ -14,11 +14,13 @@ from loanloop_common.portfolio import Portfolio
 from loanloop_common.postgres import Connection, Pool
 
 from loanloop_trainer.domain.ports import ClaimedRun
+from loanloop_trainer.domain.search_space import hyperparameters_for
 from loanloop_trainer.domain.trigger import MAX_CRASHES, Decision, Situation, Train
 from loanloop_trainer.store.alerts import give_up
 from loanloop_trainer.store.failures import fail_run
 from loanloop_trainer.store.freeze import freeze_rows
 from loanloop_trainer.store.situation import count_labels, fetch_situation
+from loanloop_trainer.store.tunings import fetch_found
 
 SELECT_FACTS = """
     SELECT run_id, state, phase, progress, n_rows, error, version FROM loan_data.training_runs
@@ -46,8 +48,9 @@ RECORD_CRASH = """
 
 INSERT_RUN = """
     INSERT INTO loan_data.training_runs
-        (trigger, breach_id, attempt, requested_by, portfolio, as_of, labels_total, seed, hyperparameters)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        (trigger, breach_id, attempt, requested_by, portfolio, as_of, labels_total, seed, hyperparameters,
+         hyperparameters_from)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
     RETURNING run_id
 """
 
@@ -132,10 +135,12 @@ class RunStore:
 
     async def _insert(self, connection: Connection, train: Train, *, seed: int, requested_by: str) -> UUID:
         as_of = await fetch_as_of(connection, self._portfolio.policy.min_outcomes)
+        hyperparameters = hyperparameters_for(self._portfolio, await fetch_found(connection, self._portfolio.name))
         run_id: UUID = await connection.fetchval(
             INSERT_RUN,
             train.trigger, train.breach_id, train.attempt, requested_by, self._portfolio.name, as_of,
-            await count_labels(connection, as_of), seed, self._portfolio.model.model_dump(mode="json"),
+            await count_labels(connection, as_of), seed, hyperparameters.config.model_dump(mode="json"),
+            hyperparameters.source,
         )  # fmt: skip
         problem = await freeze_rows(connection, run_id, as_of, self._portfolio.policy)
         if problem is not None:

@@ -1,0 +1,58 @@
+"""`loanloop tune`: better hyperparameters for the next trainings."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from loanloop.options import DataDir
+
+
+def tune(
+    *,
+    loans: Annotated[
+        Path | None, typer.Option(help="Search on this CSV or Parquet file of loans, not on those of the database.")
+    ] = None,
+    trials: Annotated[int, typer.Option(min=1, help="Of the whole search; the first has the file's values.")] = 30,
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="Of this call; without it, no limit.")] = None,
+    threads: Annotated[int, typer.Option(min=0, help="0: one for each core.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of all randomness in the search.")] = 0,
+    new: Annotated[bool, typer.Option("--new", help="Begin anew, though an earlier search has not ended.")] = False,
+    forget: Annotated[
+        bool, typer.Option("--forget", help="No search; from now on train with the file's values.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="For machines: the result as one JSON object.")] = False,
+    data_dir: DataDir = Path(".loanloop"),
+) -> None:
+    """Search for hyperparameters by trainings on the loans of the next training, judged by the newest of them.
+
+    Batch size, learning rate, weight decay, dropout, epochs, the width and spread of embeddings and the cut-off of rare
+    categories are tried, first those of the portfolio file. The best are stored and used by the next training of the
+    portfolio, as long as its features and the file's `[model]` stay as they are. The loans of the gate are not touched.
+
+    Ctrl-C, `kill -9` or a power cut lose the trial under way at most: the same command goes on. With a limit that has
+    been reached already, it stores the best of what there is.
+
+    **Examples**
+
+    - `loanloop tune`
+    - `loanloop tune --trials 100 --minutes 60`
+    - `loanloop tune --loans loans.parquet --json`
+    - `loanloop tune --forget`
+    """
+    from loanloop.tuning import Asked, forget_results, search
+
+    if forget:
+        asyncio.run(forget_results(data_dir))
+        return
+    asked = Asked(
+        file=loans,
+        trials=trials,
+        seconds=float("inf") if minutes is None else minutes * 60,
+        threads=threads or None,
+        seed=seed,
+        anew=new,
+        json=json,
+    )
+    raise typer.Exit(asyncio.run(search(asked, data_dir)))

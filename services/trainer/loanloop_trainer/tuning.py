@@ -1,0 +1,253 @@
+"""A search for hyperparameters from its loans to its stored result; `loanloop tune` runs it.
+
+Each trial that has ended is in the database, so a search that was stopped or killed goes on after its last one. What a
+trial learns from and is judged by is what a training would have: the window without the gate's share, split by day.
+"""
+
+import asyncio
+import hashlib
+import math
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+from loanloop_common.errors import LoanloopError
+from loanloop_common.event_time import fetch_as_of
+from loanloop_common.portfolio import Policy, Portfolio
+from loanloop_common.postgres import Pool
+
+from loanloop_trainer.domain.search_space import (
+    Space,
+    Trial,
+    TrialState,
+    best_of,
+    own_values,
+    same_base,
+    space_around,
+    with_values,
+)
+from loanloop_trainer.domain.window import gate_size, shortage
+from loanloop_trainer.model import Hooks, Progress, TrainingData, learn_alone
+from loanloop_trainer.model.searching import Attempt, Pruned, Search
+from loanloop_trainer.runner.loading import load_window
+from loanloop_trainer.store.freeze import Window, fetch_window
+from loanloop_trainer.store.tunings import Tuning, TuningStore
+
+FROM_DATABASE = "database"
+
+
+class NothingToLearn(LoanloopError):
+    """There are no, or too few, labelled loans to search on."""
+
+
+class _Ended(Exception):
+    """The command was stopped, or its time is over: the trial under way counts for nothing."""
+
+
+class _LossUndefined(Exception):
+    """These hyperparameters can't be learnt by."""
+
+
+@dataclass(frozen=True)
+class Loans:
+    """`window`: where in the database they are from; None where they are from a file."""
+
+    data: TrainingData
+    source: str
+    window: Window | None = None
+
+    def sha256(self) -> bytes:
+        """Of labels and times: the loans themselves never change."""
+        said = hashlib.sha256(self.data.defaulted.tobytes())
+        said.update(self.data.occurred_at.astype("datetime64[us]").astype(np.int64).tobytes())
+        return said.digest()
+
+    def check(self) -> "Loans":
+        """Raises NothingToLearn."""
+        if problem := shortage(len(self.data), int(self.data.defaulted.sum())):
+            raise NothingToLearn(problem)
+        return self
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A search that is stored. `trials`: those it had before; `new`: whether it was begun just now."""
+
+    tuning_id: int
+    tuning: Tuning
+    loans: Loans
+    space: Space
+    trials: list[Trial]
+    new: bool
+
+
+async def load_from_database(pool: Pool, portfolio: Portfolio, window: Window | None) -> Loans:
+    """The loans of a window; without one, of what a training that was made now would have. Raises NothingToLearn."""
+    if window is None:
+        async with pool.acquire() as connection:
+            as_of = await fetch_as_of(connection, portfolio.policy.min_outcomes)
+            window = await fetch_window(connection, as_of, portfolio.policy)
+    if window is None:
+        raise NothingToLearn(shortage(0, 0) or "")
+    return Loans(await load_window(pool, window, portfolio), FROM_DATABASE, window).check()
+
+
+def of_file(data: TrainingData, name: str, policy: Policy) -> Loans:
+    """What a training would learn from, were these the loans of the database and all outcomes known.
+
+    Raises NothingToLearn.
+    """
+    if len(data) == 0:
+        raise NothingToLearn(shortage(0, 0) or "")
+    times = data.occurred_at.astype("datetime64[us]")
+    month = times.max().astype("datetime64[M]")
+    first = (month - policy.training_window_months).astype(times.dtype) + (times.max() - month)
+    recent = times > first
+    gate_from = np.sort(times[recent])[-gate_size(int(recent.sum()), policy)]
+    return Loans(data.rows(recent & (times < gate_from)), f"file {name}").check()
+
+
+async def begin_or_go_on(
+    store: TuningStore,
+    portfolio: Portfolio,
+    load: Callable[[Window | None], Awaitable[Loans]],
+    *,
+    source: str,
+    seed: int,
+    requested_by: str,
+    anew: bool = False,
+) -> Begun:
+    """The newest search goes on if it has not ended and is for the same features, file, source and loans.
+
+    `load` gets the window of the search that may go on, else None.
+    """
+    unfinished = None if anew else await store.fetch_unfinished()
+    if unfinished is not None and _goes_on(unfinished[1], portfolio, source, seed):
+        tuning_id, tuning = unfinished
+        loans = await load(tuning.window)
+        if loans.sha256() == tuning.loans_sha256:
+            trials = await store.fetch_trials(tuning_id)
+            return Begun(tuning_id, tuning, loans, space_around(portfolio.model), trials, new=False)
+    loans = await load(None)
+    tuning = _tuning(portfolio, loans, seed)
+    tuning_id = await store.begin(tuning, n_rows=len(loans.data), requested_by=requested_by)
+    return Begun(tuning_id, tuning, loans, space_around(portfolio.model), [], new=True)
+
+
+def _goes_on(tuning: Tuning, portfolio: Portfolio, source: str, seed: int) -> bool:
+    asked = (portfolio.schema_hash, source, seed, _described(space_around(portfolio.model)))
+    same = (tuning.schema_hash, tuning.source, tuning.seed, tuning.space) == asked
+    return same and same_base(portfolio.model, tuning.base)
+
+
+def _tuning(portfolio: Portfolio, loans: Loans, seed: int) -> Tuning:
+    return Tuning(
+        schema_hash=portfolio.schema_hash,
+        source=loans.source,
+        base=portfolio.model.model_dump(mode="json"),
+        space=_described(space_around(portfolio.model)),
+        seed=seed,
+        window=loans.window,
+        loans_sha256=loans.sha256(),
+    )
+
+
+def _described(space: Space) -> dict[str, Any]:
+    """As it comes back from the database."""
+    described: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(space))
+    return described
+
+
+@dataclass(frozen=True)
+class Limits:
+    """`trials`: of the whole search; `seconds`: of this call."""
+
+    trials: int
+    seconds: float = math.inf
+
+
+class Learn(Protocol):
+    def __call__(
+        self, data: TrainingData, portfolio: Portfolio, *, seed: int, threads: int | None, hooks: Hooks
+    ) -> None: ...
+
+
+@dataclass
+class Tuner:
+    """One call of the command: trials until a limit is reached, each stored when it has ended."""
+
+    store: TuningStore
+    portfolio: Portfolio
+    begun: Begun
+    limits: Limits
+    threads: int | None = None
+    on_begin: Callable[[Attempt], None] = lambda _: None
+    on_progress: Callable[[Progress], None] = lambda _: None
+    on_trial: Callable[[Trial], None] = lambda _: None
+    learn: Learn = learn_alone
+    _stopped: threading.Event = field(default_factory=threading.Event)
+
+    async def run(self) -> Trial:
+        """The best trial, which is stored as the search's result. Raises NothingToLearn where no trial came to its end.
+
+        Cancelled, it ends the trial under way within a second or, where that is preparing its loans, some seconds.
+        """
+        deadline = time.monotonic() + self.limits.seconds
+        own = own_values(self.portfolio.model, self.begun.space)
+        search = Search(self.begun.space, own, seed=self.begun.tuning.seed, past=self.begun.trials)
+        while len(search.trials) < self.limits.trials and time.monotonic() < deadline:
+            attempt = search.attempt()
+            self.on_begin(attempt)
+            state = await self._state_of(attempt, deadline)
+            if state is None:
+                break
+            trial = search.end(attempt, state)
+            await self.store.add_trial(self.begun.tuning_id, trial)
+            self.on_trial(trial)
+        return await self._finished(search.trials)
+
+    async def _finished(self, trials: list[Trial]) -> Trial:
+        best = best_of(trials)
+        if best is None:
+            raise NothingToLearn(
+                f"no trial has come to its end ({len(trials)} began to no avail), so nothing is stored: "
+                "give it more --minutes or --trials"
+            )
+        await self.store.finish(self.begun.tuning_id, best)
+        return best
+
+    async def _state_of(self, attempt: Attempt, deadline: float) -> TrialState | None:
+        """None where the time was over before the trial's end."""
+        learning = asyncio.create_task(asyncio.to_thread(self._learn, attempt, deadline))
+        try:
+            return await asyncio.shield(learning)
+        except asyncio.CancelledError:
+            self._stopped.set()
+            await asyncio.wait({learning})
+            raise
+
+    def _learn(self, attempt: Attempt, deadline: float) -> TrialState | None:
+        config = with_values(self.portfolio.model, attempt.values)
+        portfolio = self.portfolio.model_copy(update={"model": config})
+
+        def watch(progress: Progress) -> None:
+            if self._stopped.is_set() or time.monotonic() > deadline:
+                raise _Ended
+            if progress.loss is not None and not math.isfinite(progress.loss):
+                raise _LossUndefined
+            self.on_progress(progress)
+
+        hooks = replace(Hooks(), on_progress=watch, on_epoch=attempt.report, checkpoint_every_s=math.inf)
+        try:
+            self.learn(self.begun.loans.data, portfolio, seed=self.begun.tuning.seed, threads=self.threads, hooks=hooks)
+        except _Ended:
+            return None
+        except Pruned:
+            return "pruned"
+        except _LossUndefined:
+            return "failed"
+        return "complete"
