@@ -9,7 +9,7 @@ from loanloop_common.bundle import AllowedField, AuditFinding, Bundle, Manifest,
 from loanloop_common.errors import LoanloopError
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.scoring import Scorer, instruction_set, runtime_version
-from torch import Tensor, nn
+from torch import Tensor, hub, nn
 
 from loanloop_trainer.domain.audit import Finding
 from loanloop_trainer.domain.search_space import FROM_FILE
@@ -23,6 +23,9 @@ from loanloop_trainer.model.workers import Workers
 PARITY = 1e-4
 PARITY_ROWS = 1000
 REFERENCE_ROWS = 16
+
+# torch makes a progress bar for each pass over a graph, shown or not, and the first one would leave a thread behind.
+hub.tqdm.monitor_interval = 0  # type: ignore[attr-defined]
 
 
 class ParityBroken(LoanloopError):
