@@ -6,6 +6,7 @@ predictor decodes, validates, scores, stores each decision, publishes it, commit
 
 import asyncio
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,15 +17,18 @@ from loanloop_common.postgres import Pool
 from loanloop_common.scoring import Scorer
 from loanloop_trainer.model.exporting import onnx_of
 
+from bench.breakdown import ProcessorTime, steps
 from bench.engines import Engine, Session, onnxruntime_of, rows_per_s
 from bench.installation import Installation, fresh_installation
 from bench.machine import cores
 from bench.registry import Options
 from bench.result import Found, Goal
+from bench.stream_peers import stream_peers
 from bench.workload import deploy, encoded, make_bundle, make_messages, make_network
 
 TITLE = "loans a second of the stream, beside bare forward passes"
 BATCH_RECORDS = 4096
+Row = dict[str, Any]
 
 
 class BareForwards:
@@ -58,7 +62,8 @@ async def through_the_predictor(pool: Pool, n_loans: int) -> float:
     return (last - first) / (last_at - first_at)
 
 
-async def streamed(installation: Installation, n_loans: int) -> float:
+async def streamed(installation: Installation, n_loans: int) -> tuple[float, list[Row]]:
+    """Loans a second, and the processor time of each process for a loan."""
     await deploy(installation.pool, 1, make_bundle())
     for first in range(0, n_loans, 20_000):
         await publish_batch(
@@ -69,38 +74,75 @@ async def streamed(installation: Installation, n_loans: int) -> float:
         LOANLOOP_PREDICTOR__BATCH_RECORDS=str(BATCH_RECORDS),
         LOANLOOP_PREDICTOR__THREADS=str(cores()),
     )
-    return await through_the_predictor(installation.pool, n_loans)
+    used = ProcessorTime()
+    loans_per_s = await through_the_predictor(installation.pool, n_loans)
+    return loans_per_s, used.us_per_loan(n_loans)
 
 
-async def measure(n_loans: int, options: Options) -> tuple[float, BareForwards]:
+@dataclass(frozen=True)
+class Measured:
+    loans_per_s: float
+    bare: BareForwards
+    time_goes: list[Row]
+    peers: list[Row]
+
+
+async def measure(n_loans: int, options: Options) -> Measured:
     options.say("exporting the network")
     bare = BareForwards()
     async with fresh_installation() as installation:
         options.say("bare forwards")
         bare.measure()
         options.say(f"{n_loans:,} loans")
-        loans_per_s = await streamed(installation, n_loans)
+        loans_per_s, by_process = await streamed(installation, n_loans)
         await installation.infrastructure.stop_services()
         bare.measure()
+        options.say("where the time goes")
+        by_step = await steps(installation.pool)
+        model = unpack(make_bundle()).model
+        peers = await stream_peers(installation.infrastructure.kafka_bootstrap, model, options.say)
     bare.close()
-    return loans_per_s, bare
+    return Measured(loans_per_s, bare, [*by_process, *by_step], peers)
 
 
 def run(options: Options) -> Found:
     n_loans = 1_000_000 if options.long else 120_000
-    loans_per_s, bare = asyncio.run(measure(n_loans, options))
+    measured = asyncio.run(measure(n_loans, options))
+    loans_per_s, bare = measured.loans_per_s, measured.bare
     plain, served = sum(bare.plain) / len(bare.plain), sum(bare.served) / len(bare.served)
-    rows: list[dict[str, Any]] = [
+    rows: list[Row] = [
         {"what": "the stream, stored, published, committed", "loans_per_s": loans_per_s, "ratio": loans_per_s / plain},
         {"what": "bare forwards, plain ONNX Runtime", "loans_per_s": plain, "ratio": 1.0},
         {"what": "bare forwards, the engine that serves", "loans_per_s": served, "ratio": served / plain},
+        *({name: value for name, value in peer.items() if name != "goal"} for peer in measured.peers),
     ]
     return Found(
         goals=(
             Goal("stream / bare forwards of plain ONNX Runtime on all cores", loans_per_s / plain, 1.0),
-            Goal("stream / bare forwards of the engine that serves", loans_per_s / served, 0.5),
+            *(_goal_against(peer, loans_per_s) for peer in measured.peers),
         ),
-        rows=rows,
+        rows=rows + measured.time_goes,
         sizes={"loans": n_loans, "records_a_batch": BATCH_RECORDS, "threads": cores(), "preset": "sba"},
         bars=("what", "loans_per_s"),
+        notes=(
+            f"The stream is {loans_per_s / served:.2f} of the bare forwards of the engine that serves. "
+            f"{_next(measured)} The peers get encoded loans and store nothing. cpu_us_per_loan: by process over the "
+            "whole run, start included; by step on one batch, without waiting.",
+        ),
+    )
+
+
+def _goal_against(peer: Row, loans_per_s: float) -> Goal:
+    theirs = peer.get("loans_per_s")
+    return Goal(f"stream / {peer['what']}", loans_per_s / theirs if theirs else None, peer["goal"])
+
+
+def _next(measured: Measured) -> str:
+    """The largest share of processor time but that of the network."""
+    costs = {row["what"]: row["cpu_us_per_loan"] for row in measured.time_goes}
+    costs.pop("predictor: forward pass", None)
+    costs.pop("process: predictor", None)
+    largest = max(costs, key=lambda step: costs[step])
+    return (
+        f"After the forward pass the next bottleneck is {largest.partition(': ')[2]}, {costs[largest]:.1f} us a loan."
     )
