@@ -40,15 +40,18 @@ class _Undeliverable:
 
 
 class OutboxRelay:
-    """Publishes a service's outbox rows, in order, at least once; one replica of a service at a time."""
+    """Publishes a service's outbox rows, in order, at least once; one replica of a service at a time.
+
+    Wake-ups that come within `gather_s` of each other are one: many small transactions become a large one.
+    """
 
     name = "outbox"
 
-    def __init__(self, pool: Pool, broker: Broker, *, service: str, poll_s: float = 0.5) -> None:
+    def __init__(self, pool: Pool, broker: Broker, *, service: str, poll_s: float = 0.5, gather_s: float = 0.0) -> None:
         self._pool = pool
         self._broker = broker
         self._service = service
-        self._poller = Poller(self._relay_all, every_s=poll_s, name=f"outbox-{service}")
+        self._poller = Poller(self._relay_all, every_s=poll_s, gather_s=gather_s, name=f"outbox-{service}")
 
     @property
     def state(self) -> str:

@@ -18,7 +18,7 @@ from loanloop_common.polling import Poller
 from loanloop_common.removed_records import alerting
 from loanloop_common.telemetry import observe, set_gauge
 
-from loanloop_predictor.api import Admission, Api, RestServer, make_api
+from loanloop_predictor.api import Admission, Api, RestServer, TimeLimit, make_api
 from loanloop_predictor.config import PredictorSettings
 from loanloop_predictor.domain.incoming import IncomingLoan
 from loanloop_predictor.handlers import DeploymentHandler, LoanHandler, LoanStream
@@ -30,6 +30,7 @@ from loanloop_predictor.store.decisions import DecisionStore
 from loanloop_predictor.store.models import ModelStore
 
 SERVICE = "predictor"
+GATHER_EVENTS_S = 0.05  # of REST, before they are published: they are stored and answered already
 
 
 def report_swap(heartbeat: Heartbeat, swap: Swap) -> None:
@@ -92,7 +93,7 @@ def make_server(
         admission=Admission(max_requests=options.max_requests),
         max_batch_loans=options.max_batch_loans,
         max_body_bytes=options.max_body_bytes,
-        body_within_s=options.body_within_s,
+        body_within=TimeLimit(options.body_within_s),
     )
     return RestServer(make_api(api), host=options.host, port=options.port, drain_s=options.drain_requests_s)
 
@@ -100,7 +101,7 @@ def make_server(
 async def build(base: Foundation[PredictorSettings]) -> Sequence[Part]:
     options = base.settings.predictor
     base.broker.on_removed = alerting(base.pool, service=SERVICE)
-    relay = OutboxRelay(base.pool, base.broker, service=SERVICE)
+    relay = OutboxRelay(base.pool, base.broker, service=SERVICE, gather_s=GATHER_EVENTS_S)
     champions = Champions(
         ModelStore(base.pool), base.portfolio, threads=options.threads, on_swap=partial(report_swap, base.heartbeat)
     )

@@ -13,7 +13,7 @@ import pytest
 from loanloop_common.errors import EventConflict, Unavailable
 from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.portfolio_file import load_portfolio
-from loanloop_predictor.api import Admission, Api, make_api
+from loanloop_predictor.api import Admission, Api, TimeLimit, make_api
 from loanloop_predictor.domain.deciding import DecidedBy, decide
 from loanloop_predictor.domain.decisions import StoredDecision
 from loanloop_predictor.domain.deployments import Deployment
@@ -75,7 +75,7 @@ async def client(decider: FakeDecider) -> AsyncIterator[httpx.AsyncClient]:
         admission=Admission(max_requests=MAX_REQUESTS),
         max_batch_loans=MAX_LOANS,
         max_body_bytes=MAX_BYTES,
-        body_within_s=0.2,
+        body_within=TimeLimit(0.2),
     )
     transport = httpx.ASGITransport(make_api(api), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://predictor") as client:

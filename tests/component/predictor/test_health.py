@@ -8,7 +8,7 @@ from loanloop_common.errors import LoanloopError, Unavailable
 from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.polling import Poller
 from loanloop_common.portfolio_file import load_portfolio
-from loanloop_predictor.api import Admission, Api, make_api
+from loanloop_predictor.api import Admission, Api, TimeLimit, make_api
 from loanloop_predictor.app import database_state
 from loanloop_predictor.serving.champions import Champions
 from loanloop_predictor.store.availability import DatabaseAway
@@ -34,7 +34,7 @@ async def health_of(champions: Champions, live: Poller) -> dict[str, Any]:
         admission=Admission(max_requests=1),
         max_batch_loans=1,
         max_body_bytes=1000,
-        body_within_s=1,
+        body_within=TimeLimit(1),
     )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(make_api(api)), base_url="http://predictor") as client:
         answer: dict[str, Any] = (await client.get("/health")).json()

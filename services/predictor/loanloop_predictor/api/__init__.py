@@ -3,5 +3,6 @@
 from loanloop_predictor.api.admission import Admission
 from loanloop_predictor.api.routes import Api, make_api
 from loanloop_predictor.api.server import RestServer
+from loanloop_predictor.api.time_limit import TimeLimit
 
-__all__ = ["Admission", "Api", "RestServer", "make_api"]
+__all__ = ["Admission", "Api", "RestServer", "TimeLimit", "make_api"]

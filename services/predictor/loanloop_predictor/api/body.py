@@ -1,6 +1,5 @@
 """Reads a request's body, refusing one that is too large or too slow as soon as that is known, and its JSON."""
 
-import asyncio
 import json
 import math
 from typing import Any
@@ -8,6 +7,8 @@ from typing import Any
 import msgspec
 from fastapi import Request
 from loanloop_common.errors import InvalidField, InvalidMessage, LoanloopError
+
+from loanloop_predictor.api.time_limit import TimeLimit
 
 
 class BodyTooLarge(LoanloopError):
@@ -20,20 +21,20 @@ class BodyTooSlow(LoanloopError):
         super().__init__(f"the body was not there after {within_s:g} s; no decision is given, send it again")
 
 
-async def read_body(request: Request, *, max_bytes: int, within_s: float) -> bytes:
+async def read_body(request: Request, *, max_bytes: int, within: TimeLimit) -> bytes:
     """Raises BodyTooLarge or BodyTooSlow."""
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > max_bytes:
         raise BodyTooLarge(max_bytes)
     body = bytearray()
     try:
-        async with asyncio.timeout(within_s):
+        async with within:
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > max_bytes:
                     raise BodyTooLarge(max_bytes)
     except TimeoutError as slow:
-        raise BodyTooSlow(within_s) from slow
+        raise BodyTooSlow(within.seconds) from slow
     return bytes(body)
 
 

@@ -31,6 +31,7 @@ from loanloop_predictor.api.direct import Direct
 from loanloop_predictor.api.documents import loan_body, loans_body
 from loanloop_predictor.api.errors import ErrorAnswer, detail_of, install_error_answers
 from loanloop_predictor.api.observed import Observed
+from loanloop_predictor.api.time_limit import TimeLimit
 from loanloop_predictor.domain.incoming import IncomingLoan, read_requested
 from loanloop_predictor.serving.champions import Champions
 from loanloop_predictor.serving.decider import Answer
@@ -63,10 +64,10 @@ class Api:
     admission: Admission
     max_batch_loans: int
     max_body_bytes: int
-    body_within_s: float
+    body_within: TimeLimit
 
     async def body_of(self, request: Request) -> bytes:
-        return await read_body(request, max_bytes=self.max_body_bytes, within_s=self.body_within_s)
+        return await read_body(request, max_bytes=self.max_body_bytes, within=self.body_within)
 
     def read(self, loan: Any) -> IncomingLoan:
         """Raises InvalidMessage."""
