@@ -23,6 +23,7 @@ from loanloop_predictor.domain.decisions import (
 from loanloop_predictor.domain.incoming import IncomingLoan, StreamedLoans, hash_if_dated, read_streamed
 from loanloop_predictor.serving.champion import Champion
 from loanloop_predictor.serving.champions import Champions
+from loanloop_predictor.serving.decided_here import DecidedHere
 from loanloop_predictor.store.decisions import DecisionStore, Recorded
 
 Answer = StoredDecision | LoanloopError
@@ -54,6 +55,7 @@ class Decider:
         self._codec = codec
         self._champions = champions
         self._store = store
+        self._decided_here = DecidedHere()
 
     async def score_streamed(self, messages: Sequence[tuple[bytes | None, datetime]]) -> ScoredLoans:
         """Values, each with the moment that it arrived at. Changes nothing. Raises NoModel."""
@@ -88,13 +90,17 @@ class Decider:
         decisions = await asyncio.to_thread(self._decide, champion, incoming, started, "rest")
         events = {one.loan.event_id: self._codec.encode(one.loan) for one in reversed(incoming)}
         recorded = await self._store.record_requested(decisions, events)
+        stored = (one.decision for one in recorded.held.values() if isinstance(one, StoredDecision))
+        self._decided_here.remember((made.event_id, made.payload_sha256) for made in stored if made.channel == "rest")
         return [self._answer(one, recorded) for one in incoming]
 
     def _read_and_decide(
         self, champion: Champion, messages: Sequence[tuple[bytes | None, datetime]], started: float
     ) -> ScoredLoans:
         read = read_streamed(self._codec, messages)
-        return ScoredLoans(read, self._decide(champion, read.to_decide, started, "stream"))
+        known = self._decided_here.knows
+        to_decide = [one for one in read.to_decide if not known(one.loan.event_id, one.payload_sha256)]
+        return ScoredLoans(read, self._decide(champion, to_decide, started, "stream"))
 
     def _decide(
         self, champion: Champion, incoming: Sequence[IncomingLoan], started: float, channel: Channel

@@ -1,0 +1,20 @@
+"""What REST has decided is not scored again by the stream."""
+
+from uuid import UUID
+
+from loanloop_predictor.serving.decided_here import DecidedHere
+
+
+def test_an_event_is_known_for_its_own_payload_only() -> None:
+    decided = DecidedHere()
+    decided.remember([(UUID(int=1), b"one")])
+    assert decided.knows(UUID(int=1), b"one")
+    assert not decided.knows(UUID(int=1), b"another")
+    assert not decided.knows(UUID(int=2), b"one")
+
+
+def test_the_oldest_are_forgotten_first() -> None:
+    decided = DecidedHere(max_events=2)
+    for number in range(4):
+        decided.remember([(UUID(int=number), b"")])
+    assert [decided.knows(UUID(int=number), b"") for number in range(4)] == [False, False, True, True]
