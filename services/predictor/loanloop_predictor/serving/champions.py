@@ -12,6 +12,7 @@ from loanloop_common.portfolio import Portfolio
 
 from loanloop_predictor.domain.deployments import Deployment, to_apply
 from loanloop_predictor.serving.champion import Champion, load_champion
+from loanloop_predictor.serving.freeing import free
 from loanloop_predictor.store.models import ModelStore
 
 log = structlog.get_logger()
@@ -100,7 +101,7 @@ class Champions:
                 else:
                     former = self._swap(champion)
                     # Freeing its sessions takes milliseconds, which the event loop must not spend.
-                    await asyncio.to_thread(former.clear)
+                    await asyncio.to_thread(free, former)
 
     async def _next(self) -> Deployment | None:
         newest_first = await self._store.fetch_deployments(self._portfolio.name)
@@ -112,9 +113,9 @@ class Champions:
         model = await self._store.fetch_model(deployment.version)
         return await asyncio.to_thread(load_champion, model, deployment, self._portfolio, threads=self._threads)
 
-    def _swap(self, champion: Champion) -> list[Champion | None]:
+    def _swap(self, champion: Champion) -> list[object]:
         """Returns the former one, whose last reference the caller has to drop."""
-        former = [self._current]
+        former: list[object] = [self._current]
         started = time.perf_counter_ns()
         self._current = champion
         switch_us = (time.perf_counter_ns() - started) / 1000
