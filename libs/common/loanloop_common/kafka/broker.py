@@ -32,6 +32,7 @@ log = structlog.get_logger()
 
 MAX_BATCH_BYTES = 256 * 1024
 METADATA_MAX_AGE_MS = 30_000
+WAIT_FOR_RECORDS_MS = 500
 _SASL = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
 
 
@@ -49,7 +50,9 @@ class ObservedConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka is u
 
     async def getmany(self, *partitions: Any, timeout_ms: int = 0, max_records: int | None = None) -> Any:
         try:
-            return await super().getmany(*partitions, timeout_ms=timeout_ms, max_records=max_records)
+            # Where nothing has come in its time, the framework sleeps for as long again, and so does what comes then.
+            wait_ms = max(timeout_ms, WAIT_FOR_RECORDS_MS)
+            return await super().getmany(*partitions, timeout_ms=wait_ms, max_records=max_records)
         except ConsumerStoppedError:
             raise
         except NoOffsetForPartitionError as first_time:
