@@ -23,7 +23,7 @@ from bench.installation import Installation, fresh_installation
 from bench.machine import cores
 from bench.registry import Options
 from bench.result import Found, Goal
-from bench.stream_peers import stream_peers
+from bench.stream_peers import goals_beside, rows_of, stream_peers
 from bench.workload import deploy, encoded, make_bundle, make_messages, make_network
 
 TITLE = "loans a second of the stream, beside bare forward passes"
@@ -114,12 +114,12 @@ def run(options: Options) -> Found:
         {"what": "the stream, stored, published, committed", "loans_per_s": loans_per_s, "ratio": loans_per_s / plain},
         {"what": "bare forwards, plain ONNX Runtime", "loans_per_s": plain, "ratio": 1.0},
         {"what": "bare forwards, the engine that serves", "loans_per_s": served, "ratio": served / plain},
-        *({name: value for name, value in peer.items() if name != "goal"} for peer in measured.peers),
+        *rows_of(measured.peers, plain),
     ]
     return Found(
         goals=(
             Goal("stream / bare forwards of plain ONNX Runtime on all cores", loans_per_s / plain, 1.0),
-            *(_goal_against(peer, loans_per_s) for peer in measured.peers),
+            *goals_beside(measured.peers, loans_per_s),
         ),
         rows=rows + measured.time_goes,
         sizes={"loans": n_loans, "records_a_batch": BATCH_RECORDS, "threads": cores(), "preset": "sba"},
@@ -130,11 +130,6 @@ def run(options: Options) -> Found:
             "whole run, start included; by step on one batch, without waiting.",
         ),
     )
-
-
-def _goal_against(peer: Row, loans_per_s: float) -> Goal:
-    theirs = peer.get("loans_per_s")
-    return Goal(f"stream / {peer['what']}", loans_per_s / theirs if theirs else None, peer["goal"])
 
 
 def _next(measured: Measured) -> str:

@@ -24,6 +24,7 @@ from bench.machine import cores
 from bench.peers import PeerUnavailable, program
 from bench.peers.running import end_of, peer_process, three_free_ports
 from bench.rest_peers import as_inference_request
+from bench.result import Goal
 from bench.topics import make_topics
 from bench.workload import ENCODER_ROWS, encoded
 
@@ -71,6 +72,22 @@ async def stream_peers(bootstrap: str, model: bytes, say: Callable[[str], None])
         return [await _measured(peer, broker, bootstrap, model, say) for peer in STREAM_PEERS]
     finally:
         await stop_broker(broker)
+
+
+def goals_beside(peers: list[Row], ours_per_s: float) -> list[Goal]:
+    """How many times a peer's loans a second ours are. Not reached where the peer does not run."""
+    return [
+        Goal(
+            f"stream / {row['what']}", ours_per_s / row["loans_per_s"] if row.get("loans_per_s") else None, row["goal"]
+        )
+        for row in peers
+    ]
+
+
+def rows_of(peers: list[Row], limit_per_s: float) -> list[Row]:
+    """For the table, beside a limit."""
+    rows = [{name: value for name, value in row.items() if name != "goal"} for row in peers]
+    return [row | {"ratio": row["loans_per_s"] / limit_per_s} if "loans_per_s" in row else row for row in rows]
 
 
 async def _measured(peer: StreamPeer, broker: Broker, bootstrap: str, model: bytes, say: Callable[[str], None]) -> Row:
