@@ -1,6 +1,7 @@
 """Rules of CONTRIBUTING.md that no linter knows."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,3 +34,18 @@ def test_sql_stands_in_the_stores_and_where_the_list_says_why() -> None:
     elsewhere = {path for folder in ("libs", "services") for path in with_sql(ROOT / folder) if "/store/" not in path}
 
     assert elsewhere == set(SQL_BELONGS_IN)
+
+
+SESSION_STATEMENTS = re.compile(r"pg_(try_)?advisory_lock|\bLISTEN \w|\A\s*SET (?!LOCAL)\w|set_config\(")
+
+
+def test_no_statement_leaves_its_mark_on_a_session_of_the_pool() -> None:
+    """Connections go back into it as they are. The migrations have one of their own."""
+    marking = set()
+    for folder in ("libs", "services"):
+        for path in sorted((ROOT / folder).glob("*/*/**/*.py")):
+            constants = (node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant))
+            if any(isinstance(value, str) and SESSION_STATEMENTS.search(value) for value in constants):
+                marking.add(path.relative_to(ROOT).as_posix())
+
+    assert marking == {f"{KERNEL}/postgres.py"}
