@@ -1,7 +1,7 @@
 """MLServer with the ONNX file as a custom runtime: `python mlserver_rest.py PORT`, in a folder with model.onnx.
 
-Requests share forwards by its adaptive batching. No worker processes: for so small a model they cost more than they
-bring (tried: 0, 1 and 2).
+Requests share forwards by its adaptive batching. No worker processes of its own; other settings were not
+compared.
 """
 
 import json

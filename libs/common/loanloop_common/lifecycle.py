@@ -96,12 +96,12 @@ async def _serve(service: str, settings: Settings, portfolio: Portfolio, build: 
         except StopAsked:
             return 0
         foundation.heartbeat.report = lambda: {"parts": {part.name: part.state for part in own}}
+        _spare_collector()
         started: list[Part] = []
         try:
             for part in parts:
                 started.append(part)
                 await part.start()
-            _spare_collector()
             log.info("service_started", portfolio=portfolio.name, instance=settings.instance_id)
             await stop.asked.wait()
         finally:

@@ -1,7 +1,6 @@
 """Composition root of the predictor: `python -m loanloop_predictor.app`."""
 
 import asyncio
-import gc
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -124,6 +123,5 @@ async def build(base: Foundation[PredictorSettings]) -> Sequence[Part]:
 
 
 if __name__ == "__main__":
-    gc.freeze()  # what is imported stays: no collection has to walk it
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     sys.exit(run_service(SERVICE, PredictorSettings, build))
