@@ -1,0 +1,87 @@
+"""The limit that a training is measured against: the same network by nn.TransformerEncoderLayer, in a plain loop.
+
+What is not the block is the product's own: tokens, head, what drops out, learning rate, optimiser, order of the loans.
+"""
+
+import time
+from dataclasses import dataclass
+
+import torch
+from loanloop_common.features import Encoder
+from loanloop_common.portfolio import ModelConfig
+from loanloop_trainer.model.learning import MAX_GRADIENT_NORM, epoch_order, one_cycle, rows_of, steps_per_epoch
+from loanloop_trainer.model.pretraining import Inputs
+from loanloop_trainer.model.tabtransformer import N_CLASSES, Tokens
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import AdamW
+
+WARM_UP_STEPS = 10
+
+
+class EagerTabTransformer(nn.Module):
+    def __init__(self, encoder: Encoder, config: ModelConfig) -> None:
+        super().__init__()
+        width, wide = config.d_model, config.d_feedforward
+        self.tokens = Tokens(
+            category_ids=[part.n_ids for part in encoder.categories],
+            exact_ids=[part.n_ids for part in encoder.numbers],
+            d_model=width,
+            embedding_std=config.embedding_std,
+        )
+        block = nn.TransformerEncoderLayer(
+            width, config.n_heads, wide, config.dropout, batch_first=True, norm_first=True
+        )
+        # The product's blocks drop nothing inside attention and feed-forward; less work for this one too.
+        block.dropout.p = block.self_attn.dropout = 0.0
+        self.encoder = nn.TransformerEncoder(
+            block, config.n_layers, norm=nn.LayerNorm(width), enable_nested_tensor=False
+        )
+        self.head = nn.Sequential(
+            nn.Linear(width, wide), nn.ReLU(), nn.Dropout(config.dropout), nn.Linear(wide, N_CLASSES)
+        )
+
+    def forward(self, x_cat: Tensor, x_num: Tensor, x_exact: Tensor) -> Tensor:
+        """Logits (B, 2)."""
+        logits: Tensor = self.head(self.encoder(self.tokens(x_cat, x_num, x_exact)).mean(dim=1))
+        return logits
+
+
+@dataclass(frozen=True)
+class Learnt:
+    network: EagerTabTransformer
+    rows_per_s: float
+    complete: bool
+
+
+def learn_eagerly(
+    encoder: Encoder, config: ModelConfig, inputs: Inputs, labels: Tensor, *, threads: int, seed: int, within_s: float
+) -> Learnt:
+    """All steps of the training, or as many as fit into `within_s`; timed after WARM_UP_STEPS."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    network = EagerTabTransformer(encoder, config).train()
+    optimizer = AdamW(network.parameters(), weight_decay=config.weight_decay)
+    per_epoch = steps_per_epoch(len(labels), config.batch_size)
+    n_steps = per_epoch * config.epochs
+    started, n_rows, step = time.perf_counter(), 0, 0
+    for step in range(n_steps):
+        if step == WARM_UP_STEPS:
+            started, n_rows = time.perf_counter(), 0
+        epoch, i = divmod(step, per_epoch)
+        rows = epoch_order(len(labels), seed=seed, epoch=epoch).tensor_split(per_epoch)[i]
+        optimizer.param_groups[0]["lr"] = one_cycle(step + 1, n_steps, config.learning_rate)
+        _step(network, optimizer, rows_of(inputs, rows), labels[rows])
+        n_rows += len(rows)
+        if step > WARM_UP_STEPS and time.perf_counter() - started > within_s:
+            break
+    return Learnt(network, n_rows / (time.perf_counter() - started), step + 1 == n_steps)
+
+
+def _step(network: EagerTabTransformer, optimizer: AdamW, inputs: Inputs, labels: Tensor) -> float:
+    optimizer.zero_grad()
+    loss = functional.cross_entropy(network(*inputs), labels)
+    loss.backward()
+    nn.utils.clip_grad_norm_(network.parameters(), MAX_GRADIENT_NORM)
+    optimizer.step()
+    return loss.item()

@@ -1,0 +1,46 @@
+"""Time and memory of one training of N loans, in a process of its own: `python -m bench.training_growth N PRETRAINING`.
+
+It learns for one epoch, after as many of pretraining, on threads alone: what other processes hold is not counted.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+from loanloop_trainer.model import train
+
+from bench.training_loans import loans, portfolio
+
+Figures = dict[str, float]
+
+
+def measured(n: int, *, pretrain_epochs: int) -> Figures:
+    command = [sys.executable, "-m", "bench.training_growth", str(n), str(pretrain_epochs)]
+    said: Figures = json.loads(
+        subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+    )
+    return said
+
+
+def main() -> None:
+    n, pretrain_epochs = int(sys.argv[1]), int(sys.argv[2])
+    train(loans(2000), portfolio(epochs=1, pretrain_epochs=pretrain_epochs), seed=1)  # what comes once
+    data, before = loans(n), psutil.Process().memory_info().rss
+    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here, the loans themselves apart
+    started = time.perf_counter()
+    train(data, portfolio(epochs=1, pretrain_epochs=pretrain_epochs), seed=1)
+    seconds = time.perf_counter() - started
+    print(json.dumps({"seconds": seconds, "peak_bytes": _peak() - before}))
+
+
+def _peak() -> int:
+    """Of this program alone; the kernel's `ru_maxrss` would remember the one that started it."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+
+if __name__ == "__main__":
+    main()
