@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -112,6 +113,20 @@ async def test_a_lost_process_ends_the_training_at_once_and_by_name(how: signal.
             await unless_lost(learning, group)
 
     assert time.monotonic() - lost_at[0] < 20
+
+
+async def test_a_silent_process_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loanloop_trainer.model.ranks.ANSWER_WITHIN", timedelta(seconds=20))  # to meet, too
+
+    async with processes(2) as group:
+
+        def stop_in_the_midst(checkpoint: bytes) -> None:
+            os.kill(group.followers[0].pid, signal.SIGSTOP)
+
+        hooks = Hooks(save_checkpoint=stop_in_the_midst, checkpoint_every_s=0)
+        learning = asyncio.to_thread(train, make_data(), small_portfolio(), seed=1, hooks=hooks, ranks=group.ranks)
+        with pytest.raises(RuntimeError, match=r"(?i)time.?d? ?out"):
+            await asyncio.wait_for(unless_lost(learning, group), timeout=90)
 
 
 async def test_all_processes_end_where_nothing_can_be_learnt() -> None:

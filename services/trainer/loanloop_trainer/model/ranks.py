@@ -56,11 +56,12 @@ class Ranks:
             self._store.set(_READY, "yes")
         else:
             self._store.wait([_READY], JOIN_WITHIN)
-        dist.init_process_group("gloo", store=self._store, rank=self.rank, world_size=self.n, timeout=ANSWER_WITHIN)
         try:
+            dist.init_process_group("gloo", store=self._store, rank=self.rank, world_size=self.n, timeout=ANSWER_WITHIN)
             yield
         finally:
-            dist.destroy_process_group()
+            if dist.is_initialized():
+                dist.destroy_process_group()
 
     def share_of(self, n_parts: int, rank: int | None = None) -> slice:
         """Which of so many parts this process computes, or that of another `rank`; in their order, nearly equal."""

@@ -189,12 +189,15 @@ async def unless_lost(learning: Coroutine[Any, Any, Learnt], group: Together) ->
     """Raises FollowerLost rather than what its loss makes of this process's own next step."""
     computing, watching = asyncio.create_task(learning), asyncio.create_task(group.watch())
     try:
-        await asyncio.wait({computing, watching}, return_when=asyncio.FIRST_EXCEPTION)
-        if computing.done() and computing.exception() is not None:
+        await asyncio.wait({computing, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if not computing.done():
+            await watching
+            await asyncio.wait({computing})
+        if computing.exception() is not None:
             # The connection to a lost process breaks a moment before its end is known.
             await asyncio.wait({watching}, timeout=LOSS_KNOWN_WITHIN_S)
-        if watching.done():
-            await watching
+            if watching.done():
+                await watching
         return await computing
     finally:
         computing.cancel()
