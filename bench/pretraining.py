@@ -32,7 +32,7 @@ class Size:
     n_labelled: tuple[int | None, ...]
 
 
-DEFAULT = Size(("sba_application",), SPLITS[4:5], (0, 1), 20_000, (2_000, 10_000, None))
+DEFAULT = Size(("sba_application",), SPLITS[4:5], (0, 1), 20_000, (2_000, 10_000))
 LONG = Size(
     ("sba_application", "sba"), (SPLITS[1], SPLITS[4], SPLITS[6]), (0, 1, 2), None, (2_000, 10_000, 50_000, None)
 )

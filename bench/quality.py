@@ -37,7 +37,7 @@ class Size:
     n_learnt: int | None
 
 
-DEFAULT = Size(SPLITS[-3:], (0, 1), 10_000)
+DEFAULT = Size((SPLITS[4], SPLITS[6]), (0, 1), 10_000)
 LONG = Size(SPLITS, (0, 1, 2), None)
 
 

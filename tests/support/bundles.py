@@ -22,6 +22,7 @@ _SMALL = {
     "d_feedforward": 16,
     "pretrain_epochs": 1,
     "epochs": 3,
+    "min_steps": 0,
     "patience": 3,
     "batch_size": 128,
     "learning_rate": 1e-2,

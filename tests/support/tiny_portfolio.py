@@ -55,6 +55,7 @@ n_heads = 2
 d_feedforward = 8
 pretrain_epochs = 1
 epochs = {epochs}
+min_steps = 0
 patience = {epochs}
 batch_size = {batch_size}
 learning_rate = {learning_rate}

@@ -23,7 +23,7 @@ def small_portfolio(**changes: Any) -> Portfolio:
         "min_count": 5,
         "pretrain_batch_size": 128,
     }
-    tiny |= {"pretrain_epochs": 2, "epochs": 4, "patience": 2, "batch_size": 128, "learning_rate": 1e-2}
+    tiny |= {"pretrain_epochs": 2, "epochs": 4, "patience": 2, "batch_size": 128, "learning_rate": 1e-2, "min_steps": 0}
     return load_portfolio("sba").model_copy(update={"model": ModelConfig(**(tiny | changes))})
 
 

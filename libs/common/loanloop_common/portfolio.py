@@ -157,6 +157,8 @@ class ModelConfig(_Part):
     temperature: float = Field(default=0.2, gt=0)
     mask_share: float = Field(default=0.3, gt=0, lt=1)
     epochs: int = Field(default=6, ge=1)
+    min_steps: int = Field(default=600, ge=0)  # of all epochs: few loans are passed several times within one
+    unknown_share: float = Field(default=0.0, ge=0, lt=1)  # of the values, shown in training as never seen
     patience: int = Field(default=3, ge=1)
     batch_size: int = Field(default=256, ge=2)
     learning_rate: float = Field(default=3e-3, gt=0)

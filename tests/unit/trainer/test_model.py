@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from loanloop_common.features import MASK
+from loanloop_common.features import MASK, UNKNOWN
 from loanloop_trainer.model.learning import epoch_order, one_cycle, steps_per_epoch
-from loanloop_trainer.model.phases import class_weights
+from loanloop_trainer.model.phases import class_weights, passes_per_epoch, with_unknown
 from loanloop_trainer.model.pretraining import Inputs, masked_view, nt_xent
 from loanloop_trainer.model.serving_form import ServingForm
 from loanloop_trainer.model.tabtransformer import TabTransformer, kept
@@ -148,6 +148,24 @@ def test_masking_hides_about_its_share_and_has_an_index_of_its_own() -> None:
     assert not (batch[0] == MASK).any()
     assert torch.equal(x_num == 0, x_exact == MASK)
     assert torch.equal(x_cat[x_cat != MASK], batch[0][x_cat != MASK])
+
+
+def test_values_shown_as_never_seen_are_a_share_and_numbers_keep_their_size() -> None:
+    batch = inputs(4000)
+
+    x_cat, x_num, x_exact = with_unknown(batch, 0.1, torch.Generator().manual_seed(2))
+
+    assert (x_cat == UNKNOWN).float().mean().item() == pytest.approx(0.1, abs=0.02)
+    assert torch.equal(x_num, batch[1])
+    assert (x_exact != batch[2]).float().mean().item() == pytest.approx(0.1, abs=0.02)
+    assert (x_exact[x_exact != batch[2]] == UNKNOWN).all()
+
+
+def test_few_loans_are_passed_more_often() -> None:
+    assert passes_per_epoch(4, epochs=5, min_steps=600) == 30
+    assert passes_per_epoch(7, epochs=5, min_steps=600) == 18
+    assert passes_per_epoch(200, epochs=5, min_steps=600) == 1
+    assert passes_per_epoch(1, epochs=1, min_steps=0) == 1
 
 
 def test_the_learning_rate_rises_to_its_peak_and_falls_to_nearly_nothing() -> None:

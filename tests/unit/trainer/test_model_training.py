@@ -33,8 +33,9 @@ def test_the_same_seed_gives_the_same_weights(trained: TrainedModel) -> None:
 
 
 def test_a_batch_in_parts_learns_what_the_whole_batch_learns() -> None:
-    whole = train(make_data(), small_portfolio(dropout=0.0, pretrain_epochs=0), seed=1, threads=1)
-    in_parts = train(make_data(), small_portfolio(dropout=0.0, pretrain_epochs=0), seed=1, threads=2)
+    nothing_by_chance = small_portfolio(dropout=0.0, unknown_share=0.0, pretrain_epochs=0)
+    whole = train(make_data(), nothing_by_chance, seed=1, threads=1)
+    in_parts = train(make_data(), nothing_by_chance, seed=1, threads=2)
 
     for one, other in zip(whole.network.parameters(), in_parts.network.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
@@ -153,6 +154,20 @@ def test_loans_without_a_label_are_seen_by_pretraining_alone() -> None:
     assert weights_of(plain_with_more) == weights_of(plain)
     assert with_more.encoder == pretrained.encoder
     assert with_more.n_train + with_more.n_validation == N_LOANS
+
+
+def test_a_value_never_seen_counts_as_an_average_one() -> None:
+    """Without `unknown_share` the same loans from an unseen state get .43 instead of .33."""
+    data = make_data()
+    trained = train(data, small_portfolio(unknown_share=0.2, min_steps=100), seed=1, threads=1)
+    bundle = unpack(export(trained, version="v1", code_version="test"))
+    elsewhere = {**data.columns, "state": ["WY"] * N_LOANS}
+
+    seen, unseen = (
+        Scorer(bundle).score(bundle.encoder.encode_columns(columns)).mean() for columns in (data.columns, elsewhere)
+    )
+
+    assert unseen == pytest.approx(seen, abs=0.05)
 
 
 def test_the_plain_form_has_no_exact_values() -> None:

@@ -1,12 +1,13 @@
 """The two phases of learning: pretraining without labels, then the classifier with early stopping."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import torch
-from loanloop_common.features import EncodedBatch, Floats
+from loanloop_common.features import UNKNOWN, EncodedBatch, Floats
 from sklearn.metrics import roc_auc_score
 from torch import Generator, Tensor
 from torch.nn import functional
@@ -56,11 +57,13 @@ def fine_tune(
     config, inputs = learner.config, inputs_of(loans, learner.device)
     labels = torch.from_numpy(defaulted.astype(np.int64)).to(learner.device)
     weights = class_weights(labels) if config.class_weights else None
-    per_epoch = steps_per_epoch(len(labels), config.batch_size)
+    per_pass = steps_per_epoch(len(labels), config.batch_size)
+    n_passes = passes_per_epoch(per_pass, epochs=config.epochs, min_steps=config.min_steps)
+    per_epoch = per_pass * n_passes
     n_steps = per_epoch * config.epochs
     meter = Meter("train", on_progress, epochs=config.epochs, steps=n_steps, first=learner.position.step)
-    forward = partial(_classified, learner.network)
-    for step, rows in learner.steps(len(labels), config.batch_size, config.epochs):
+    forward = partial(_classified, learner.network, config.unknown_share)
+    for step, rows in learner.steps(len(labels), config.batch_size, config.epochs * n_passes):
         learner.network.train()
         loss_of = partial(functional.cross_entropy, target=labels[rows], weight=weights)
         learning_rate = one_cycle(step, n_steps, config.learning_rate)
@@ -76,9 +79,24 @@ def fine_tune(
     learner.network.load_state_dict(learner.best)
 
 
-def _classified(network: TabTransformer, loans: Inputs, chance: Generator) -> Tensor:
-    logits: Tensor = network(*loans, chance)
+def passes_per_epoch(per_pass: int, *, epochs: int, min_steps: int) -> int:
+    """So many that all epochs have `min_steps` steps: few loans make few batches, and too few steps learn nothing."""
+    return max(1, math.ceil(min_steps / (per_pass * epochs)))
+
+
+def _classified(network: TabTransformer, unknown_share: float, loans: Inputs, chance: Generator) -> Tensor:
+    logits: Tensor = network(*with_unknown(loans, unknown_share, chance), chance)
     return logits
+
+
+def with_unknown(loans: Inputs, share: float, chance: Generator) -> Inputs:
+    """A random share of the values as if they had never been seen; a number keeps its size."""
+    x_cat, x_num, x_exact = loans
+    if share == 0:
+        return loans
+    hidden_cat = torch.rand(x_cat.shape, device=x_cat.device, generator=chance) < share
+    hidden_exact = torch.rand(x_exact.shape, device=x_exact.device, generator=chance) < share
+    return x_cat.masked_fill(hidden_cat, UNKNOWN), x_num, x_exact.masked_fill(hidden_exact, UNKNOWN)
 
 
 def _remember_best(learner: Learner, score: float) -> None:
