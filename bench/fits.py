@@ -30,7 +30,10 @@ class KeptFits:
         self.n_kept = 0
 
     def fit(self, key: dict[str, Any], make: Callable[[Path], Fit], say: Callable[[str], None]) -> Fit:
-        """What `make` gives, or gave before for the same key and code; it gets a path for its checkpoint."""
+        """What `make` gives, or gave before for the same key and code; it gets a path for its checkpoint.
+
+        `key["said"]` names it in words.
+        """
         path = self._folder / f"{self._digest(key)}.json"
         if path.is_file():
             self.n_kept += 1
@@ -41,7 +44,7 @@ class KeptFits:
         partial = path.with_suffix(".partial")
         partial.write_text(text)
         partial.replace(path)
-        say(f"{' '.join(str(value) for value in key['said'])}: {_in_words(fit)}")
+        say(f"{key['said']}: {_in_words(fit)}")
         return fit
 
     def _digest(self, key: dict[str, Any]) -> str:

@@ -30,11 +30,16 @@ class Trial:
 
     def key(self) -> dict[str, Any]:
         return {
-            "said": [self.portfolio.name, str(self.split), self.model, self.seed],
+            "said": self._in_words(),
             "drawn": [self.n_learnt, self.n_window, self.sees_unlabelled],
             "inputs": self.portfolio.schema_hash,
             "model": self.portfolio.model.model_dump(mode="json"),
         }
+
+    def _in_words(self) -> str:
+        what = self.model if self.portfolio.model.pretrain_epochs else f"{self.model} without pretraining"
+        learnt = "all" if self.n_learnt is None else f"{self.n_learnt:,}"
+        return f"{self.portfolio.name} {self.split}, {learnt} labelled loans, seed {self.seed}: {what}"
 
 
 class Trials:

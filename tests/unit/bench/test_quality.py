@@ -99,7 +99,7 @@ def test_reliability_adds_up_over_models() -> None:
 
 
 def test_a_model_that_was_fitted_is_not_fitted_again(tmp_path: Path) -> None:
-    key = {"said": ["sba", 0]}
+    key = {"said": "sba, seed 0"}
     first = KeptFits(tmp_path).fit(key, lambda _: made(0.7), print)
 
     def not_again(_: Path) -> Fit:
@@ -109,7 +109,7 @@ def test_a_model_that_was_fitted_is_not_fitted_again(tmp_path: Path) -> None:
     assert asdict(kept.fit(key, not_again, print)) == asdict(first)
     assert kept.n_kept == 1
     with pytest.raises(AssertionError):
-        kept.fit({"said": ["sba", 1]}, not_again, print)
+        kept.fit({"said": "sba, seed 1"}, not_again, print)
 
 
 def test_a_fit_that_was_cut_off_finds_its_checkpoint_again(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_fit_that_was_cut_off_finds_its_checkpoint_again(tmp_path: Path) -> No
         assert checkpoint.read_bytes() == b"half"
         return made(0.7)
 
-    key = {"said": ["sba", 0]}
+    key = {"said": "sba, seed 0"}
     with pytest.raises(KeyboardInterrupt):
         KeptFits(tmp_path).fit(key, cut_off, print)
     assert KeptFits(tmp_path).fit(key, goes_on, print).verdict.figures == {"roc_auc": 0.7}
