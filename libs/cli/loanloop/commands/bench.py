@@ -15,7 +15,9 @@ def bench(
     loans: Annotated[
         Path | None,
         typer.Option(
-            exists=True, dir_okay=False, help="Parquet file of loans for quality; by default the repository's sample."
+            exists=True,
+            dir_okay=False,
+            help="Parquet file for quality and pretraining; by default the repository's sample.",
         ),
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="Print the names and end.")] = False,
