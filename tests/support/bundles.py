@@ -5,12 +5,16 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow.parquet as pq
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.resources import resource_folder
+
+if TYPE_CHECKING:
+    from loanloop_trainer.model import TrainingData
 
 REPOSITORY = Path(__file__).parents[2]
 CACHE = REPOSITORY / ".pytest_cache" / "loanloop-bundles"
@@ -53,13 +57,20 @@ def _small(portfolio: Portfolio) -> Portfolio:
     return portfolio.model_copy(update={"model": portfolio.model.model_copy(update=_SMALL)})
 
 
-def _trained(portfolio: Portfolio, version: str, seed: int, n_loans: int) -> bytes:
-    from loanloop_trainer.model import TrainingData, export, train
+def read_sample(n_loans: int, portfolio: Portfolio) -> "TrainingData":
+    """The first loans of the sample that is shipped."""
+    from loanloop_trainer.model import TrainingData
 
     loans = pq.read_table(SAMPLE).slice(0, n_loans)
     columns = {name: loans[name].to_pylist() for name in portfolio.features}
     defaulted = loans["defaulted"].to_numpy().astype(np.bool_)
-    data = TrainingData(columns, defaulted, loans["approved_at"].to_numpy().astype("datetime64[us]"))
+    return TrainingData(columns, defaulted, loans["approved_at"].to_numpy().astype("datetime64[us]"))
+
+
+def _trained(portfolio: Portfolio, version: str, seed: int, n_loans: int) -> bytes:
+    from loanloop_trainer.model import export, train
+
+    data = read_sample(n_loans, portfolio)
     return export(train(data, portfolio, seed=seed, threads=1), version=version, code_version="test")
 
 

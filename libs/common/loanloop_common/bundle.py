@@ -100,13 +100,15 @@ class Manifest(_Part):
     metric: str
     metrics: dict[str, float | None] = Field(description="On the validation rows")
     seed: int
+    kind: Literal["tabtransformer", "ensemble"] = "tabtransformer"
+    weights: dict[str, float] = Field(default_factory=dict, description="Of the log-odds of an ensemble's models")
     hyperparameters: dict[str, Any]
     hyperparameters_from: str = Field(default="portfolio file", description="Or the search that found them")
     allowed: tuple[AllowedField, ...]
     audit: tuple[AuditFinding, ...]
     code_version: str
     runtime: dict[str, str] = Field(description="Versions of openvino, numpy and torch, and the instruction set")
-    parity: float = Field(description="Largest difference of a logit between torch and the export")
+    parity: float = Field(description="Largest difference of a logit between the trained models and the export")
     reference: ReferenceRows
     sha256: dict[str, str] = Field(default_factory=dict, description="Of the other files in the bundle")
 

@@ -142,6 +142,7 @@ class Policy(_Part):
 class ModelConfig(_Part):
     """Hyperparameters; each is kept in the bundle's manifest."""
 
+    kind: Literal["tabtransformer", "ensemble"] = "tabtransformer"  # ensemble: with boosted trees
     d_model: int = Field(default=32, ge=4)
     n_layers: int = Field(default=6, ge=1)
     n_heads: int = Field(default=4, ge=1)
@@ -166,6 +167,10 @@ class ModelConfig(_Part):
     class_weights: bool = False
     mixed_precision: Literal["auto", "off", "bf16"] = "auto"
     validation_share: float = Field(default=0.1, gt=0, lt=0.5)
+    trees: int = Field(default=300, ge=1, le=2000)
+    tree_depth: int = Field(default=5, ge=1, le=8)
+    tree_learning_rate: float = Field(default=0.1, gt=0)
+    tree_min_loans: int = Field(default=50, ge=1)
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:

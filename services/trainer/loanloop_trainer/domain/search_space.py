@@ -11,7 +11,9 @@ Values = dict[str, float | int]
 TrialState = Literal["complete", "pruned", "failed"]
 FROM_FILE = "portfolio file"
 # Settings of [model] that no search depends on: to change them takes nothing from its result.
-BESIDE_THE_SEARCH = frozenset({"mixed_precision"})
+BESIDE_THE_SEARCH = frozenset(
+    {"mixed_precision", "kind", "trees", "tree_depth", "tree_learning_rate", "tree_min_loans"}
+)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import logging
 import warnings
 
 import numpy as np
+import sklearn
 import torch
 from loanloop_common.bundle import AllowedField, AuditFinding, Bundle, Manifest, ReferenceRows, pack
 from loanloop_common.errors import LoanloopError
@@ -13,6 +14,7 @@ from torch import Tensor, hub, nn
 
 from loanloop_trainer.domain.audit import Finding
 from loanloop_trainer.domain.search_space import FROM_FILE
+from loanloop_trainer.model.ensemble import EnsembleForm
 from loanloop_trainer.model.learning import inputs_of
 from loanloop_trainer.model.phases import log_odds
 from loanloop_trainer.model.progress import OnProgress, Progress
@@ -33,7 +35,7 @@ class ParityBroken(LoanloopError):
 
     def __init__(self, difference: float) -> None:
         super().__init__(
-            f"the export's logits differ from torch's by {difference:.2g}, at most {PARITY:.0e} is allowed"
+            f"the export's logits differ from the trained model's by {difference:.2g}, at most {PARITY:.0e} is allowed"
         )
 
 
@@ -48,15 +50,17 @@ def export(
     """The packed bundle. Raises ParityBroken."""
     on_progress(Progress("export"))
     real_loans = trained.validation.rows(slice(0, PARITY_ROWS))
-    model = onnx_of(ServingForm(trained.network), inputs_of(trained.validation.rows(slice(0, 4)), torch.device("cpu")))
+    model = onnx_of(serving_form(trained), inputs_of(trained.validation.rows(slice(0, 4)), torch.device("cpu")))
     draft = _manifest(trained, version=version, code_version=code_version).model_copy(
         update={"hyperparameters_from": hyperparameters_from}
     )
     scorer = Scorer(Bundle(draft, trained.encoder, model, sha256=""))
     try:
         with Workers(1) as workers:
-            by_torch = log_odds(trained.network, real_loans, workers)
-        difference = float(np.abs(scorer.logits(real_loans) - by_torch).max())
+            as_trained = log_odds(trained.network, real_loans, workers)
+        if trained.ensemble is not None:
+            as_trained = trained.ensemble.log_odds(as_trained, real_loans)
+        difference = float(np.abs(scorer.logits(real_loans) - as_trained).max())
         if not difference <= PARITY:
             raise ParityBroken(difference)
         few = real_loans.rows(slice(0, REFERENCE_ROWS))
@@ -65,6 +69,12 @@ def export(
         scorer.close()
     manifest = draft.model_copy(update={"parity": difference, "reference": reference})
     return pack(manifest, trained.encoder, model)
+
+
+def serving_form(trained: TrainedModel) -> nn.Module:
+    """What is exported: logits (B, 2) from the encoder's arrays, whatever kind of model it is."""
+    network = ServingForm(trained.network)
+    return network if trained.ensemble is None else EnsembleForm(network, trained.ensemble)
 
 
 def onnx_of(network: nn.Module, example: tuple[Tensor, Tensor, Tensor]) -> bytes:
@@ -109,6 +119,8 @@ def _manifest(trained: TrainedModel, *, version: str, code_version: str) -> Mani
         metric=portfolio.policy.metric,
         metrics=trained.metrics,
         seed=trained.seed,
+        kind=portfolio.model.kind,
+        weights={} if trained.ensemble is None else trained.ensemble.weights,
         hyperparameters=portfolio.model.model_dump(mode="json"),
         allowed=tuple(AllowedField(field=field, reason=reason) for field, reason in portfolio.warnings),
         audit=tuple(_finding_of(finding, portfolio) for finding in trained.audit),
@@ -117,6 +129,7 @@ def _manifest(trained: TrainedModel, *, version: str, code_version: str) -> Mani
             "openvino": runtime_version(),
             "numpy": np.__version__,
             "torch": torch.__version__,
+            "scikit-learn": sklearn.__version__,
             "instruction_set": instruction_set(),
         },
         parity=0.0,

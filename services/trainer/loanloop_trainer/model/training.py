@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -14,11 +14,14 @@ from loanloop_common.features import EncodedBatch, Encoder, Floats
 from loanloop_common.portfolio import ModelConfig, Portfolio
 
 from loanloop_trainer.domain.audit import Finding, audit_features
+from loanloop_trainer.domain.blending import best_share
 from loanloop_trainer.domain.calibration import best_threshold, platt, validation_metrics
 from loanloop_trainer.domain.split import Mask, split_by_day
+from loanloop_trainer.model.boosting import boost
 from loanloop_trainer.model.checkpoint import CheckpointUnusable, Position
 from loanloop_trainer.model.data import TrainingData
 from loanloop_trainer.model.encoding import fit_encoder
+from loanloop_trainer.model.ensemble import Ensemble
 from loanloop_trainer.model.learning import CHECKPOINT_EVERY_S, Learner, SaveCheckpoint
 from loanloop_trainer.model.lesson import EncodedLoans, Lesson
 from loanloop_trainer.model.phases import OnEpoch, fine_tune, log_odds, pretrain
@@ -48,7 +51,7 @@ NO_HOOKS = Hooks()
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A network with all that its bundle says about it."""
+    """A network, with the trees beside it if there are any, and all that its bundle says about it."""
 
     network: TabTransformer
     encoder: Encoder
@@ -63,6 +66,7 @@ class TrainedModel:
     train_to: datetime
     n_train: int
     n_validation: int
+    ensemble: Ensemble | None = None
 
 
 def train(  # its data, and with whom and how it computes
@@ -88,8 +92,12 @@ def train(  # its data, and with whom and how it computes
         lesson.tell(ranks)
         with Workers(threads, ranks) as workers:
             learner = _learn(lesson, workers, hooks)
+    by_network = _log_odds_held_out(learner, loans)
+    ensemble = _ensemble(learner, loans, by_network, hooks) if portfolio.model.kind == "ensemble" else None
     hooks.on_progress(Progress("calibrate"))
-    return _concluded(learner, loans, data=data, portfolio=portfolio, findings=findings)
+    logits = by_network if ensemble is None else ensemble.log_odds(by_network, loans.newer)
+    trained = _concluded(learner, loans, logits, data=data, portfolio=portfolio, findings=findings)
+    return replace(trained, ensemble=ensemble)
 
 
 def follow(ranks: Ranks, *, threads: int | None = None, on_progress: OnProgress = lambda _: None) -> None:
@@ -165,10 +173,14 @@ def _learner(lesson: Lesson, workers: Workers, hooks: Hooks) -> Learner:
 
 
 def _concluded(
-    learner: Learner, loans: EncodedLoans, *, data: TrainingData, portfolio: Portfolio, findings: list[Finding]
+    learner: Learner,
+    loans: EncodedLoans,
+    logits: Floats,
+    *,
+    data: TrainingData,
+    portfolio: Portfolio,
+    findings: list[Finding],
 ) -> TrainedModel:
-    with Workers(learner.workers.n) as workers:  # the other processes have gone
-        logits = log_odds(learner.network, loans.newer, workers)
     calibration, threshold, metrics = _calibrated(logits, loans.newer_defaulted)
     return TrainedModel(
         network=learner.network.cpu().eval(),
@@ -185,6 +197,19 @@ def _concluded(
         n_train=len(loans.older_defaulted),
         n_validation=len(loans.newer_defaulted),
     )
+
+
+def _log_odds_held_out(learner: Learner, loans: EncodedLoans) -> Floats:
+    with Workers(learner.workers.n) as workers:  # the other processes have gone
+        return log_odds(learner.network, loans.newer, workers)
+
+
+def _ensemble(learner: Learner, loans: EncodedLoans, by_network: Floats, hooks: Hooks) -> Ensemble:
+    """Trees beside the network that has learnt. They take seconds: a resumed training fits them again."""
+    hooks.on_progress(Progress("boost"))
+    older, newer = (loans.older, loans.older_defaulted), (loans.newer, loans.newer_defaulted)
+    boosting = boost(loans.encoder, older, newer, learner.config, seed=learner.seed, threads=learner.workers.n)
+    return Ensemble(boosting, best_share(by_network, boosting.log_odds(loans.newer), loans.newer_defaulted))
 
 
 def _calibrated(logits: Floats, defaulted: Mask) -> tuple[Calibration, float, dict[str, float | None]]:
