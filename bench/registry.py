@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.result import Found, Result
 
-NAMES = ("quality", "pretraining", "training", "engines", "stream", "rest", "latency", "ingest", "swap")
+NAMES = ("quality", "pretraining", "ensemble", "training", "engines", "stream", "rest", "latency", "ingest", "swap")
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,7 @@ def test_it_is_served_like_any_other_or_refused_like_any_other(trained: TrainedM
     with pytest.raises(BundleCorrupt, match="portfolio"):
         load_verified(data, sha256, version="v7", portfolio=other)
     place = data.index(b"logits", data.index(b"x_exact"))
-    with pytest.raises(BundleCorrupt, match="does not match|SHA-256|cut short|CRC"):
+    with pytest.raises(BundleCorrupt, match="is cut short"):
         unpack(data[:place] + b"LOGITS" + data[place + 6 :])
 
 

@@ -1,0 +1,206 @@
+"""Quality of the TabTransformer, of boosted trees, and of both in one bundle, out of time, and what the trees cost.
+
+One training gives all three: the ensemble's network and its trees are also judged alone, each calibrated and with a
+threshold of its own. Encoder, early stopping, number of trees, weights and thresholds know the training years alone.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
+import pyarrow.parquet as pq
+import structlog
+from loanloop_common.bundle import Calibration, unpack
+from loanloop_common.features import EncodedBatch, Floats
+from loanloop_common.portfolio import Portfolio
+from loanloop_common.portfolio_file import load_portfolio
+from loanloop_common.resources import resource_folder
+from loanloop_common.scoring import Scorer
+from loanloop_trainer.domain.calibration import Labels, best_threshold, platt, validation_metrics
+from loanloop_trainer.domain.split import split_by_day
+from loanloop_trainer.model import TrainedModel, TrainingData, export, train
+from loanloop_trainer.model.exporting import onnx_of
+from loanloop_trainer.model.learning import inputs_of
+from loanloop_trainer.model.phases import log_odds
+from loanloop_trainer.model.serving_form import ServingForm
+from loanloop_trainer.model.workers import Workers
+
+from bench.engines import CHUNK, Run, onnxruntime_of, rows_per_s
+from bench.machine import cores
+from bench.registry import Options
+from bench.result import Found, Goal
+
+TITLE = "TabTransformer, boosted trees, and both in one bundle"
+PORTFOLIO = "sba_application"
+SAMPLE = resource_folder("portfolios") / "sba" / "loans.parquet"
+# First and last year that are learnt from, year that is judged. A file that begins later has fewer loans, or no split.
+SPLITS = (
+    (1995, 2000, 2001), (1997, 2002, 2003), (1999, 2004, 2005), (2000, 2005, 2006), (2001, 2006, 2007),
+    (2002, 2007, 2008), (2004, 2008, 2009),
+)  # fmt: skip
+LEARNT_LOANS = 20_000  # of each split by default, drawn by chance; --long: all
+LONG_SEEDS = (0, 1, 2)
+MODELS = ("network", "trees", "ensemble")
+MEASURES = ("roc_auc", "pr_auc", "brier", "f1")
+COST_WITHIN_S = 2.0
+
+
+@dataclass(frozen=True)
+class Split:
+    name: str
+    learnt: TrainingData
+    judged: TrainingData
+
+
+def read_loans(file: Path, portfolio: Portfolio) -> TrainingData:
+    table = pq.read_table(file)
+    columns = {name: table[name].to_pylist() for name in portfolio.features}
+    defaulted = table[str(portfolio.file.defaulted)].to_numpy().astype(np.bool_)
+    return TrainingData(columns, defaulted, table[portfolio.file.occurred_at].to_numpy().astype("datetime64[us]"))
+
+
+def splits_of(loans: TrainingData, *, at_most: int | None) -> Iterator[Split]:
+    years = loans.occurred_at.astype("datetime64[Y]").astype(int) + 1970
+    for first, last, judged in SPLITS:
+        learnt = np.flatnonzero((years >= first) & (years <= last))
+        if len(learnt) < 1000 or not (years == judged).any():
+            continue
+        if at_most is not None and len(learnt) > at_most:
+            learnt = np.sort(np.random.default_rng(judged).choice(learnt, at_most, replace=False))
+        of_split = np.isin(np.arange(len(years)), learnt)
+        begins = int(years[learnt].min())
+        yield Split(f"{begins}–{last} → {judged}", loans.rows(of_split), loans.rows(years == judged))
+
+
+def log_odds_of(trained: TrainedModel, loans: EncodedBatch) -> dict[str, Floats]:
+    """(B,) of each model."""
+    assert trained.ensemble is not None
+    with Workers() as workers:
+        network = log_odds(trained.network, loans, workers)
+    trees = trained.ensemble.boosting.log_odds(loans)
+    return {"network": network, "trees": trees, "ensemble": trained.ensemble.log_odds(network, loans)}
+
+
+def judged(known: Floats, known_defaulted: Labels, later: Floats, later_defaulted: Labels) -> dict[str, float | None]:
+    """Calibrated and cut at a threshold on what was held out of the training years."""
+    slope, intercept = platt(known, known_defaulted)
+    calibration = Calibration(slope=slope, intercept=intercept)
+    threshold = best_threshold(calibration.probabilities(known), known_defaulted)
+    return validation_metrics(calibration.probabilities(later), later_defaulted, threshold)
+
+
+def rows_of(split: Split, trained: TrainedModel, seed: int) -> Iterator[dict[str, Any]]:
+    assert trained.ensemble is not None
+    held_out = split_by_day(
+        split.learnt.occurred_at, validation_share=trained.portfolio.model.validation_share
+    ).validation
+    known = log_odds_of(trained, trained.validation)
+    later = log_odds_of(trained, trained.encoder.encode_columns(split.judged.columns))
+    for model in MODELS:
+        found = judged(known[model], split.learnt.defaulted[held_out], later[model], split.judged.defaulted)
+        yield {
+            "split": split.name, "seed": seed, "model": model, "learnt": len(split.learnt),
+            "judged": len(split.judged), **{name: found[name] for name in MEASURES},
+            "network_share": trained.ensemble.network_share if model == "ensemble" else None,
+            "trees": trained.ensemble.boosting.n_trees if model == "trees" else None,
+        }  # fmt: skip
+
+
+def openvino_run(model: bytes, loans: EncodedBatch) -> Run:
+    """On one core, compiled for chunks of CHUNK rows."""
+    core = openvino.Core()
+    network = core.read_model(model, b"")
+    network.reshape({name: [CHUNK, part.shape[1]] for name, part in loans._asdict().items()})
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
+    request = core.compile_model(network, "CPU", settings).create_infer_request()
+
+    def run(batch: EncodedBatch) -> Any:
+        request.infer(batch._asdict(), share_inputs=True)
+        return request.get_output_tensor(0).data
+
+    return run
+
+
+def costs(trained: TrainedModel, bundle_bytes: bytes, loans: EncodedBatch) -> list[dict[str, Any]]:
+    """Rows a second on one core, network alone and ensemble, in chunks, on both engines."""
+    example = inputs_of(loans.rows(slice(0, 4)), trained.network.head.weight.device)
+    forms = {"network": onnx_of(ServingForm(trained.network), example), "ensemble": unpack(bundle_bytes).model}
+    chunk = loans.rows(slice(0, CHUNK))
+    engines: dict[str, Callable[[bytes], Run]] = {
+        "OpenVINO": lambda model: openvino_run(model, loans),
+        "ONNX Runtime": lambda model: onnxruntime_of(model)(1)[0],
+    }
+    return [
+        {
+            "split": f"speed, {engine}",
+            "model": form,
+            "rows_per_s": rows_per_s(make(model), chunk, within_s=COST_WITHIN_S),
+        }
+        for engine, make in engines.items()
+        for form, model in forms.items()
+    ]
+
+
+def largest_error(trained: TrainedModel, bundle_bytes: bytes, loans: EncodedBatch) -> float:
+    """Of a logit, between the bundle as it is served and torch with scikit-learn."""
+    scorer = Scorer(unpack(bundle_bytes), threads=cores())
+    try:
+        return float(np.abs(scorer.logits(loans) - log_odds_of(trained, loans)["ensemble"]).max())
+    finally:
+        scorer.close()
+
+
+def average(rows: list[dict[str, Any]], model: str, measure: str) -> float:
+    return float(np.mean([row[measure] for row in rows if row["model"] == model]))
+
+
+def exceptions(rows: list[dict[str, Any]]) -> list[str]:
+    """Where one of the two alone ranks better than both."""
+    found = []
+    for split, seed in dict.fromkeys((row["split"], row["seed"]) for row in rows):
+        of = {row["model"]: row["roc_auc"] for row in rows if (row["split"], row["seed"]) == (split, seed)}
+        if (better := max(of["network"], of["trees"])) > of["ensemble"]:
+            found.append(f"{split} (seed {seed}): {of['ensemble']:.4f} instead of {better:.4f}")
+    return found
+
+
+def run(options: Options) -> Found:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    portfolio = load_portfolio(PORTFOLIO)
+    both = portfolio.model_copy(update={"model": portfolio.model.model_copy(update={"kind": "ensemble"})})
+    loans = read_loans(getattr(options, "loans", None) or SAMPLE, portfolio)
+    rows: list[dict[str, Any]] = []
+    for split in splits_of(loans, at_most=None if options.long else LEARNT_LOANS):
+        for seed in LONG_SEEDS if options.long else LONG_SEEDS[:1]:
+            started = time.monotonic()
+            trained = train(split.learnt, both, seed=seed)
+            rows += rows_of(split, trained, seed)
+            options.say(f"{split.name}, seed {seed}: {len(split.learnt):,} loans, {time.monotonic() - started:.0f} s")
+    return result_of(rows, trained, trained.encoder.encode_columns(split.judged.columns), loans)
+
+
+def result_of(rows: list[dict[str, Any]], trained: TrainedModel, later: EncodedBatch, loans: TrainingData) -> Found:
+    """`trained` and `later`: of the last split, on which cost and parity are measured."""
+    bundle_bytes = export(trained, version="v1", code_version="bench")
+    speeds = costs(trained, bundle_bytes, later)
+    rate = {(row["split"], row["model"]): row["rows_per_s"] for row in speeds}
+    means = [
+        {"split": "average", "model": model, **{name: average(rows, model, name) for name in MEASURES}}
+        for model in MODELS
+    ]
+    alone = max(average(rows, "network", "roc_auc"), average(rows, "trees", "roc_auc"))
+    engine = "speed, OpenVINO"
+    return Found(
+        goals=(
+            Goal("ROC-AUC, average: ensemble − the better one alone", means[-1]["roc_auc"] - alone, 0.0),
+            Goal("rows/s on OpenVINO: ensemble / network", rate[engine, "ensemble"] / rate[engine, "network"], 0.75),
+            Goal("logits, served − trained", largest_error(trained, bundle_bytes, later), 1e-4, "<="),
+        ),
+        rows=[*rows, *means, *speeds],
+        sizes={"preset": PORTFOLIO, "loans": len(loans), "rows_a_chunk": CHUNK},
+        notes=(f"Exceptions: {'; '.join(exceptions(rows)) or 'none'}.",),
+    )
