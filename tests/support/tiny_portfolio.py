@@ -49,6 +49,8 @@ breach_new_labels = {breach_new_labels}
 cooldown_minutes = 0
 
 [model]
+kind = "{kind}"
+trees = 40
 d_model = 8
 n_layers = 1
 n_heads = 2
@@ -71,6 +73,7 @@ def write_tiny_portfolio(
     epochs: int = 2,
     batch_size: int = 128,
     learning_rate: float = 3e-3,
+    kind: str = "tabtransformer",
 ) -> Path:
     path = folder / "tiny.toml"
     path.write_text(
@@ -81,6 +84,7 @@ def write_tiny_portfolio(
             epochs=epochs,
             batch_size=batch_size,
             learning_rate=learning_rate,
+            kind=kind,
         )
     )
     return path

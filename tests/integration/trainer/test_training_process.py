@@ -13,6 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 from loanloop_common.bundle import Manifest, unpack
 from loanloop_common.events import ModelTrained, Topic
+from loanloop_common.verified_scorer import load_verified
 
 from tests.integration.trainer.world import TrainerWorld
 from tests.support.eventually import eventually
@@ -134,6 +135,24 @@ async def test_torchrun_ends_with_a_sentence_where_there_is_nothing_to_train(wor
 
     assert torchrun.returncode == 1
     assert b"loanloop-trainer: no training waits" in said
+
+
+async def test_ensemble_is_trained_killed_and_resumed_like_any_other(world: TrainerWorld) -> None:
+    world.set_portfolio(epochs=15, batch_size=64, kind="ensemble")
+    await world.label(2000)
+
+    async with world.training():
+        await eventually(lambda: learning(world), within_s=TRAINED_WITHIN_S)
+        (child,) = training_processes(os.getpid())
+        child.kill()
+        run = await eventually(lambda: succeeded(world), within_s=TRAINED_WITHIN_S)
+
+    model = await world.pool.fetchrow("SELECT bundle, bundle_sha256 FROM loan_data.model_metadata")
+    assert model is not None
+    scorer = load_verified(model["bundle"], model["bundle_sha256"], version="v1", portfolio=world.portfolio)
+    scorer.close()
+    manifest = scorer.bundle.manifest
+    assert (run["crashes"], manifest.kind, sum(manifest.weights.values())) == (1, "ensemble", 1.0)
 
 
 async def test_stopped_trainer_ends_its_child_and_leaves_the_run_queued(world: TrainerWorld) -> None:
