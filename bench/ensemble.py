@@ -179,7 +179,9 @@ def run(options: Options) -> Found:
             started = time.monotonic()
             trained = train(split.learnt, both, seed=seed)
             rows += rows_of(split, trained, seed)
-            options.say(f"{split.name}, seed {seed}: {len(split.learnt):,} loans, {time.monotonic() - started:.0f} s")
+            figures = ", ".join(f"{row['model']} {row['roc_auc']:.4f}" for row in rows[-len(MODELS) :])
+            took_s = time.monotonic() - started
+            options.say(f"{split.name}, seed {seed}: {len(split.learnt):,} loans, {took_s:.0f} s, ROC-AUC {figures}")
     return result_of(rows, trained, trained.encoder.encode_columns(split.judged.columns), loans)
 
 

@@ -195,7 +195,7 @@ def test_one_class_alone_gives_a_sentence(trained: TrainedModel) -> None:
     few = np.arange(len(loans.x_cat)) < FOLDS - 1
 
     with pytest.raises(TooFewToBoost, match='set kind = "tabtransformer"'):
-        boost(trained.encoder, (loans, few), (loans, few), trained.portfolio.model, seed=1, threads=1)
+        boost(trained.encoder, (loans, few), (loans, few), trained.portfolio.model, seed=1)
 
 
 def test_weight_goes_to_the_model_that_knows_more() -> None:
@@ -222,9 +222,7 @@ def test_tables_know_the_training_loans_alone(trained: TrainedModel) -> None:
     chance = np.random.default_rng(3)
     labels, others = chance.random(len(loans.x_cat)) < 0.3, chance.random(len(loans.x_cat)) < 0.5
 
-    one, two = (
-        boost(trained.encoder, (loans, labels), (loans, newer), model, seed=1, threads=1) for newer in (labels, others)
-    )
+    one, two = (boost(trained.encoder, (loans, labels), (loans, newer), model, seed=1) for newer in (labels, others))
 
     assert all(np.array_equal(*tables) for tables in zip(one.tables, two.tables, strict=True))
 

@@ -208,7 +208,7 @@ def _ensemble(learner: Learner, loans: EncodedLoans, by_network: Floats, hooks: 
     """Trees beside the network that has learnt. They take seconds: a resumed training fits them again."""
     hooks.on_progress(Progress("boost"))
     older, newer = (loans.older, loans.older_defaulted), (loans.newer, loans.newer_defaulted)
-    boosting = boost(loans.encoder, older, newer, learner.config, seed=learner.seed, threads=learner.workers.n)
+    boosting = boost(loans.encoder, older, newer, learner.config, seed=learner.seed)
     return Ensemble(boosting, best_share(by_network, boosting.log_odds(loans.newer), loans.newer_defaulted))
 
 
