@@ -9,6 +9,7 @@ import torch
 from loanloop_common.bundle import Bundle, unpack
 from loanloop_common.errors import BundleCorrupt
 from loanloop_common.features import MISSING, EncodedBatch
+from loanloop_common.portfolio import Portfolio
 from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.scoring import Scorer
 from loanloop_common.verified_scorer import load_verified
@@ -225,6 +226,17 @@ def test_tables_know_the_training_loans_alone(trained: TrainedModel) -> None:
     one, two = (boost(trained.encoder, (loans, labels), (loans, newer), model, seed=1) for newer in (labels, others))
 
     assert all(np.array_equal(*tables) for tables in zip(one.tables, two.tables, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["category", "number"])
+def test_portfolio_of_numbers_or_of_categories_alone_is_an_ensemble_too(trained: TrainedModel, kind: str) -> None:
+    features = {name: f for name, f in trained.portfolio.features.items() if f.kind == kind}
+    facts = trained.portfolio.model_dump() | {"features": features, "derived": {}, "allow": {}}
+    portfolio = Portfolio.model_validate(facts)
+
+    alone = train(read_sample(1500, portfolio), portfolio, seed=1, threads=1)
+
+    assert unpack(export(alone, version="v1", code_version="test")).manifest.kind == "ensemble"
 
 
 def test_missing_number_is_told_from_every_value(ensemble: Ensemble, trained: TrainedModel) -> None:

@@ -91,9 +91,11 @@ class TreeForm(nn.Module):
 
     def compared(self, x_cat: Tensor, x_num: Tensor, x_exact: Tensor) -> Tensor:
         """(N, B) whether a loan is above each of the thresholds."""
-        shares = functional.embedding(x_cat + self.offsets, self.shares[:, None]).squeeze(-1)
-        numbers = torch.where(x_exact == MISSING, MISSING_NUMBER, x_num)
-        x = torch.cat([shares, numbers], dim=1).T  # (C + K, B)
+        x = torch.where(x_exact == MISSING, MISSING_NUMBER, x_num)
+        if len(self.shares):
+            shares = functional.embedding(x_cat + self.offsets, self.shares[:, None]).squeeze(-1)
+            x = torch.cat([shares, x], dim=1)
+        x = x.T  # (C + K, B)
         return x.index_select(0, self.feature) > self.threshold
 
     def _level(self, level: int) -> Tensor:

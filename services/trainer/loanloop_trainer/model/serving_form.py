@@ -57,7 +57,7 @@ class _FoldedTokens(nn.Module):
             lines[number, tokens.n_categories + number] = line
         self.register_buffer("offsets", tokens.offsets, persistent=False)
         self.register_buffer("table", table)
-        self.register_buffer("lines", lines.reshape(n_numbers, -1))
+        self.register_buffer("lines", lines.reshape(n_numbers, self.n_tokens * d_model))
 
     def forward(self, x_cat: Tensor, x_num: Tensor, x_exact: Tensor) -> Tensor:
         """(B, C), (B, K), (B, K) -> (B, C + K, d_model)"""
