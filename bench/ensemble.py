@@ -172,7 +172,7 @@ def run(options: Options) -> Found:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     portfolio = load_portfolio(PORTFOLIO)
     both = portfolio.model_copy(update={"model": portfolio.model.model_copy(update={"kind": "ensemble"})})
-    loans = read_loans(getattr(options, "loans", None) or SAMPLE, portfolio)
+    loans = read_loans(options.loans or SAMPLE, portfolio)
     rows: list[dict[str, Any]] = []
     for split in splits_of(loans, at_most=None if options.long else LEARNT_LOANS):
         for seed in LONG_SEEDS if options.long else LONG_SEEDS[:1]:

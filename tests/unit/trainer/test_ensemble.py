@@ -21,7 +21,7 @@ from loanloop_trainer.model.exporting import PARITY
 from loanloop_trainer.model.perfect_trees import perfect_trees, rounded_down
 
 from tests.support.bundles import read_sample
-from tests.unit.trainer.test_model_training import Killed, small_portfolio
+from tests.support.tiny_training import Killed, small_portfolio
 
 N_LOANS = 4000
 TREES = {"kind": "ensemble", "trees": 60, "tree_min_loans": 20, "epochs": 2, "pretrain_epochs": 1}
