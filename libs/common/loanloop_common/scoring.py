@@ -40,6 +40,7 @@ class Scorer:
         """Raises BundleCorrupt where the model can never be loaded, Unavailable where it can't be for now."""
         self.bundle = bundle
         self._requests = {n_rows: _requests(bundle, n_rows, threads) for n_rows in (FEW_ROWS, CHUNK_ROWS)}
+        self._taken = _inputs_of(self._requests[CHUNK_ROWS])
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="scorer")
 
     def close(self) -> None:
@@ -80,7 +81,8 @@ class Scorer:
         size = FEW_ROWS if n_rows <= FEW_ROWS else CHUNK_ROWS
         request = self._requests[size].get()
         try:
-            request.infer(_filled(chunk, size)._asdict(), share_inputs=True)
+            given = _filled(chunk, size)._asdict()
+            request.infer({name: given[name] for name in self._taken}, share_inputs=True)
             logits = request.get_output_tensor(0).data[:n_rows]
             log_odds: Floats = (logits[:, 1] - logits[:, 0]).astype(np.float64)
         finally:
@@ -116,13 +118,21 @@ def _requests(bundle: Bundle, n_rows: int, threads: int) -> queue.SimpleQueue[op
     try:
         core = openvino.Core()
         network = core.read_model(bundle.model, b"")
-        network.reshape({name: [n_rows, width] for name, width in _widths(bundle.encoder).items()})
+        # An input without columns, of a portfolio without numbers, say, is none that the graph takes.
+        taken = {name for part in network.inputs for name in part.names}
+        network.reshape({name: [n_rows, n] for name, n in _widths(bundle.encoder).items() if n or name in taken})
         compiled = core.compile_model(network, "CPU", settings)
         for _ in range(threads):
             requests.put(compiled.create_infer_request())
     except Exception as error:
         raise _failure(bundle, "be loaded by OpenVINO", error) from error
     return requests
+
+
+def _inputs_of(requests: queue.SimpleQueue[openvino.InferRequest]) -> tuple[str, ...]:
+    request = requests.get()
+    requests.put(request)
+    return tuple(part.any_name for part in request.model_inputs)
 
 
 def _widths(encoder: Encoder) -> dict[str, int]:

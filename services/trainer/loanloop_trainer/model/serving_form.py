@@ -62,8 +62,10 @@ class _FoldedTokens(nn.Module):
     def forward(self, x_cat: Tensor, x_num: Tensor, x_exact: Tensor) -> Tensor:
         """(B, C), (B, K), (B, K) -> (B, C + K, d_model)"""
         ids = torch.cat([x_cat, x_exact], dim=1) + self.offsets
-        d_model = self.table.shape[1]
-        return functional.embedding(ids, self.table) + (x_num @ self.lines).reshape(-1, self.n_tokens, d_model)
+        by_id = functional.embedding(ids, self.table)
+        if not len(self.lines):  # a portfolio of categories alone: not every runtime has products of nothing
+            return by_id
+        return by_id + (x_num @ self.lines).reshape(-1, self.n_tokens, self.table.shape[1])
 
 
 class _FlatBlock(nn.Module):
