@@ -3,9 +3,10 @@
 import asyncio
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import msgspec
@@ -54,14 +55,20 @@ def lacks_partition(error: BaseException) -> bool:
     return isinstance(error, asyncpg.exceptions.CheckViolationError) and error.constraint_name is None
 
 
+_JSONB_VERSION = b"\x01"
+
+
 async def _set_codecs(connection: Connection) -> None:
-    for name in ("json", "jsonb"):
-        await connection.set_type_codec(
-            name,
-            schema="pg_catalog",
-            encoder=lambda value: msgspec.json.encode(value).decode(),
-            decoder=msgspec.json.decode,
-        )
+    """JSON as Python objects; what is JSON already goes in as `msgspec.Raw`. Binary, or COPY would not take them."""
+    codecs: dict[str, tuple[Callable[[Any], bytes], Callable[[bytes], Any]]] = {
+        "json": (msgspec.json.encode, msgspec.json.decode),
+        "jsonb": (
+            lambda value: _JSONB_VERSION + msgspec.json.encode(value),
+            lambda data: msgspec.json.decode(data[len(_JSONB_VERSION) :]),
+        ),
+    }
+    for name, (encoder, decoder) in codecs.items():
+        await connection.set_type_codec(name, schema="pg_catalog", encoder=encoder, decoder=decoder, format="binary")
 
 
 async def _leave_as_it_is(connection: Connection) -> None:

@@ -71,7 +71,7 @@ async def test_tls_alone_and_plain_text_reach_the_kafka_client() -> None:
 async def test_producer_is_told_everything_that_keeps_a_message() -> None:
     client = make_broker(KafkaSettings(), service="test")._connection_kwargs
 
-    assert (client["acks"], client["enable_idempotence"], client["compression_type"]) == ("all", True, "lz4")
+    assert (client["acks"], client["enable_idempotence"], client["compression_type"]) == ("all", True, "zstd")
 
 
 def test_settings_do_not_change_after_they_are_read() -> None:

@@ -10,6 +10,7 @@ from loanloop_common.bisection import bisect_batch
 from loanloop_common.events import Topic
 from loanloop_common.outbox import enqueue_many
 from loanloop_common.postgres import Connection, Pool
+from msgspec import Raw
 
 from loanloop_predictor.domain.decisions import Decision, DecisionNotKept, StoredDecision, first_of_each_event
 from loanloop_predictor.domain.scored import scored_event
@@ -28,14 +29,11 @@ SELECT now() AS decided_at,
 FROM claimed
 """
 
-# decided_at is the transaction's time in both tables, so that a key leads to its row's partition.
-INSERT_PREDICTIONS = """
-INSERT INTO loan_data.predictions
-    (decision_id, event_id, loan_id, occurred_at, features, probability, threshold, decision, version,
-     deployment_seq, engine, latency_ms, channel)
-SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[], $5::text[]::json[], $6::float8[],
-                     $7::float8[], $8::text[], $9::text[], $10::bigint[], $11::text[], $12::real[], $13::text[])
-"""
+# By COPY. decided_at is the transaction's time in both tables, so that a key leads to its row's partition.
+PREDICTION_COLUMNS = (
+    "decision_id", "event_id", "loan_id", "occurred_at", "features", "probability", "threshold", "decision", "version",
+    "deployment_seq", "engine", "latency_ms", "channel",
+)  # fmt: skip
 
 SELECT_BY_EVENT = """
 SELECT key.decision_id, key.event_id, key.payload_sha256, key.decided_at, prediction.loan_id, prediction.occurred_at,
@@ -144,21 +142,15 @@ def _parted(
 async def _insert_predictions(connection: Connection, made: Sequence[Decision]) -> None:
     if not made:
         return
-    await connection.execute(
-        INSERT_PREDICTIONS,
-        [d.decision_id for d in made],
-        [d.event_id for d in made],
-        [d.loan_id for d in made],
-        [d.occurred_at for d in made],
-        [d.features for d in made],
-        [d.probability for d in made],
-        [d.threshold for d in made],
-        [d.decision for d in made],
-        [d.version for d in made],
-        [d.deployment_seq for d in made],
-        [d.engine for d in made],
-        [d.latency_ms for d in made],
-        [d.channel for d in made],
+    rows = [
+        (
+            d.decision_id, d.event_id, d.loan_id, d.occurred_at, Raw(d.features.encode()), d.probability, d.threshold,
+            d.decision, d.version, d.deployment_seq, d.engine, d.latency_ms, d.channel,
+        )
+        for d in made
+    ]  # fmt: skip
+    await connection.copy_records_to_table(
+        "predictions", schema_name="loan_data", columns=PREDICTION_COLUMNS, records=rows
     )
 
 
