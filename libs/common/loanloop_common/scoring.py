@@ -6,6 +6,7 @@ The same loan and version give the same bits whatever the batch and the threads,
 import platform
 import queue
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -29,6 +30,9 @@ ELSEWHERE_TOLERANCE = 1e-6  # between instruction sets; within one, bits are equ
 # The runtime has one class of error for everything. Its own begin so; these are of the moment, whoever raises them.
 _OWN = "Exception from"
 _OF_THE_MOMENT = ("bad_alloc", "allocate", "temporarily unavailable", "Too many open files")
+# OpenVINO's Python binding makes static objects at its first use, for which it lets go of Python's lock: two threads
+# that use it for the first time wait for each other for ever (seen with 2026.4.1). After one use there is none to make.
+_FIRST_USE = threading.Lock()
 _MISSHAPEN = (ValueError, TypeError, IndexError)
 _TELLING_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16", "i8mm")
 
@@ -39,9 +43,18 @@ class Scorer:
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
         """Raises BundleCorrupt where the model can never be loaded, Unavailable where it can't be for now."""
         self.bundle = bundle
-        self._requests = {n_rows: _requests(bundle, n_rows, threads) for n_rows in (FEW_ROWS, CHUNK_ROWS)}
-        self._taken = _inputs_of(self._requests[CHUNK_ROWS])
+        with _FIRST_USE:
+            self._requests = {n_rows: _requests(bundle, n_rows, threads) for n_rows in (FEW_ROWS, CHUNK_ROWS)}
+            self._taken = _inputs_of(self._requests[CHUNK_ROWS])
+            self._warm_up()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="scorer")
+
+    def _warm_up(self) -> None:
+        try:
+            for n_rows in self._requests:
+                self._chunk_logits(_zeros(self.bundle.encoder, n_rows))
+        except Exception as error:
+            raise _failure(self.bundle, "score at all", error) from error
 
     def close(self) -> None:
         """Lets scores in progress finish."""
@@ -104,6 +117,11 @@ def _filled(chunk: EncodedBatch, n_rows: int) -> EncodedBatch:
     """The last row again and again: the graph is compiled for a fixed number of rows."""
     n_given = len(chunk.x_cat)
     return chunk if n_given == n_rows else chunk.rows(np.minimum(np.arange(n_rows), n_given - 1))
+
+
+def _zeros(encoder: Encoder, n_rows: int) -> EncodedBatch:
+    ids, numbers = (n_rows, len(encoder.categories)), (n_rows, len(encoder.numbers))
+    return EncodedBatch(np.zeros(ids, np.int64), np.zeros(numbers, np.float32), np.zeros(numbers, np.int64))
 
 
 def _requests(bundle: Bundle, n_rows: int, threads: int) -> queue.SimpleQueue[openvino.InferRequest]:

@@ -118,6 +118,40 @@ def test_another_runtime_reads_the_same_file(bundle: Bundle, scorer: Scorer, bat
     np.testing.assert_allclose(scorer.logits(batch), logits[:, 1] - logits[:, 0], atol=1e-5)
 
 
+USED_AT_ONCE = """
+import sys, threading
+from pathlib import Path
+from loanloop_common.bundle import unpack
+from loanloop_common.scoring import Scorer
+
+sys.setswitchinterval(1e-6)
+bundle, start = unpack(Path(sys.argv[1]).read_bytes()), threading.Barrier(4)
+
+def use():
+    start.wait()
+    Scorer(bundle, threads=2).score(bundle.manifest.reference.batch().rows([0] * 400))
+
+threads = [threading.Thread(target=use, daemon=True) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_first_uses_at_the_same_time_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    """Without the lock around them one process in five hung."""
+    path = tmp_path / "v1.bundle"
+    path.write_bytes(make_bundle())
+    processes = [subprocess.Popen([sys.executable, "-c", USED_AT_ONCE, str(path)]) for _ in range(4)]
+
+    try:
+        assert [process.wait(timeout=50) for process in processes] == [0] * 4
+    finally:
+        for process in processes:
+            process.kill()
+
+
 def test_the_runtime_does_not_report_its_use(tmp_path: Path) -> None:
     (tmp_path / "openvino_telemetry.py").write_text("raise SystemExit('imported')")
     program = "import loanloop_common.scoring, sys; print(sys.modules['openvino_telemetry'])"
