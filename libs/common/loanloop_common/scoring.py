@@ -150,7 +150,8 @@ def _requests(bundle: Bundle, n_rows: int, threads: int) -> queue.SimpleQueue[op
 def _inputs_of(requests: queue.SimpleQueue[openvino.InferRequest]) -> tuple[str, ...]:
     request = requests.get()
     requests.put(request)
-    return tuple(part.any_name for part in request.model_inputs)
+    taken = {name for part in request.model_inputs for name in part.names}  # an input may have several
+    return tuple(name for name in EncodedBatch._fields if name in taken)
 
 
 def _widths(encoder: Encoder) -> dict[str, int]:
