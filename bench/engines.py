@@ -99,7 +99,7 @@ def openvino_of(model: bytes, *, precision: str = "f32", rows: int = CHUNK) -> C
     def make(workers: int) -> list[Run]:
         core = openvino.Core()
         network = core.read_model(model, b"")
-        network.reshape({name: [rows, part.shape[1]] for name, part in encoded()._asdict().items()})
+        network.reshape({part.any_name: [rows, part.partial_shape[1].get_length()] for part in network.inputs})
         settings = {"INFERENCE_NUM_THREADS": workers, "NUM_STREAMS": workers, "ENABLE_CPU_PINNING": False}
         compiled = core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": precision, **settings})
         return [run_of(compiled.create_infer_request()) for _ in range(workers)]

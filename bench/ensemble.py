@@ -7,18 +7,14 @@ threshold of its own. Encoder, early stopping, number of trees, weights and thre
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino
-import pyarrow.parquet as pq
 import structlog
 from loanloop_common.bundle import Calibration, unpack
 from loanloop_common.features import EncodedBatch, Floats
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.portfolio_file import load_portfolio
-from loanloop_common.resources import resource_folder
 from loanloop_common.scoring import Scorer
 from loanloop_trainer.domain.calibration import Labels, best_threshold, platt, validation_metrics
 from loanloop_trainer.domain.split import split_by_day
@@ -29,19 +25,15 @@ from loanloop_trainer.model.phases import log_odds
 from loanloop_trainer.model.serving_form import ServingForm
 from loanloop_trainer.model.workers import Workers
 
-from bench.engines import CHUNK, Run, onnxruntime_of, rows_per_s
+from bench.engines import CHUNK, Run, onnxruntime_of, openvino_of, rows_per_s
+from bench.loans import SAMPLE, SPLITS, LoanFile
 from bench.machine import cores
 from bench.registry import Options
 from bench.result import Found, Goal
 
 TITLE = "TabTransformer, boosted trees, and both in one bundle"
 PORTFOLIO = "sba_application"
-SAMPLE = resource_folder("portfolios") / "sba" / "loans.parquet"
-# First and last year that are learnt from, year that is judged. A file that begins later has fewer loans, or no split.
-SPLITS = (
-    (1995, 2000, 2001), (1997, 2002, 2003), (1999, 2004, 2005), (2000, 2005, 2006), (2001, 2006, 2007),
-    (2002, 2007, 2008), (2004, 2008, 2009),
-)  # fmt: skip
+FEWEST_LEARNT = 1000
 LEARNT_LOANS = 20_000  # of each split by default, drawn by chance; --long: all
 LONG_SEEDS = (0, 1, 2)
 MODELS = ("network", "trees", "ensemble")
@@ -50,30 +42,22 @@ COST_WITHIN_S = 2.0
 
 
 @dataclass(frozen=True)
-class Split:
+class SplitLoans:
     name: str
     learnt: TrainingData
     judged: TrainingData
 
 
-def read_loans(file: Path, portfolio: Portfolio) -> TrainingData:
-    table = pq.read_table(file)
-    columns = {name: table[name].to_pylist() for name in portfolio.features}
-    defaulted = table[str(portfolio.file.defaulted)].to_numpy().astype(np.bool_)
-    return TrainingData(columns, defaulted, table[portfolio.file.occurred_at].to_numpy().astype("datetime64[us]"))
-
-
-def splits_of(loans: TrainingData, *, at_most: int | None) -> Iterator[Split]:
-    years = loans.occurred_at.astype("datetime64[Y]").astype(int) + 1970
-    for first, last, judged in SPLITS:
-        learnt = np.flatnonzero((years >= first) & (years <= last))
-        if len(learnt) < 1000 or not (years == judged).any():
+def splits_of(file: LoanFile, portfolio: Portfolio, *, at_most: int | None) -> Iterator[SplitLoans]:
+    """A file that begins later has fewer loans of a split, or none."""
+    for split in SPLITS:
+        learnt = file.drawn(file.years(split.first, split.last), at_most, seed=split.judged)
+        judged = file.years(split.judged, split.judged)
+        if learnt.sum() < FEWEST_LEARNT or not judged.any():
             continue
-        if at_most is not None and len(learnt) > at_most:
-            learnt = np.sort(np.random.default_rng(judged).choice(learnt, at_most, replace=False))
-        of_split = np.isin(np.arange(len(years)), learnt)
-        begins = int(years[learnt].min())
-        yield Split(f"{begins}–{last} → {judged}", loans.rows(of_split), loans.rows(years == judged))
+        begins = file.occurred_at[learnt].min().astype("datetime64[Y]")
+        name = f"{begins}–{split.last} → {split.judged}"
+        yield SplitLoans(name, file.loans(learnt, portfolio), file.loans(judged, portfolio))
 
 
 def log_odds_of(trained: TrainedModel, loans: EncodedBatch) -> dict[str, Floats]:
@@ -93,7 +77,7 @@ def judged(known: Floats, known_defaulted: Labels, later: Floats, later_defaulte
     return validation_metrics(calibration.probabilities(later), later_defaulted, threshold)
 
 
-def rows_of(split: Split, trained: TrainedModel, seed: int) -> Iterator[dict[str, Any]]:
+def rows_of(split: SplitLoans, trained: TrainedModel, seed: int) -> Iterator[dict[str, Any]]:
     assert trained.ensemble is not None
     held_out = split_by_day(
         split.learnt.occurred_at, validation_share=trained.portfolio.model.validation_share
@@ -110,28 +94,13 @@ def rows_of(split: Split, trained: TrainedModel, seed: int) -> Iterator[dict[str
         }  # fmt: skip
 
 
-def openvino_run(model: bytes, loans: EncodedBatch) -> Run:
-    """On one core, compiled for chunks of CHUNK rows."""
-    core = openvino.Core()
-    network = core.read_model(model, b"")
-    network.reshape({name: [CHUNK, part.shape[1]] for name, part in loans._asdict().items()})
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
-    request = core.compile_model(network, "CPU", settings).create_infer_request()
-
-    def run(batch: EncodedBatch) -> Any:
-        request.infer(batch._asdict(), share_inputs=True)
-        return request.get_output_tensor(0).data
-
-    return run
-
-
 def costs(trained: TrainedModel, bundle_bytes: bytes, loans: EncodedBatch) -> list[dict[str, Any]]:
     """Rows a second on one core, network alone and ensemble, in chunks, on both engines."""
     example = inputs_of(loans.rows(slice(0, 4)), trained.network.head.weight.device)
     forms = {"network": onnx_of(ServingForm(trained.network), example), "ensemble": unpack(bundle_bytes).model}
     chunk = loans.rows(slice(0, CHUNK))
     engines: dict[str, Callable[[bytes], Run]] = {
-        "OpenVINO": lambda model: openvino_run(model, loans),
+        "OpenVINO": lambda model: openvino_of(model)(1)[0],
         "ONNX Runtime": lambda model: onnxruntime_of(model)(1)[0],
     }
     return [
@@ -172,9 +141,9 @@ def run(options: Options) -> Found:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     portfolio = load_portfolio(PORTFOLIO)
     both = portfolio.model_copy(update={"model": portfolio.model.model_copy(update={"kind": "ensemble"})})
-    loans = read_loans(options.loans or SAMPLE, portfolio)
+    file = LoanFile(options.loans or SAMPLE, portfolio)
     rows: list[dict[str, Any]] = []
-    for split in splits_of(loans, at_most=None if options.long else LEARNT_LOANS):
+    for split in splits_of(file, portfolio, at_most=None if options.long else LEARNT_LOANS):
         for seed in LONG_SEEDS if options.long else LONG_SEEDS[:1]:
             started = time.monotonic()
             trained = train(split.learnt, both, seed=seed)
@@ -182,10 +151,10 @@ def run(options: Options) -> Found:
             figures = ", ".join(f"{row['model']} {row['roc_auc']:.4f}" for row in rows[-len(MODELS) :])
             took_s = time.monotonic() - started
             options.say(f"{split.name}, seed {seed}: {len(split.learnt):,} loans, {took_s:.0f} s, ROC-AUC {figures}")
-    return result_of(rows, trained, trained.encoder.encode_columns(split.judged.columns), loans)
+    return result_of(rows, trained, trained.encoder.encode_columns(split.judged.columns), len(file))
 
 
-def result_of(rows: list[dict[str, Any]], trained: TrainedModel, later: EncodedBatch, loans: TrainingData) -> Found:
+def result_of(rows: list[dict[str, Any]], trained: TrainedModel, later: EncodedBatch, n_loans: int) -> Found:
     """`trained` and `later`: of the last split, on which cost and parity are measured."""
     bundle_bytes = export(trained, version="v1", code_version="bench")
     speeds = costs(trained, bundle_bytes, later)
@@ -203,6 +172,6 @@ def result_of(rows: list[dict[str, Any]], trained: TrainedModel, later: EncodedB
             Goal("logits, served − trained", largest_error(trained, bundle_bytes, later), 1e-4, "<="),
         ),
         rows=[*rows, *means, *speeds],
-        sizes={"preset": PORTFOLIO, "loans": len(loans), "rows_a_chunk": CHUNK},
+        sizes={"preset": PORTFOLIO, "loans": n_loans, "rows_a_chunk": CHUNK},
         notes=(f"Exceptions: {'; '.join(exceptions(rows)) or 'none'}.",),
     )

@@ -1,3 +1,4 @@
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -77,6 +78,13 @@ def test_parquet_text_that_is_not_utf8_costs_its_row_and_is_kept(tmp_path: Path)
 def test_what_is_no_loan_file_is_said_in_one_sentence(tmp_path: Path, name: str, content: bytes) -> None:
     with pytest.raises(UnreadableFile, match=name):
         open_loan_file(write(tmp_path, content, name))
+
+
+def test_a_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "loans.csv"
+    os.mkfifo(pipe)
+    with pytest.raises(UnreadableFile, match="is no file"):
+        open_loan_file(pipe)
 
 
 def test_empty_csv_is_refused(tmp_path: Path) -> None:
