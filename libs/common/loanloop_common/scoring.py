@@ -4,11 +4,12 @@ The same loan and version give the same bits whatever the batch and the threads,
 """
 
 import platform
-import queue
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -38,20 +39,26 @@ _TELLING_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "
 
 
 class Scorer:
-    """Thread-safe. A batch is cut into chunks, which its threads share; each chunk is scored on one thread."""
+    """Thread-safe. A batch of one chunk is scored in the caller's thread; the chunks of a larger one by all threads.
+
+    Batches at the same time take turns, chunk by chunk: a request of REST doesn't wait for a batch of the stream.
+    """
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
         """Raises BundleCorrupt where the model can never be loaded, Unavailable where it can't be for now."""
         self.bundle = bundle
         with _FIRST_USE:
-            self._requests = {n_rows: _requests(bundle, n_rows, threads) for n_rows in (FEW_ROWS, CHUNK_ROWS)}
-            self._taken = _inputs_of(self._requests[CHUNK_ROWS])
+            self._idle = {
+                n_rows: _IdleRequests(_compiled(bundle, n_rows, threads)) for n_rows in (FEW_ROWS, CHUNK_ROWS)
+            }
+            self._taken = self._idle[CHUNK_ROWS].inputs()
             self._warm_up()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="scorer")
+        self._most_ahead = 2 * threads  # so many chunks of one batch wait for a thread
 
     def _warm_up(self) -> None:
         try:
-            for n_rows in self._requests:
+            for n_rows in self._idle:
                 self._chunk_logits(_zeros(self.bundle.encoder, n_rows))
         except Exception as error:
             raise _failure(self.bundle, "score at all", error) from error
@@ -70,9 +77,18 @@ class Scorer:
 
     def logits(self, batch: EncodedBatch) -> Floats:
         """Log-odds of default (B,) before calibration."""
-        chunks = list(_chunks(batch))
-        run = self._pool.map if len(chunks) > 1 else map
-        return np.concatenate([np.empty(0), *run(self._chunk_logits, chunks)])
+        is_small = len(batch.x_cat) <= CHUNK_ROWS
+        computed = map(self._chunk_logits, _chunks(batch)) if is_small else self._shared_out(_chunks(batch))
+        return np.concatenate([np.empty(0), *computed])
+
+    def _shared_out(self, chunks: Iterable[EncodedBatch]) -> Iterator[Floats]:
+        """In the order of the chunks, never many of which stand in front of another batch's."""
+        ahead: deque[Future[Floats]] = deque()
+        for chunk in chunks:
+            if len(ahead) == self._most_ahead:
+                yield ahead.popleft().result()
+            ahead.append(self._pool.submit(self._chunk_logits, chunk))
+        yield from (one.result() for one in ahead)
 
     def self_test(self) -> float:
         """Largest difference from the bundle's reference probabilities.
@@ -92,15 +108,35 @@ class Scorer:
     def _chunk_logits(self, chunk: EncodedBatch) -> Floats:
         n_rows = len(chunk.x_cat)
         size = FEW_ROWS if n_rows <= FEW_ROWS else CHUNK_ROWS
-        request = self._requests[size].get()
-        try:
+        with self._idle[size].one() as request:
             given = _filled(chunk, size)._asdict()
             request.infer({name: given[name] for name in self._taken}, share_inputs=True)
             logits = request.get_output_tensor(0).data[:n_rows]
             log_odds: Floats = (logits[:, 1] - logits[:, 0]).astype(np.float64)
-        finally:
-            self._requests[size].put(request)
         return log_odds
+
+
+class _IdleRequests:
+    """A request for each thread that scores just now: the graph's own threads take turns among them."""
+
+    def __init__(self, graph: openvino.CompiledModel) -> None:
+        self._graph = graph
+        self._idle: deque[openvino.InferRequest] = deque()
+
+    @contextmanager
+    def one(self) -> Iterator[openvino.InferRequest]:
+        try:
+            request = self._idle.pop()
+        except IndexError:
+            request = self._graph.create_infer_request()
+        try:
+            yield request
+        finally:
+            self._idle.append(request)
+
+    def inputs(self) -> tuple[str, ...]:
+        taken = {name for part in self._graph.inputs for name in part.names}  # an input may have several
+        return tuple(name for name in EncodedBatch._fields if name in taken)
 
 
 def _chunks(batch: EncodedBatch) -> Iterator[EncodedBatch]:
@@ -124,9 +160,8 @@ def _zeros(encoder: Encoder, n_rows: int) -> EncodedBatch:
     return EncodedBatch(np.zeros(ids, np.int64), np.zeros(numbers, np.float32), np.zeros(numbers, np.int64))
 
 
-def _requests(bundle: Bundle, n_rows: int, threads: int) -> queue.SimpleQueue[openvino.InferRequest]:
-    """One graph of `n_rows` rows, compiled for as many requests at a time as there are threads."""
-    requests: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()
+def _compiled(bundle: Bundle, n_rows: int, threads: int) -> openvino.CompiledModel:
+    """The graph for `n_rows` rows, for as many at a time as there are threads."""
     settings = {
         "INFERENCE_PRECISION_HINT": "f32",  # where a processor has bfloat16 it would be taken
         "INFERENCE_NUM_THREADS": threads,
@@ -139,19 +174,9 @@ def _requests(bundle: Bundle, n_rows: int, threads: int) -> queue.SimpleQueue[op
         # An input without columns, of a portfolio without numbers, say, is none that the graph takes.
         taken = {name for part in network.inputs for name in part.names}
         network.reshape({name: [n_rows, n] for name, n in _widths(bundle.encoder).items() if n or name in taken})
-        compiled = core.compile_model(network, "CPU", settings)
-        for _ in range(threads):
-            requests.put(compiled.create_infer_request())
+        return core.compile_model(network, "CPU", settings)
     except Exception as error:
         raise _failure(bundle, "be loaded by OpenVINO", error) from error
-    return requests
-
-
-def _inputs_of(requests: queue.SimpleQueue[openvino.InferRequest]) -> tuple[str, ...]:
-    request = requests.get()
-    requests.put(request)
-    taken = {name for part in request.model_inputs for name in part.names}  # an input may have several
-    return tuple(name for name in EncodedBatch._fields if name in taken)
 
 
 def _widths(encoder: Encoder) -> dict[str, int]:

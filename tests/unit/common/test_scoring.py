@@ -3,7 +3,9 @@
 import dataclasses
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +13,10 @@ import onnxruntime
 import pytest
 from loanloop_common.bundle import Bundle, unpack
 from loanloop_common.errors import BundleCorrupt, Unavailable
-from loanloop_common.features import FIRST_VALUE, EncodedBatch
+from loanloop_common.features import FIRST_VALUE, EncodedBatch, Floats
 from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.portfolio_file import load_portfolio
-from loanloop_common.scoring import Scorer, engine, instruction_set, runtime_version
+from loanloop_common.scoring import CHUNK_ROWS, Scorer, engine, instruction_set, runtime_version
 
 from tests.support.bundles import make_bundle
 
@@ -116,6 +118,64 @@ def test_another_runtime_reads_the_same_file(bundle: Bundle, scorer: Scorer, bat
     (logits,) = session.run(None, batch._asdict())
 
     np.testing.assert_allclose(scorer.logits(batch), logits[:, 1] - logits[:, 0], atol=1e-5)
+
+
+class Watched(Scorer):
+    """Notes the mark of each chunk that is scored, in order. None is finished before `may_go_on` is set."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.begun, self.may_go_on = threading.Event(), threading.Event()
+        self.may_go_on.set()
+        self.scored: list[float] = []
+        super().__init__(bundle, threads=1)
+
+    def _chunk_logits(self, chunk: EncodedBatch) -> Floats:
+        self.scored.append(float(chunk.x_num[0, 0]))
+        self.begun.set()
+        assert self.may_go_on.wait(timeout=30)
+        return super()._chunk_logits(chunk)
+
+
+@pytest.fixture
+def watched(bundle: Bundle) -> Iterator[Watched]:
+    scorer = Watched(bundle)
+    scorer.begun.clear()
+    scorer.may_go_on.clear()
+    scorer.scored.clear()
+    yield scorer
+    scorer.may_go_on.set()
+    scorer.close()
+
+
+def marked(batch: EncodedBatch, n_rows: int, mark: float) -> EncodedBatch:
+    rows = batch.rows(slice(0, n_rows))
+    return rows._replace(x_num=np.full_like(rows.x_num, mark))
+
+
+def test_batches_at_the_same_time_take_turns(watched: Watched, batch: EncodedBatch) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        large = pool.submit(watched.score, marked(batch, 20 * CHUNK_ROWS, 1.0))
+        assert watched.begun.wait(timeout=30)
+        middling = pool.submit(watched.score, marked(batch, 3 * CHUNK_ROWS, 2.0))
+        while watched._pool._work_queue.qsize() < 3:  # one of the large batch, two of the other
+            assert not middling.done()
+        watched.may_go_on.set()
+        middling.result(timeout=30)
+        large.result(timeout=30)
+    last_of_middling = max(n for n, mark in enumerate(watched.scored) if mark == 2.0)
+    assert watched.scored[last_of_middling:].count(1.0) >= 10
+
+
+def test_a_batch_of_one_chunk_waits_for_no_thread(watched: Watched, batch: EncodedBatch) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        large = pool.submit(watched.score, marked(batch, 20 * CHUNK_ROWS, 1.0))
+        assert watched.begun.wait(timeout=30)
+        small = pool.submit(watched.score, marked(batch, CHUNK_ROWS, 2.0))
+        while 2.0 not in watched.scored:
+            assert not small.done()
+        assert watched.scored == [1.0, 2.0]  # though the only thread is still at the first chunk
+        watched.may_go_on.set()
+        large.result(timeout=30)
 
 
 USED_AT_ONCE = """
