@@ -1,5 +1,6 @@
 """What REST has decided in this process, for the stream, which gets the same loans a moment later."""
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from uuid import UUID
 
@@ -7,20 +8,21 @@ MAX_EVENTS = 50_000
 
 
 class DecidedHere:
-    """The newest events that are stored as decided, with the hash of their payload; older ones are forgotten.
+    """Events that are stored as decided, with the hash of their payload, until the stream has brought them.
 
-    Who is forgotten, or was decided by another replica, is found decided in the database.
+    Those that another replica's stream brings stay; of them the oldest are forgotten. Who is forgotten, or was decided
+    by another replica, is found decided in the database. Used by several threads: each change is one step.
     """
 
     def __init__(self, *, max_events: int = MAX_EVENTS) -> None:
         self._max_events = max_events
-        self._payload_of: dict[UUID, bytes] = {}  # the oldest first
+        self._payload_of: OrderedDict[UUID, bytes] = OrderedDict()  # the oldest first
 
     def remember(self, decided: Iterable[tuple[UUID, bytes]]) -> None:
         self._payload_of.update(decided)
         while len(self._payload_of) > self._max_events:
-            del self._payload_of[next(iter(self._payload_of))]
+            self._payload_of.popitem(last=False)
 
-    def knows(self, event_id: UUID, payload_sha256: bytes) -> bool:
-        """Whether the event is decided for this very payload."""
-        return self._payload_of.get(event_id) == payload_sha256
+    def recognise(self, event_id: UUID, payload_sha256: bytes) -> bool:
+        """Whether the event is decided for this very payload; forgets it, since the stream brings it once."""
+        return self._payload_of.pop(event_id, None) == payload_sha256

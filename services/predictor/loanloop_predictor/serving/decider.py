@@ -98,8 +98,8 @@ class Decider:
         self, champion: Champion, messages: Sequence[tuple[bytes | None, datetime]], started: float
     ) -> ScoredLoans:
         read = read_streamed(self._codec, messages)
-        known = self._decided_here.knows
-        to_decide = [one for one in read.to_decide if not known(one.loan.event_id, one.payload_sha256)]
+        recognised = self._decided_here.recognise
+        to_decide = [one for one in read.to_decide if not recognised(one.loan.event_id, one.payload_sha256)]
         return ScoredLoans(read, self._decide(champion, to_decide, started, "stream"))
 
     def _decide(
