@@ -25,6 +25,7 @@ from loanloop_common.features import EncodedBatch
 from loanloop_trainer.model.exporting import onnx_of
 from loanloop_trainer.model.serving_form import ServingForm
 from onnxruntime.quantization import QuantType, quantize_dynamic
+from torch._inductor import aoti_compile_and_package, aoti_load_package
 
 from bench.machine import cores
 from bench.registry import Options
@@ -75,10 +76,12 @@ def each(make: Callable[[], Run]) -> Callable[[int], list[Run]]:
     return lambda workers: [make() for _ in range(workers)]
 
 
-def onnxruntime_of(model: bytes, **settings: Any) -> Callable[[int], list[Run]]:
-    def make() -> Run:
+def onnxruntime_of(model: bytes, *, shared: bool = False, **settings: Any) -> Callable[[int], list[Run]]:
+    """A session a worker; `shared`: one session, whose threads share the work in each operator."""
+
+    def make(threads: int) -> Run:
         options = ort.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3
         for name, value in settings.items():
             setattr(options, name, value)
@@ -90,19 +93,24 @@ def onnxruntime_of(model: bytes, **settings: Any) -> Callable[[int], list[Run]]:
 
         return run
 
-    return each(make)
+    return lambda workers: [make(workers)] if shared else [make(1) for _ in range(workers)]
 
 
-def openvino_of(model: bytes, *, precision: str = "f32", rows: int = CHUNK) -> Callable[[int], list[Run]]:
-    """Compiled for `rows` rows; a smaller chunk is filled up. One stream a worker, on whichever core is free."""
+def openvino_of(
+    model: bytes, *, precision: str = "f32", rows: int = CHUNK, shared: bool = False
+) -> Callable[[int], list[Run]]:
+    """Compiled for `rows` rows; a smaller chunk is filled up. One stream a worker, on whichever core is free; `shared`:
+    one stream, whose threads share the work in each operator.
+    """
 
     def make(workers: int) -> list[Run]:
         core = openvino.Core()
         network = core.read_model(model, b"")
         network.reshape({part.any_name: [rows, part.partial_shape[1].get_length()] for part in network.inputs})
-        settings = {"INFERENCE_NUM_THREADS": workers, "NUM_STREAMS": workers, "ENABLE_CPU_PINNING": False}
+        streams = 1 if shared else workers
+        settings = {"INFERENCE_NUM_THREADS": workers, "NUM_STREAMS": streams, "ENABLE_CPU_PINNING": False}
         compiled = core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": precision, **settings})
-        return [run_of(compiled.create_infer_request()) for _ in range(workers)]
+        return [run_of(compiled.create_infer_request()) for _ in range(streams)]
 
     def run_of(request: Any) -> Run:
         def run(batch: EncodedBatch) -> Logits:
@@ -121,7 +129,7 @@ def filled(batch: EncodedBatch, rows: int) -> EncodedBatch:
     return batch if n_rows == rows else batch.rows(np.minimum(np.arange(rows), n_rows - 1))
 
 
-def torch_of(module: torch.nn.Module) -> Callable[[int], list[Run]]:
+def torch_of(module: Callable[..., torch.Tensor]) -> Callable[[int], list[Run]]:
     def make() -> Run:
         def run(batch: EncodedBatch) -> Logits:
             with torch.inference_mode():
@@ -142,6 +150,23 @@ def inductor_of(module: torch.nn.Module) -> Callable[[int], list[Run]]:
         return lambda batch: run(filled(batch, CHUNK))[: len(batch.x_cat)]
 
     return each(make)
+
+
+def aot_inductor_of(module: torch.nn.Module) -> Callable[[int], list[Run]]:
+    """AOTInductor: the same C++, compiled ahead into a package that runs without Python."""
+
+    def make(workers: int) -> list[Run]:
+        example = tuple(map(torch.from_numpy, encoded().rows(slice(0, CHUNK))))
+        with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+            exported = torch.export.export(module, example)
+            package = aoti_compile_and_package(exported, package_path=f"{folder}/network.pt2")
+            return [run_of(aoti_load_package(package)) for _ in range(workers)]
+
+    def run_of(loaded: Any) -> Run:
+        (run,) = torch_of(loaded)(1)
+        return lambda batch: run(filled(batch, CHUNK))[: len(batch.x_cat)]
+
+    return make
 
 
 def quantized(model: bytes) -> bytes:
@@ -172,6 +197,10 @@ def engines(say: Callable[[str], None]) -> list[Engine]:
         Engine("torch eager, plain form", torch_of(network)),
         Engine("torch eager, served form", torch_of(ServingForm(network).eval())),
         Engine("torch Inductor, served form", inductor_of(ServingForm(network).eval())),
+        Engine("torch AOTInductor, served form", aot_inductor_of(ServingForm(network).eval())),
+        Engine("ONNX Runtime, plain form, one session", onnxruntime_of(plain, shared=True), BATCHES[-1]),
+        Engine("ONNX Runtime, served form, one session", onnxruntime_of(served, shared=True), BATCHES[-1]),
+        Engine("OpenVINO, served form, one stream", openvino_of(served, shared=True)),
     ]
 
 
@@ -234,7 +263,8 @@ def run(options: Options) -> Found:
         sizes={"rows_a_chunk": CHUNK, "tokens": encoded().x_cat.shape[1] + encoded().x_num.shape[1], "preset": "sba"},
         bars=("engine", fastest),
         notes=(
-            "Columns batch_N: rows a second of batches of N rows on one core; all_cores: one session a core. "
+            "Columns batch_N: rows a second of batches of N rows on one core; all_cores: one session a core, or one of "
+            "as many threads as cores where the name says so. "
             f"Exact is an engine whose logits are within {LOGITS_TOLERANCE:g} of the plain form's and the same bits in "
             "each batch, whatever its size, the row's place and its neighbours.",
         ),
