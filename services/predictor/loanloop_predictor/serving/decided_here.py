@@ -16,7 +16,8 @@ class DecidedHere:
 
     def __init__(self, *, max_events: int = MAX_EVENTS) -> None:
         self._max_events = max_events
-        self._payload_of: OrderedDict[UUID, bytes] = OrderedDict()  # the oldest first
+        # The oldest first. A plain dict looks for its first key past all that were removed before it.
+        self._payload_of: OrderedDict[UUID, bytes] = OrderedDict()
 
     def remember(self, decided: Iterable[tuple[UUID, bytes]]) -> None:
         self._payload_of.update(decided)
