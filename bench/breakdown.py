@@ -1,4 +1,4 @@
-"""Where a streamed loan's time goes: processor time by process while it runs, and by step of the predictor alone."""
+"""Where a streamed loan's time goes: processor time by step of the predictor alone."""
 
 import gc
 import os
@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-import psutil
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from loanloop_common.bundle import unpack
+from loanloop_common.lifecycle import COLLECTOR_THRESHOLDS
 from loanloop_common.postgres import Pool
 from loanloop_common.scoring import Scorer, engine
 from loanloop_predictor.domain.deciding import DecidedBy, decide
@@ -27,35 +27,6 @@ Row = dict[str, Any]
 _REPETITIONS = 5
 _PARTITIONS = 12
 _LZ4 = 3
-
-
-class ProcessorTime:
-    """Of the predictor, PostgreSQL and Kafka, each with its children; `us_per_loan` since it was made."""
-
-    def __init__(self) -> None:
-        self._before = _used_s()
-
-    def us_per_loan(self, n_loans: int) -> list[Row]:
-        used = _used_s()
-        return [
-            {"what": f"process: {name}", "cpu_us_per_loan": (used[name] - self._before.get(name, 0.0)) / n_loans * 1e6}
-            for name in used
-        ]
-
-
-def _used_s() -> dict[str, float]:
-    names = {"loanloop-predictor": "predictor", "postgres": "PostgreSQL", "java": "Kafka"}
-    used = dict.fromkeys(names.values(), 0.0)
-    for process in psutil.Process().children(recursive=True):
-        try:
-            started_as = " ".join(process.cmdline()[:1]) or process.name()
-            times = process.cpu_times()
-        except psutil.Error:
-            continue
-        for known, name in names.items():
-            if known in started_as.rsplit("/", 1)[-1]:
-                used[name] += times.user + times.system
-    return used
 
 
 async def steps(pool: Pool) -> list[Row]:
@@ -128,7 +99,7 @@ def _quiet_collector() -> Iterator[None]:
     """As the services have it."""
     thresholds = gc.get_threshold()
     gc.freeze()
-    gc.set_threshold(50_000, 10, 10)
+    gc.set_threshold(*COLLECTOR_THRESHOLDS)
     try:
         yield
     finally:

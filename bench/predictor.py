@@ -31,10 +31,10 @@ async def start_predictor(installation: Installation, **settings: str) -> Child:
     return child
 
 
-async def applied(installation: Installation, seq: int) -> None:
-    """Returns once the predictor says that it serves the deployment or a later one."""
-    query = "SELECT coalesce(max(deployment_seq), 0) FROM loan_data.service_instances"
-    while await installation.pool.fetchval(query) < seq:  # noqa: ASYNC110 - a process of its own writes it
+async def applied(installation: Installation, seq: int, *, by: int = 1) -> None:
+    """Returns once so many predictors say that they serve the deployment or a later one."""
+    query = "SELECT count(*) FROM loan_data.service_instances WHERE deployment_seq >= $1"
+    while await installation.pool.fetchval(query, seq) < by:  # noqa: ASYNC110 - processes of their own write it
         await asyncio.sleep(0.02)
 
 

@@ -8,7 +8,19 @@ from pathlib import Path
 
 from bench.result import Found, Result
 
-NAMES = ("quality", "pretraining", "ensemble", "training", "engines", "stream", "rest", "latency", "ingest", "swap")
+NAMES = (
+    "quality",
+    "pretraining",
+    "ensemble",
+    "training",
+    "engines",
+    "stream",
+    "rest",
+    "latency",
+    "ingest",
+    "scale",
+    "swap",
+)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from matplotlib import pyplot
 
 def write_report() -> Path:
     results = kept()
-    lines = ["# Benchmarks", "", *_goals(results)]
+    lines = ["# Benchmarks", "", *goals_table(results)]
     for result in results:
         lines += ["", *_section(result)]
     path = RESULTS / "REPORT.md"
@@ -21,19 +21,25 @@ def write_report() -> Path:
     return path
 
 
-def _goals(results: list[dict[str, Any]]) -> list[str]:
+def goals_table(results: list[dict[str, Any]]) -> list[str]:
     rows = [
         {
             "benchmark": result["name"],
             "what": goal["what"],
             "goal": f"{goal['is_reached_when']} {goal['bound']:g}",
             "measured": "-" if goal["value"] is None else f"{goal['value']:.3g}",
-            "reached": "yes" if goal["reached"] else "**no**",
+            "reached": _verdict(goal),
         }
         for result in results
         for goal in result["goals"]
     ]
     return table(rows)
+
+
+def _verdict(goal: dict[str, Any]) -> str:
+    if why := goal.get("not_judged"):  # a result that was kept before there was any has none
+        return f"not judged: {why}"
+    return "yes" if goal["reached"] else "**no**"
 
 
 def _section(result: dict[str, Any]) -> list[str]:

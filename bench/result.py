@@ -13,16 +13,20 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True)
 class Goal:
-    """A ratio (or another figure that does not depend on the machine's speed) and its bound."""
+    """A ratio (or another figure that does not depend on the machine's speed) and its bound.
+
+    `not_judged`: why this machine can't tell; then it counts neither as reached nor as missed.
+    """
 
     what: str
     value: float | None
     bound: float
     is_reached_when: Literal[">=", "<="] = ">="
+    not_judged: str | None = None
 
     @property
     def reached(self) -> bool:
-        if self.value is None:
+        if self.value is None or self.not_judged:
             return False
         return self.value >= self.bound if self.is_reached_when == ">=" else self.value <= self.bound
 

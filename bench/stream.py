@@ -5,22 +5,21 @@ predictor decodes, validates, scores, stores each decision, publishes it, commit
 """
 
 import asyncio
-import time
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from loanloop_common.bundle import unpack
-from loanloop_common.events import Topic
-from loanloop_common.kafka import publish_batch
-from loanloop_common.postgres import Pool
 from loanloop_common.scoring import Scorer
 from loanloop_trainer.model.exporting import onnx_of
 
-from bench.breakdown import ProcessorTime, steps
+from bench.breakdown import steps
+from bench.bursts import GROUP, send
 from bench.engines import Engine, Session, onnxruntime_of, rows_per_s
 from bench.installation import Installation, fresh_installation
 from bench.machine import cores
+from bench.processor_time import ProcessorTime
+from bench.progress import per_s, watched
 from bench.registry import Options
 from bench.result import Found, Goal
 from bench.stream_peers import goals_beside, rows_of, stream_peers
@@ -50,33 +49,21 @@ class BareForwards:
         self._served.close()
 
 
-async def through_the_predictor(pool: Pool, n_loans: int) -> float:
-    """Loans a second from the first decision seen to the last: the start of the process is left out."""
-    seen: list[tuple[float, int]] = []
-    while not seen or seen[-1][1] < n_loans:
-        n = await pool.fetchval("SELECT count(*) FROM loan_data.decision_keys")
-        if n and (not seen or n != seen[-1][1]):
-            seen.append((time.perf_counter(), n))
-        await asyncio.sleep(0.05)
-    (first_at, first), (last_at, last) = seen[0], seen[-1]
-    return (last - first) / (last_at - first_at)
-
-
 async def streamed(installation: Installation, n_loans: int) -> tuple[float, list[Row]]:
-    """Loans a second, and the processor time of each process for a loan."""
+    """Loans a second, from the first commit to the last, and the processor time of each process for a loan."""
     await deploy(installation.pool, 1, make_bundle())
     for first in range(0, n_loans, 20_000):
-        await publish_batch(
-            installation.broker, Topic.LOAN_RECEIVED, make_messages(min(20_000, n_loans - first), first=first)
+        await send(installation, make_messages(min(20_000, n_loans - first), first=first))
+    async with watched(installation) as progress:
+        used = ProcessorTime()
+        await installation.infrastructure.start_service(
+            "predictor",
+            LOANLOOP_PREDICTOR__BATCH_RECORDS=str(BATCH_RECORDS),
+            LOANLOOP_PREDICTOR__THREADS=str(cores()),
         )
-    await installation.infrastructure.start_service(
-        "predictor",
-        LOANLOOP_PREDICTOR__BATCH_RECORDS=str(BATCH_RECORDS),
-        LOANLOOP_PREDICTOR__THREADS=str(cores()),
-    )
-    used = ProcessorTime()
-    loans_per_s = await through_the_predictor(installation.pool, n_loans)
-    return loans_per_s, used.us_per_loan(n_loans)
+        loans_per_s = per_s(await progress.until(GROUP, n_loans))
+        costs = used.us_per_loan(n_loans)
+    return loans_per_s, [{"what": f"process: {name}", "cpu_us_per_loan": us} for name, us in costs.items()]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import psutil
 from loanloop.runtime.children import Child
 from loanloop_common.events import ModelDeployed, Topic
 from loanloop_common.kafka import publish_batch
@@ -20,6 +19,7 @@ from loanloop_common.kafka import publish_batch
 from bench.http_load import Answers, Load, put_load
 from bench.installation import Installation, fresh_installation
 from bench.machine import cores
+from bench.memory import growth, rss_mib
 from bench.predictor import applied, predict_bodies, start_predictor
 from bench.registry import Options
 from bench.result import Found, Goal
@@ -51,9 +51,7 @@ class Swapping:
     @property
     def growth(self) -> float:
         """Of the resident memory over `n_swaps`, by the slope of the second half, as a share of what it was."""
-        half = self.rss_mib[len(self.rss_mib) // 2 :]
-        slope = float(np.polyfit(np.arange(len(half)), half, 1)[0])
-        return slope * self.n_swaps / half[0]
+        return growth(self.rss_mib, over=self.n_swaps)
 
 
 class LoanSender:
@@ -128,11 +126,11 @@ async def swap_once(installation: Installation, seq: int) -> None:
 
 
 async def swap_for(installation: Installation, child: Child, swapping: Swapping, most_s: float) -> None:
-    process, started = psutil.Process(child.pid), time.perf_counter()
+    started = time.perf_counter()
     while len(swapping.times) < swapping.n_swaps and (began := time.perf_counter()) - started < most_s:
         await swap_once(installation, len(swapping.times) + 2)
         swapping.times.append((began, time.perf_counter()))
-        swapping.rss_mib.append(process.memory_info().rss / 2**20)
+        swapping.rss_mib.append(rss_mib(child.pid))
         await asyncio.sleep(PAUSE_S)
 
 

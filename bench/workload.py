@@ -5,7 +5,7 @@ Speed does not depend on what the weights are, so nothing is trained for it.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -39,18 +39,18 @@ def _sample() -> dict[str, list[Any]]:
     return {name: table[name].to_pylist() for name in PORTFOLIO.features}
 
 
-def make_messages(n: int, *, first: int = 0) -> list[Message]:
+def make_messages(n: int, *, first: int = 0, loan_id: Callable[[int], str] = str) -> list[Message]:
     """(key, value) of `loan.received`, in the order of the sample, again from its start where `n` is larger."""
     columns = _sample()
     return [
         (
-            str(i).encode(),
+            loan_id(i).encode(),
             json.dumps(
                 {
                     "event_id": str(uuid5(NAMESPACE_URL, f"bench:{i}")),
                     "occurred_at": "2006-01-01T00:00:00Z",
                     "schema_version": 1,
-                    "loan_id": f"{i}",
+                    "loan_id": loan_id(i),
                     "features": {name: column[i % len(column)] for name, column in columns.items()},
                 }
             ).encode(),
@@ -59,7 +59,7 @@ def make_messages(n: int, *, first: int = 0) -> list[Message]:
     ]
 
 
-def make_outcomes(n: int) -> list[Message]:
+def make_outcomes(n: int, *, first: int = 0) -> list[Message]:
     """(key, value) of the `loan.outcome` of each of `make_messages`."""
     return [
         (
@@ -75,7 +75,7 @@ def make_outcomes(n: int) -> list[Message]:
                 }
             ).encode(),
         )
-        for i in range(n)
+        for i in range(first, first + n)
     ]
 
 

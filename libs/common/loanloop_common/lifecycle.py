@@ -33,7 +33,7 @@ log = structlog.get_logger()
 Settings = TypeVar("Settings", bound=ServiceSettings)
 T = TypeVar("T")
 
-_OBJECTS_BETWEEN_COLLECTIONS = 50_000  # several batches of records
+COLLECTOR_THRESHOLDS = (50_000, 10, 10)  # objects between collections: several batches of records
 _SAY_AGAIN_S = 30.0
 _LONGEST_PAUSE_S = 5.0
 
@@ -114,7 +114,7 @@ def _spare_collector() -> None:
     """A batch of thousands of records lives for a second and dies whole; Python would look through it over and over."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 10, 10)
+    gc.set_threshold(*COLLECTOR_THRESHOLDS)
 
 
 class _Stop:

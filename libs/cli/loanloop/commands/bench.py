@@ -48,7 +48,8 @@ def bench(
         result = registry.run(name, registry.Options(long=long, say=_say, loans=loans))
         for goal in result.found.goals:
             value = "not measured" if goal.value is None else f"{goal.value:.3g}"
-            print(f"{name}: {goal.what}: {value} ({goal.is_reached_when} {goal.bound:g})")
+            why_not = f"; not judged: {goal.not_judged}" if goal.not_judged else ""
+            print(f"{name}: {goal.what}: {value} ({goal.is_reached_when} {goal.bound:g}{why_not})")
         print(f"{name}: {keep(result)}", file=sys.stderr)
     print(write_report())
 

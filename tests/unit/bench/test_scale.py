@@ -1,0 +1,106 @@
+"""What the benchmark `scale` judges, and when it can't."""
+
+import time
+
+import pytest
+
+from bench.bursts import Burst, median_of
+from bench.machine import cores
+from bench.memory import growth
+from bench.processor_time import IDLE, OTHERS, THIS, ProcessorTime
+from bench.progress import per_s
+from bench.report import goals_table
+from bench.result import Goal
+from bench.scale_growth import AtSize, goals_of
+from bench.scale_memory import Held
+from bench.scale_replicas import LEAST_CORES, Measured
+
+
+def made(loans_per_s: float, us_per_loan: float, *, others: float = 0.0) -> Burst:
+    cost = {"predictor": us_per_loan * 0.7, "PostgreSQL": us_per_loan * 0.2, "Kafka": us_per_loan * 0.1}
+    return Burst(loans_per_s, cost, {"predictor": 0.5, OTHERS: others, IDLE: 0.5 - others})
+
+
+def test_speed_is_taken_between_commits_without_start_and_end_of_a_burst() -> None:
+    seen = [(0.0, 0), (5.0, 100), (6.0, 500), (7.0, 900), (20.0, 1000)]
+
+    assert per_s(seen, up_to=0.9) == 400
+    assert per_s(seen) == 60
+
+
+def test_speed_is_taken_from_what_there_is_where_one_commit_was_most_of_a_burst() -> None:
+    assert per_s([(0.0, 0), (1.0, 950), (2.0, 1000)], up_to=0.9) == 50
+
+
+def test_two_replicas_are_judged_where_the_cores_suffice_and_nobody_else_takes_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bench.scale_replicas.cores", lambda: 4)
+
+    assert Measured(made(10_000, 150), made(18_500, 150)).goal.reached
+    assert not Measured(made(10_000, 150), made(17_000, 150)).goal.reached
+    assert Measured(made(10_000, 150), made(17_000, 150)).goal.not_judged is None
+    busy = Measured(made(10_000, 210), made(19_000, 210)).goal
+    assert (busy.reached, busy.not_judged) == (False, "4 cores, and two replicas with broker and database need 5")
+    shared = Measured(made(10_000, 150, others=0.3), made(19_000, 150)).goal
+    assert (shared.reached, shared.not_judged) == (False, "other programs took 30% of the cores")
+
+
+def test_on_two_cores_two_replicas_are_never_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.scale_replicas.cores", lambda: 2)
+
+    goal = Measured(made(5_000, 100), made(10_000, 100)).goal
+
+    assert not goal.reached
+    assert goal.not_judged == f"2 cores, and two replicas with broker and database need {LEAST_CORES}"
+
+
+def test_a_goal_that_is_not_judged_says_why_in_the_report() -> None:
+    goals = [Goal("a", 2.0, 1.8, not_judged="two cores"), Goal("b", 2.0, 1.8), Goal("c", 1.0, 1.8)]
+    kept = {"name": "scale", "goals": [{**vars(goal), "reached": goal.reached} for goal in goals]}
+    del kept["goals"][2]["not_judged"]  # as results were kept before
+
+    lines = goals_table([kept])[2:]
+
+    assert [line.split(" | ")[-1].strip(" |") for line in lines] == ["not judged: two cores", "yes", "**no**"]
+
+
+def test_cost_is_judged_by_the_largest_table_against_the_smallest() -> None:
+    found = [AtSize(n, made(10_000, us), 1000.0) for n, us in ((100_000, 100), (300_000, 500), (1_000_000, 115))]
+
+    goals = goals_of(found)
+
+    assert [round(goal.value or 0, 3) for goal in goals] == [1.15, 1.15]
+    assert all(goal.reached for goal in goals)
+    assert "1,000,000 decisions stored / 100,000" in goals[0].what
+
+
+def test_memory_that_has_settled_half_way_is_flat_and_memory_that_goes_on_growing_is_not() -> None:
+    settled = [100.0 + min(i, 10) for i in range(20)]
+    growing = [100.0 + i for i in range(20)]
+    held = Held({"predictor": settled, "ingest": growing})
+
+    assert held.growth("predictor") == pytest.approx(0)
+    assert held.growth("ingest") == pytest.approx(9 / 110)
+    assert [goal.reached for goal in held.goals()] == [True, False]
+
+
+def test_growth_is_projected_over_as_many_distances_as_are_asked_for() -> None:
+    assert growth([100, 100, 100, 101, 102, 103], over=200) == pytest.approx(200 / 101)
+
+
+def test_the_median_of_bursts_is_taken_figure_by_figure() -> None:
+    median = median_of([made(10, 100), made(30, 80), made(20, 120)])
+
+    assert median.loans_per_s == 20
+    assert median.cpu_us_per_loan["PostgreSQL"] == 20
+
+
+def test_shares_of_processor_time_count_all_there_was() -> None:
+    used, ends_at = ProcessorTime(), time.perf_counter() + 1
+    while time.perf_counter() < ends_at:
+        sum(range(100_000))
+    shares = used.shares()
+
+    assert 0.1 / cores() < shares[THIS] < 1.1 / cores()
+    assert sum(shares.values()) == pytest.approx(1, abs=0.1)
