@@ -57,10 +57,10 @@ def test_on_two_cores_two_replicas_are_never_reached(monkeypatch: pytest.MonkeyP
 
 def test_a_goal_that_is_not_judged_says_why_in_the_report() -> None:
     goals = [Goal("a", 2.0, 1.8, not_judged="two cores"), Goal("b", 2.0, 1.8), Goal("c", 1.0, 1.8)]
-    kept = {"name": "scale", "goals": [{**vars(goal), "reached": goal.reached} for goal in goals]}
-    del kept["goals"][2]["not_judged"]  # as results were kept before
+    kept = [{**vars(goal), "reached": goal.reached} for goal in goals]
+    del kept[2]["not_judged"]  # as results were kept before
 
-    lines = goals_table([kept])[2:]
+    lines = goals_table([{"name": "scale", "goals": kept}])[2:]
 
     assert [line.split(" | ")[-1].strip(" |") for line in lines] == ["not judged: two cores", "yes", "**no**"]
 
