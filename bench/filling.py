@@ -14,6 +14,7 @@ from loanloop_common.postgres import Pool
 from loanloop_predictor.domain.decisions import time_ordered_ids
 
 BATCH = 4096
+_VACUUMED_WITHIN_S = 1800.0
 Batch = tuple[list[UUID], list[UUID], list[str], datetime]
 
 COPY_SOME = """
@@ -53,15 +54,21 @@ async def n_decided(pool: Pool) -> int:
 
 
 async def fill_up(pool: Pool, n_decisions: int) -> None:
-    """Until so many are stored. Some real ones are there already; vacuumed, as after some time. PostgreSQL makes its
-    checkpoints when it wants: what a write costs soon after one is a part of what it costs.
+    """Until so many are stored, and vacuumed as after some time; copies of real ones, which must be there already.
+
+    PostgreSQL makes its checkpoints when it wants: what a write costs soon after one is a part of what it costs.
     """
     n_before = await n_decided(pool)
     if await pool.fetchval("SELECT to_regclass('bench_decisions')") is None:
         await pool.execute(COPY_SOME)
     for batch in _batches(n_before, n_decisions, datetime.now(UTC)):
         await pool.execute(FILL, *batch)
-    await pool.execute("VACUUM (ANALYZE) loan_data.decision_keys, loan_data.predictions")
+    await pool.execute("VACUUM (ANALYZE) loan_data.decision_keys, loan_data.predictions", timeout=_VACUUMED_WITHIN_S)
+
+
+async def empty(pool: Pool) -> None:
+    """All decisions are gone; `fill_up` can begin anew."""
+    await pool.execute("TRUNCATE loan_data.decision_keys, loan_data.predictions")
 
 
 def _batches(first: int, last: int, now: datetime) -> Iterator[Batch]:

@@ -1,5 +1,6 @@
 """What a decision costs as decisions are stored: the tables are filled to each size, then loans are streamed."""
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from loanloop_common.postgres import Pool
 
 from bench.bursts import Burst, burst, median_of
-from bench.filling import fill_up, n_decided, scattered
+from bench.filling import empty, fill_up, n_decided, scattered
 from bench.installation import Installation, fresh_installation
 from bench.predictor import start_predictor
 from bench.progress import Progress, watched
@@ -28,6 +29,9 @@ class AtSize:
     n_decisions: int
     median: Burst
     wal_bytes_per_loan: float
+
+    def cost_us(self, of: Sequence[str]) -> float:
+        return sum(self.median.cpu_us_per_loan[name] for name in of)
 
     def row(self) -> Row:
         cost = self.median.cpu_us_per_loan
@@ -70,28 +74,38 @@ async def wal_bytes(pool: Pool) -> int:
 
 
 async def measure(sizes: Sequence[int], options: Options) -> list[AtSize]:
+    """And the first size again, last: a server and a machine change as they run, and that is not growth."""
     async with fresh_installation() as installation, watched(installation) as progress:
         await start_predictor(installation)
-        stream, found = Stream(installation, progress), []
+        stream = Stream(installation, progress)
+        found: list[AtSize] = []
         await stream.send(WARM_UP)
-        for n_decisions in sizes:
+        for n_decisions in (*sizes, sizes[0]):
+            if found and n_decisions < found[-1].n_decisions:
+                await empty(installation.pool)
             options.say(f"{n_decisions:,} decisions stored")
             found.append(await at_size(stream, n_decisions))
     return found
 
 
 def goals_of(found: Sequence[AtSize]) -> tuple[Goal, ...]:
-    first, last = found[0].row(), found[-1].row()
-    sizes = f"{found[-1].n_decisions:,} decisions stored / {found[0].n_decisions:,}"
-    named = {"PostgreSQL": "postgresql_us", "the predictor": "predictor_us"}
+    """The largest beside the mean of the first and the last, which are small."""
+    small, largest = (found[0], found[-1]), found[-2]
+    sizes = f"{largest.n_decisions:,} decisions stored / {found[0].n_decisions:,}"
     return tuple(
-        Goal(f"processor time of {who} for a loan: {sizes}", last[part] / first[part], MOST, "<=")
-        for who, part in named.items()
+        Goal(
+            f"processor time of {' and '.join(who)} for a loan: {sizes}",
+            largest.cost_us(who) / statistics.fmean(one.cost_us(who) for one in small),
+            MOST,
+            "<=",
+        )
+        for who in (("PostgreSQL", "predictor"), ("PostgreSQL",))
     )
 
 
 NOTE = (
     "Decisions stored: those that were there before three bursts, whose medians are given; most of them were not made "
     "by the predictor but written by SQL with the same keys, order, indexes and partition (the current month's), under "
-    "loan ids that tell nothing of their time. wal_bytes: of PostgreSQL's log for a loan."
+    "loan ids that tell nothing of their time. The goals put the largest size beside the mean of the smallest before "
+    "and after it. wal_bytes: of PostgreSQL's log for a loan."
 )
