@@ -13,6 +13,7 @@ from typing import Any
 from loanloop_trainer.domain.split import split_by_day
 
 from bench import training_growth, training_read
+from bench.loans import SAMPLE
 from bench.machine import cores
 from bench.registry import Options
 from bench.result import Found, Goal
@@ -38,7 +39,7 @@ def best(rows: list[Row]) -> Row:
 
 def race(n: int, rounds: int, options: Options) -> tuple[list[Row], list[Row]]:
     """The shipped arrangements and the eager loops."""
-    data = loans(n)
+    data = loans(n, options.loans or SAMPLE)
     split = split_by_day(data.occurred_at, validation_share=portfolio().model.validation_share)
     parts = Split(data.rows(split.train), data.rows(split.validation))
     ours: dict[str, list[Row]] = {}
@@ -56,7 +57,7 @@ def race(n: int, rounds: int, options: Options) -> tuple[list[Row], list[Row]]:
 
 
 def raced_peers(n: int, seconds: float, options: Options) -> list[Row]:
-    data = loans(n)
+    data = loans(n, options.loans or SAMPLE)
     split = split_by_day(data.occurred_at, validation_share=portfolio().model.validation_share)
     parts = Split(data.rows(split.train), data.rows(split.validation))
     rows = []
@@ -86,7 +87,7 @@ def race_goals(ours: list[Row], eagers: list[Row], peers: list[Row]) -> list[Goa
 def growth(sizes: tuple[int, ...], *, pretrain_epochs: int, options: Options) -> tuple[list[Row], list[Goal]]:
     rows: list[Row] = []
     for n in sizes:
-        found = training_growth.measured(n, pretrain_epochs=pretrain_epochs)
+        found = training_growth.measured(n, options.loans or SAMPLE, pretrain_epochs=pretrain_epochs)
         options.say(f"{n:,} loans: {found['seconds']:.1f} s, {found['peak_bytes'] / 2**20:,.0f} MiB")
         rows.append(
             {
@@ -110,7 +111,7 @@ def growth(sizes: tuple[int, ...], *, pretrain_epochs: int, options: Options) ->
 
 
 def reading(n: int, options: Options) -> tuple[list[Row], list[Goal]]:
-    found = asyncio.run(training_read.measure(n))
+    found = asyncio.run(training_read.measure(n, options.loans or SAMPLE))
     options.say(f"read: {found}")
     ratio = found["copy_s"] / found["read_s"]
     rows = [

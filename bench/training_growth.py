@@ -1,4 +1,4 @@
-"""Time and memory of one training of N loans, in a process of its own: `python -m bench.training_growth N PRETRAINING`.
+"""Time and memory of one training, in a process of its own: `python -m bench.training_growth N FILE PRETRAINING`.
 
 It learns for one epoch, after as many of pretraining, on threads alone: what other processes hold is not counted.
 """
@@ -17,8 +17,8 @@ from bench.training_loans import loans, portfolio
 Figures = dict[str, float]
 
 
-def measured(n: int, *, pretrain_epochs: int) -> Figures:
-    command = [sys.executable, "-m", "bench.training_growth", str(n), str(pretrain_epochs)]
+def measured(n: int, path: Path, *, pretrain_epochs: int) -> Figures:
+    command = [sys.executable, "-m", "bench.training_growth", str(n), str(path), str(pretrain_epochs)]
     said: Figures = json.loads(
         subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
     )
@@ -26,9 +26,9 @@ def measured(n: int, *, pretrain_epochs: int) -> Figures:
 
 
 def main() -> None:
-    n, pretrain_epochs = int(sys.argv[1]), int(sys.argv[2])
-    train(loans(2000), portfolio(epochs=1, pretrain_epochs=pretrain_epochs), seed=1)  # what comes once
-    data, before = loans(n), psutil.Process().memory_info().rss
+    n, path, pretrain_epochs = int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    train(loans(2000, path), portfolio(epochs=1, pretrain_epochs=pretrain_epochs), seed=1)  # what comes once
+    data, before = loans(n, path), psutil.Process().memory_info().rss
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here, the loans themselves apart
     started = time.perf_counter()
     train(data, portfolio(epochs=1, pretrain_epochs=pretrain_epochs), seed=1)

@@ -1,28 +1,34 @@
 """The loans that the benchmark of training learns from, as a training is given them."""
 
 from functools import cache
+from pathlib import Path
 
-import pyarrow.parquet as pq
+import numpy as np
+import numpy.typing as npt
 from loanloop_common.portfolio import ModelConfig, Portfolio
 from loanloop_trainer.model import TrainingData
 
-from bench.workload import PORTFOLIO, SAMPLE
+from bench.loans import LoanFile
+from bench.workload import PORTFOLIO
 
 
 @cache
-def _sample() -> TrainingData:
-    table = pq.read_table(SAMPLE)
-    columns = {name: table[name].to_pylist() for name in PORTFOLIO.features}
-    occurred_at = table[PORTFOLIO.file.occurred_at].to_numpy().astype("datetime64[us]")
-    return TrainingData(columns, table["defaulted"].to_numpy().astype(bool), occurred_at)
+def _by_date(path: Path) -> TrainingData:
+    file = LoanFile(path, PORTFOLIO)
+    every = file.loans(np.ones(len(file), bool), PORTFOLIO)
+    return _taken(every, np.argsort(file.occurred_at, kind="stable"))
 
 
-def loans(n: int) -> TrainingData:
-    """The sample's first `n` by date of approval, all of them again and again where `n` is larger."""
-    sample = _sample()
-    chosen = [i % len(sample) for i in range(n)]
-    columns = {name: [column[i] for i in chosen] for name, column in sample.columns.items()}
-    return TrainingData(columns, sample.defaulted[chosen], sample.occurred_at[chosen])
+def _taken(data: TrainingData, places: npt.NDArray[np.intp]) -> TrainingData:
+    chosen = places.tolist()
+    columns = {name: [column[i] for i in chosen] for name, column in data.columns.items()}
+    return TrainingData(columns, data.defaulted[places], data.occurred_at[places])
+
+
+def loans(n: int, path: Path) -> TrainingData:
+    """The file's first `n` by date of approval, all of them again and again where `n` is larger."""
+    by_date = _by_date(path)
+    return _taken(by_date, np.arange(n) % len(by_date))
 
 
 def portfolio(**changes: object) -> Portfolio:

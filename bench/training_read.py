@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -23,7 +24,7 @@ from loanloop_trainer.runner.loading import load_rows
 from loanloop_trainer.store.claimed import Run
 
 from bench.installation import fresh_installation
-from bench.workload import PORTFOLIO, SAMPLE
+from bench.workload import PORTFOLIO
 
 REPETITIONS = 3
 BARE = "SELECT occurred_at, defaulted, features FROM loan_data.processed_data"
@@ -33,9 +34,9 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def rows(n: int) -> Iterator[tuple[Any, ...]]:
-    """Of processed_data: the sample's loans, again from its start where `n` is larger."""
-    table = pq.read_table(SAMPLE)
+def rows(n: int, path: Path) -> Iterator[tuple[Any, ...]]:
+    """Of processed_data: the file's loans, again from its start where `n` is larger."""
+    table = pq.read_table(path)
     columns = {name: table[name].to_pylist() for name in PORTFOLIO.features}
     approved, defaulted = table[PORTFOLIO.file.occurred_at].to_pylist(), table["defaulted"].to_pylist()
     now = datetime.now(UTC)
@@ -50,7 +51,7 @@ def rows(n: int) -> Iterator[tuple[Any, ...]]:
         )  # fmt: skip
 
 
-async def stored(dsn: str, n: int) -> UUID:
+async def stored(dsn: str, n: int, path: Path) -> UUID:
     """The run that froze all of them."""
     run_id, connection = (
         uuid4(),
@@ -58,7 +59,7 @@ async def stored(dsn: str, n: int) -> UUID:
     )  # as the driver comes: the product's codec of jsonb is text
     try:
         await connection.copy_records_to_table(
-            "processed_data", schema_name="loan_data", columns=COLUMNS, records=rows(n), timeout=600
+            "processed_data", schema_name="loan_data", columns=COLUMNS, records=rows(n, path), timeout=600
         )
         await connection.execute(
             "INSERT INTO loan_data.training_runs (run_id, trigger, portfolio, state, seed) "
@@ -87,10 +88,10 @@ async def copied_s(pool: Pool) -> float:
         return time.perf_counter() - started
 
 
-async def measure(n: int) -> dict[str, float]:
+async def measure(n: int, path: Path) -> dict[str, float]:
     """Medians over repetitions that take turns."""
     async with fresh_installation() as installation:
-        run_id = await stored(installation.infrastructure.postgres_dsn, n)
+        run_id = await stored(installation.infrastructure.postgres_dsn, n, path)
         found: list[dict[str, float]] = []
         for _ in range(REPETITIONS):
             copy_s = await copied_s(installation.pool)
@@ -108,7 +109,8 @@ def _read_apart(dsn: str, run_id: UUID, n: int) -> dict[str, float]:
 async def _read(dsn: str, run_id: UUID, n: int) -> None:
     process = psutil.Process()
     pool = await create_pool(dsn, application_name="bench", max_size=2)
-    run = Run(run_id, "manual", datetime.now(UTC), datetime.now(UTC), datetime.now(UTC), n, 1, {}, 0)
+    now = datetime.now(UTC)
+    run = Run(run_id, "manual", now, now, now, n, seed=1, hyperparameters={}, hyperparameters_from="", crashes=0)
     before, peak, ended = process.memory_info().rss, 0, asyncio.Event()
 
     async def watch() -> None:

@@ -17,7 +17,7 @@ def bench(
         typer.Option(
             exists=True,
             dir_okay=False,
-            help="Parquet file for quality and pretraining; by default the repository's sample.",
+            help="Parquet file for quality, pretraining, ensemble and training; by default the repository's sample.",
         ),
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="Print the names and end.")] = False,
