@@ -27,7 +27,7 @@ class IngestedLoans:
     async def receive(self, loans: Iterable[tuple[str, datetime, dict[str, float]]], *, is_history: bool) -> None:
         """By loan_id, date and features."""
         parts = [
-            (loan_id, LoanPart(occurred_at, occurred_at + MATURITY, is_history, json.dumps(features), ()))
+            (loan_id, LoanPart(occurred_at, occurred_at + MATURITY, is_history, json.dumps(features).encode(), ()))
             for loan_id, occurred_at, features in loans
         ]
         await self._store.store([self._said(Topic.LOAN_RECEIVED, loan_id, loan=part) for loan_id, part in parts])

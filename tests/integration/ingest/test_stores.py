@@ -1,7 +1,9 @@
 """The stores of ingest on PostgreSQL."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,9 +18,13 @@ from loanloop_ingest.store.loans import Arrived, LoanStore
 from loanloop_ingest.store.reconciliation import ReconciliationStore
 
 from tests.support.arrivals import READER, arrive
+from tests.support.eventually import eventually
 from tests.support.loans import make_loan
 from tests.support.outcomes import make_outcome
 from tests.support.totals import fetch_totals, fetch_waiting_outcomes
+
+TAKE_KEY = "INSERT INTO loan_data.event_keys (event_id, payload_sha256) VALUES ($1, 'of another payload')"
+N_WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 
 
 @pytest.fixture
@@ -99,6 +105,33 @@ async def drop_raw_data(pool: Pool) -> None:
     )
     for row in rows:
         await pool.execute(f"DROP TABLE {row['name']}")
+
+
+@pytest.mark.parametrize("taken", ["event_keys", "processed_data"])
+async def test_what_another_replica_stores_meanwhile_is_seen_when_it_has(pool: Pool, taken: str) -> None:
+    store = LoanStore(pool, READER.fields)
+    loan, outcome = make_loan(1), make_outcome(1)
+    async with pool.acquire() as other:
+        transaction = other.transaction()
+        await transaction.start()
+        if taken == "event_keys":
+            await other.execute(TAKE_KEY, UUID(loan["event_id"]))
+        else:
+            await other.execute("INSERT INTO loan_data.processed_data (loan_id) VALUES ('loan-1')")
+        storing = asyncio.create_task(store.store(arrive([make_loan(0), loan, outcome])))
+        await eventually(partial(pool.fetchval, N_WAITING))
+        await transaction.commit()
+
+    refusals = await storing
+
+    totals = await fetch_totals(pool)
+    if taken == "event_keys":
+        assert kinds(refusals) == [(Topic.LOAN_RECEIVED, 1, "conflict")]
+        assert (totals[Topic.LOAN_RECEIVED].stored, totals[Topic.LOAN_RECEIVED].rejected) == (1, 1)
+    else:
+        assert refusals == []
+        assert await pool.fetchval("SELECT count(*) FROM loan_data.processed_data WHERE counts_at IS NOT NULL") == 1
+    assert await pool.fetchval("SELECT max(n_loans) FROM loan_data.data_quality") == totals[Topic.LOAN_RECEIVED].stored
 
 
 async def test_totals_show_a_message_that_was_lost(pool: Pool) -> None:

@@ -4,10 +4,12 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
+from msgspec import Struct
+
 from loanloop_ingest.domain.messages import Incoming, LoanPart, OutcomePart
 
 
-class LoanChange(NamedTuple):
+class LoanChange(Struct, frozen=True, gc=False):
     """What the events of one loan say together: its first application, its newest correction."""
 
     loan_id: str

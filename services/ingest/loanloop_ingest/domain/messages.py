@@ -6,6 +6,7 @@ from uuid import UUID
 
 from loanloop_common.loan_codec import LoanCodec, check_dates
 from loanloop_common.wire_rules import refuse_future
+from msgspec import Struct
 from msgspec.structs import astuple
 
 from loanloop_ingest.domain.outcome_codec import LoanOutcomeMessage, OutcomeCodec
@@ -19,17 +20,17 @@ class Place(NamedTuple):
     offset: int
 
 
-class LoanPart(NamedTuple):
-    """What an event says about the application. `values` are the features in the portfolio's order."""
+class LoanPart(Struct, frozen=True, gc=False):
+    """What an event says about the application: its features as JSON, and as `values` in the portfolio's order."""
 
     occurred_at: datetime
     matured_at: datetime
     is_history: bool
-    features: str
+    features: bytes
     values: tuple[object, ...]
 
 
-class OutcomePart(NamedTuple):
+class OutcomePart(Struct, frozen=True, gc=False):
     """What an event says about the end of the loan."""
 
     occurred_at: datetime
@@ -37,7 +38,7 @@ class OutcomePart(NamedTuple):
     known_at: datetime
 
 
-class Incoming(NamedTuple):
+class Incoming(Struct, frozen=True, gc=False):
     """A valid event of either topic; a loan of history has both parts."""
 
     place: Place
@@ -66,36 +67,18 @@ class MessageReader:
         outcome = None
         if loan.outcome is not None:
             outcome = OutcomePart(loan.occurred_at, loan.outcome.defaulted, loan.outcome.known_at)
-        part = LoanPart(
-            occurred_at=loan.occurred_at,
-            matured_at=loan.occurred_at + self._maturity,
-            is_history=outcome is not None,
-            features=self._loans.encode_features(loan).decode(),
-            values=astuple(loan.features),
-        )
-        return Incoming(
-            place=place,
-            event_id=loan.event_id,
-            payload_sha256=self._loans.payload_hash(loan),
-            payload=payload,
-            loan_id=loan.loan_id,
-            occurred_at=loan.occurred_at,
-            loan=part,
-            outcome=outcome,
-        )
+        occurred_at = loan.occurred_at
+        values = astuple(loan.features)
+        features = self._loans.encode_features(loan)
+        part = LoanPart(occurred_at, occurred_at + self._maturity, outcome is not None, features, values)
+        said = self._loans.payload_hash(loan)
+        return Incoming(place, loan.event_id, said, payload, loan.loan_id, occurred_at, part, outcome)
 
     def read_outcome(self, place: Place, payload: bytes, *, now: datetime) -> Incoming:
         """Raises InvalidMessage."""
         message: LoanOutcomeMessage = self._outcomes.decode(payload)
         refuse_future("occurred_at", message.occurred_at, now)
         refuse_future("known_at", message.known_at, now)
-        return Incoming(
-            place=place,
-            event_id=message.event_id,
-            payload_sha256=self._outcomes.payload_hash(message),
-            payload=payload,
-            loan_id=message.loan_id,
-            occurred_at=message.occurred_at,
-            loan=None,
-            outcome=OutcomePart(message.occurred_at, message.defaulted, message.known_at),
-        )
+        outcome = OutcomePart(message.occurred_at, message.defaulted, message.known_at)
+        said = self._outcomes.payload_hash(message)
+        return Incoming(place, message.event_id, said, payload, message.loan_id, message.occurred_at, None, outcome)

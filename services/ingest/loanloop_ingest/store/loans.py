@@ -1,48 +1,35 @@
 """Stores batches of loans and outcomes.
 
-Every replica takes its locks in the same order: event keys by id, loans by id, counts by field.
+Every replica takes its locks in the same order: event keys by id, new loans by id, changed loans by id, counts by
+field.
 """
 
 import asyncio
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from typing import Any
-from uuid import UUID
 
 from aiokafka import ConsumerRecord
+from asyncpg.exceptions import UniqueViolationError
 from loanloop_common.dead_letters import Refusal, record_refusals, refusal_of
 from loanloop_common.errors import EventConflict
 from loanloop_common.postgres import Connection, Pool
+from msgspec import Struct
 
-from loanloop_ingest.domain.loan_changes import LoanChange, MissingCount, loan_changes, missing_counts
+from loanloop_ingest.domain.loan_changes import loan_changes, missing_counts
 from loanloop_ingest.domain.messages import Incoming, Place
-from loanloop_ingest.domain.verdicts import KnownEvent, Verdicts, firsts, sort_out
+from loanloop_ingest.domain.verdicts import Verdicts, firsts, sort_out
+from loanloop_ingest.store.event_rows import fetch_known, store_duplicates, store_raw, take_keys
+from loanloop_ingest.store.loan_rows import count_missing, store_loans
 
 # now() is when a transaction began: readers that look from time to time reach back further than this (the evaluator's
 # OVERLAP).
 TRANSACTION_WITHIN_S = 60.0
 
-# Which ones is told only where some were stored before.
-CLAIM_KEYS = """
-    WITH claimed AS (
-        INSERT INTO loan_data.event_keys (event_id, payload_sha256)
-        SELECT event_id, payload_sha256 FROM unnest($1::uuid[], $2::bytea[]) AS arrived (event_id, payload_sha256)
-        ORDER BY event_id
-        ON CONFLICT (event_id) DO NOTHING
-        RETURNING event_id
-    )
-    SELECT CASE WHEN count(*) < cardinality($1::uuid[]) THEN coalesce(array_agg(event_id), '{}') END FROM claimed
-"""
-
-# A second statement: it sees what the winners of a race have committed meanwhile. A key outlives its raw_data.
-SELECT_KNOWN = """
-    SELECT keys.event_id, keys.payload_sha256, raw.topic, raw.kafka_partition, raw.kafka_offset
-    FROM loan_data.event_keys AS keys
-    LEFT JOIN loan_data.raw_data AS raw USING (event_id)
-    WHERE keys.event_id = ANY ($1::uuid[])
-"""
+# Each that fails for another replica's sake sees what that one has stored; the consumer tries again after the last.
+_TRANSACTIONS = 5
 
 SELECT_REFUSED_BEFORE = """
     SELECT topic, kafka_partition, kafka_offset, payload_sha256, reason, message, field, rule
@@ -52,66 +39,8 @@ SELECT_REFUSED_BEFORE = """
     WHERE service = 'ingest' AND kafka_offset BETWEEN first_offset AND last_offset
 """
 
-CREATE_ARRIVED_LOANS = """
-    CREATE TEMPORARY TABLE IF NOT EXISTS arrived_loans (
-        loan_id text, event_id uuid, occurred_at timestamptz, features text, is_history boolean, matured_at timestamptz,
-        outcome_event_id uuid, outcome_occurred_at timestamptz, defaulted boolean, known_at timestamptz
-    ) ON COMMIT DELETE ROWS
-"""
 
-STORE_LOANS = """
-    INSERT INTO loan_data.processed_data AS stored (
-        loan_id, event_id, occurred_at, features, is_history, received_at, matured_at,
-        outcome_event_id, outcome_occurred_at, defaulted, known_at, outcome_received_at, outcome_first_received_at
-    )
-    SELECT loan_id, event_id, occurred_at, features::jsonb, is_history,
-           CASE WHEN event_id IS NOT NULL THEN now() END, matured_at,
-           outcome_event_id, outcome_occurred_at, defaulted, known_at,
-           CASE WHEN outcome_event_id IS NOT NULL THEN now() END,
-           CASE WHEN outcome_event_id IS NOT NULL THEN now() END
-    FROM arrived_loans
-    ORDER BY loan_id COLLATE "C"
-    ON CONFLICT (loan_id) DO UPDATE SET
-        event_id = coalesce(stored.event_id, excluded.event_id),
-        occurred_at = coalesce(stored.occurred_at, excluded.occurred_at),
-        features = coalesce(stored.features, excluded.features),
-        is_history = coalesce(stored.is_history, excluded.is_history),
-        received_at = coalesce(stored.received_at, excluded.received_at),
-        matured_at = coalesce(stored.matured_at, excluded.matured_at),
-        outcome_first_received_at = coalesce(stored.outcome_first_received_at, excluded.outcome_first_received_at),
-        (outcome_event_id, outcome_occurred_at, defaulted, known_at, outcome_received_at) = (
-            SELECT event_id, occurred_at, defaulted, known_at, received_at
-            FROM (VALUES
-                (stored.outcome_event_id, stored.outcome_occurred_at, stored.defaulted, stored.known_at,
-                 stored.outcome_received_at),
-                (excluded.outcome_event_id, excluded.outcome_occurred_at, excluded.defaulted, excluded.known_at,
-                 excluded.outcome_received_at)
-            ) AS correction (event_id, occurred_at, defaulted, known_at, received_at)
-            ORDER BY occurred_at DESC NULLS LAST, event_id DESC NULLS LAST
-            LIMIT 1
-        )
-    WHERE stored.event_id IS NULL OR excluded.outcome_event_id IS NOT NULL
-"""
-
-STORE_DUPLICATES = """
-    INSERT INTO loan_data.duplicates (topic, kafka_partition, kafka_offset, event_id)
-    SELECT * FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::uuid[])
-    ON CONFLICT (topic, kafka_partition, kafka_offset, event_id) DO NOTHING
-"""
-
-COUNT_MISSING = """
-    INSERT INTO loan_data.data_quality AS counted (day, field, n_loans, n_missing)
-    SELECT (now() AT TIME ZONE 'UTC')::date, field, n_loans, n_missing
-    FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS arrived (field, n_loans, n_missing)
-    ORDER BY field COLLATE "C"
-    ON CONFLICT (day, field) DO UPDATE SET
-        n_loans = counted.n_loans + excluded.n_loans,
-        n_missing = counted.n_missing + excluded.n_missing
-"""
-
-
-@dataclass(frozen=True)
-class Arrived:
+class Arrived(Struct, frozen=True, gc=False):
     """A message and what it turned out to be: an event, or the refusal of it."""
 
     record: ConsumerRecord
@@ -131,6 +60,12 @@ class LoanStore:
         Idempotent on place and event_id: a message delivered again changes nothing and meets the same fate. Raises
         one of REFUSED_BY_DATABASE, and stores nothing, when the database refuses any part.
         """
+        for _ in range(_TRANSACTIONS - 1):
+            with suppress(UniqueViolationError):
+                return await self._store_within(arrived)
+        return await self._store_within(arrived)
+
+    async def _store_within(self, arrived: Sequence[Arrived]) -> list[Refusal]:
         async with asyncio.timeout(TRANSACTION_WITHIN_S):
             return await self._store(arrived)
 
@@ -138,8 +73,9 @@ class LoanStore:
         events = [each.read for each in arrived if isinstance(each.read, Incoming)]
         async with self._pool.acquire() as connection, connection.transaction():
             refused_before = await _fetch_refused_before(connection, events)
-            acceptable = [event for event in events if event.place not in refused_before]
-            verdicts = await _store_events(connection, acceptable)
+            if refused_before:
+                events = [event for event in events if event.place not in refused_before]
+            verdicts = await _store_events(connection, events)
             refusals = [each.read for each in arrived if isinstance(each.read, Refusal)]
             if refused_before or verdicts.conflicts:
                 records = {_place_of(each.record): each.record for each in arrived}
@@ -148,7 +84,7 @@ class LoanStore:
             if refusals:
                 await record_refusals(connection, service="ingest", refusals=refusals)
             if counts := missing_counts(self._fields, verdicts.fresh):
-                await _count_missing(connection, counts)
+                await count_missing(connection, counts)
         return refusals
 
 
@@ -167,8 +103,10 @@ async def _fetch_refused_before(connection: Connection, events: Sequence[Incomin
     """
     if not events:
         return {}
+    ranges = _ranges(event.place for event in events)
+    if not (rows := await connection.fetch(SELECT_REFUSED_BEFORE, *zip(*ranges, strict=True))):
+        return {}
     payloads = {event.place: event.payload for event in events}
-    rows = await connection.fetch(SELECT_REFUSED_BEFORE, *zip(*_ranges(payloads), strict=True))
     names = ("reason", "message", "field", "rule")
     return {
         place: {name: row[name] for name in names}
@@ -188,63 +126,12 @@ def _ranges(places: Iterable[Place]) -> list[tuple[str, int, int, int]]:
 
 async def _store_events(connection: Connection, events: Sequence[Incoming]) -> Verdicts:
     first_by_id = firsts(events)
-    claimed = await _claim(connection, first_by_id)
-    known = await _fetch_known(connection, [event_id for event_id in first_by_id if event_id not in claimed])
-    verdicts = sort_out(events, claimed, known)
+    known = await fetch_known(connection, first_by_id)
+    verdicts = sort_out(events, {i: event for i, event in first_by_id.items() if i not in known}, known)
     if verdicts.fresh:
-        await _store_raw(connection, verdicts.fresh)
-        await _store_loans(connection, loan_changes(verdicts.fresh))
+        await take_keys(connection, verdicts.fresh)
+        await store_raw(connection, verdicts.fresh)
+        await store_loans(connection, loan_changes(verdicts.fresh))
     if verdicts.duplicates:
-        await _store_duplicates(connection, verdicts.duplicates)
+        await store_duplicates(connection, verdicts.duplicates)
     return verdicts
-
-
-async def _claim(connection: Connection, arrived: dict[UUID, Incoming]) -> dict[UUID, Incoming]:
-    if not arrived:
-        return {}
-    hashes = [event.payload_sha256 for event in arrived.values()]
-    claimed: list[UUID] | None = await connection.fetchval(CLAIM_KEYS, list(arrived), hashes)
-    return arrived if claimed is None else {event_id: arrived[event_id] for event_id in claimed}
-
-
-async def _fetch_known(connection: Connection, event_ids: Sequence[UUID]) -> dict[UUID, KnownEvent]:
-    rows = await connection.fetch(SELECT_KNOWN, event_ids) if event_ids else []
-    return {
-        event_id: KnownEvent(payload_sha256, Place(*place) if place[0] is not None else None)
-        for event_id, payload_sha256, *place in rows
-    }
-
-
-async def _store_raw(connection: Connection, fresh: Sequence[Incoming]) -> None:
-    await connection.copy_records_to_table(
-        "raw_data",
-        schema_name="loan_data",
-        columns=["event_id", "topic", "kafka_partition", "kafka_offset", "loan_id", "occurred_at", "payload"],
-        records=[(e.event_id, *e.place, e.loan_id, e.occurred_at, e.payload) for e in fresh],
-    )
-
-
-async def _store_loans(connection: Connection, changes: Sequence[LoanChange]) -> None:
-    await connection.execute(CREATE_ARRIVED_LOANS)
-    await connection.copy_records_to_table("arrived_loans", records=[_row_of(change) for change in changes])
-    await connection.execute(STORE_LOANS)
-
-
-def _row_of(change: LoanChange) -> tuple[object, ...]:
-    loan, outcome = change.loan, change.outcome
-    return (
-        change.loan_id,
-        change.loan_event_id,
-        *((loan.occurred_at, loan.features, loan.is_history, loan.matured_at) if loan else (None,) * 4),
-        change.outcome_event_id,
-        *((outcome.occurred_at, outcome.defaulted, outcome.known_at) if outcome else (None,) * 3),
-    )
-
-
-async def _store_duplicates(connection: Connection, duplicates: Sequence[Incoming]) -> None:
-    rows = sorted((*event.place, event.event_id) for event in duplicates)
-    await connection.execute(STORE_DUPLICATES, *zip(*rows, strict=True))
-
-
-async def _count_missing(connection: Connection, counts: Sequence[MissingCount]) -> None:
-    await connection.execute(COUNT_MISSING, *zip(*counts, strict=True))

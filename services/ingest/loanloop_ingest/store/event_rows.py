@@ -1,0 +1,54 @@
+"""The rows of events: a key for each id, what arrived as it came, and what came again."""
+
+from collections.abc import Collection, Iterable, Sequence
+from operator import attrgetter
+from uuid import UUID
+
+from loanloop_common.postgres import Connection
+
+from loanloop_ingest.domain.messages import Incoming, Place
+from loanloop_ingest.domain.verdicts import KnownEvent
+
+SELECT_KNOWN = """
+    SELECT event_id, payload_sha256, topic, kafka_partition, kafka_offset
+    FROM loan_data.event_keys
+    WHERE event_id = ANY ($1::uuid[])
+"""
+
+STORE_DUPLICATES = """
+    INSERT INTO loan_data.duplicates (topic, kafka_partition, kafka_offset, event_id)
+    SELECT * FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::uuid[])
+    ON CONFLICT (topic, kafka_partition, kafka_offset, event_id) DO NOTHING
+"""
+
+_KEYS = ("event_id", "payload_sha256", "topic", "kafka_partition", "kafka_offset")
+_RAW = ("event_id", "topic", "kafka_partition", "kafka_offset", "loan_id", "occurred_at", "payload")
+
+
+async def fetch_known(connection: Connection, event_ids: Collection[UUID]) -> dict[UUID, KnownEvent]:
+    """Of the ids, those that are taken."""
+    rows = await connection.fetch(SELECT_KNOWN, [*event_ids]) if event_ids else []
+    return {
+        event_id: KnownEvent(payload_sha256, Place(*place) if place[0] is not None else None)
+        for event_id, payload_sha256, *place in rows
+    }
+
+
+async def take_keys(connection: Connection, events: Iterable[Incoming]) -> None:
+    """Raises UniqueViolationError where another replica has taken one of the ids meanwhile.
+
+    COPY, which writes many rows at once, has no ON CONFLICT.
+    """
+    in_order = sorted(events, key=attrgetter("event_id.int"))
+    rows = [(e.event_id, e.payload_sha256, *e.place) for e in in_order]
+    await connection.copy_records_to_table("event_keys", schema_name="loan_data", columns=_KEYS, records=rows)
+
+
+async def store_raw(connection: Connection, events: Sequence[Incoming]) -> None:
+    rows = [(e.event_id, *e.place, e.loan_id, e.occurred_at, e.payload) for e in events]
+    await connection.copy_records_to_table("raw_data", schema_name="loan_data", columns=_RAW, records=rows)
+
+
+async def store_duplicates(connection: Connection, duplicates: Sequence[Incoming]) -> None:
+    rows = sorted((*event.place, event.event_id) for event in duplicates)
+    await connection.execute(STORE_DUPLICATES, *zip(*rows, strict=True))
