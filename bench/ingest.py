@@ -22,6 +22,14 @@ from bench.workload import make_messages, make_outcomes
 
 TITLE = "events a second through ingest, beside a bare COPY"
 BATCH_RECORDS = 2000
+# received_at is when a transaction began. From the first beginning to the last one all but the last were stored.
+EVENTS_A_SECOND = """
+    SELECT count(*) FILTER (WHERE received_at < last_began) / extract(epoch FROM last_began - first_began)
+    FROM loan_data.event_keys, (
+        SELECT min(received_at) AS first_began, max(received_at) AS last_began FROM loan_data.event_keys
+    ) AS began
+    GROUP BY first_began, last_began
+"""
 BARE = {
     "CREATE TABLE bare_raw AS SELECT * FROM loan_data.raw_data WITH NO DATA": "SELECT * FROM loan_data.raw_data",
     "CREATE TABLE bare_loans AS SELECT * FROM loan_data.processed_data WITH NO DATA": (
@@ -39,18 +47,17 @@ LEAN = {
 
 
 async def ingested(installation: Installation, n_events: int) -> tuple[float, dict[str, float]]:
-    """Events a second, from the first that is stored to the last, and processor time by process for each of them."""
+    """Events a second, from the first transaction to the last, and processor time by process for each event."""
     settings = {"LOANLOOP_PORTFOLIO": "sba", "LOANLOOP_INGEST__BATCH_RECORDS": str(BATCH_RECORDS)}
     await installation.infrastructure.start_service("ingest", **settings)
-    first, started, before = 0, 0.0, {}
+    first, before = 0, {}
     while (stored := await installation.pool.fetchval("SELECT count(*) FROM loan_data.event_keys")) < n_events:
         if not first and stored:
-            first, started, before = stored, time.perf_counter(), used_s("ingest")
-        await asyncio.sleep(0.05)
-    took_s, used = time.perf_counter() - started, used_s("ingest")
-    return (n_events - first) / took_s, {
-        name: (s - before[name]) / (n_events - first) * 1e6 for name, s in used.items()
-    }
+            first, before = stored, used_s("ingest")
+        await asyncio.sleep(0.5 if first else 0.05)  # each look costs PostgreSQL some of the time that is measured
+    used = used_s("ingest")
+    used_us = {name: (seconds - before[name]) / (n_events - first) * 1e6 for name, seconds in used.items()}
+    return float(await installation.pool.fetchval(EVENTS_A_SECOND)), used_us
 
 
 async def copied(dsn: str, tables: dict[str, str], n_events: int) -> float:

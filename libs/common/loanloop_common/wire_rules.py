@@ -47,7 +47,8 @@ def explained(data: bytes, refused: Exception, rules: Mapping[str, str]) -> Inva
 
 def refuse_depth(data: bytes) -> None:
     """Raises InvalidMessage. A limit of our own: Python's is what is left of its stack, another one in each caller."""
-    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+    n_arrays = data.count(b"[") if b"[" in data else 0  # a count costs several times as much as a look
+    if n_arrays + data.count(b"{") <= MAX_DEPTH:
         return
     depth = 0
     for bracket in _BRACKET.finditer(_TEXT_IN_JSON.sub(b"", data)):
@@ -74,7 +75,7 @@ def refuse_future(field: str, moment: datetime, now: datetime) -> None:
 
 def may_hold_nul(data: bytes) -> bool:
     """JSON can hold a NUL only escaped, and the backslash may itself be escaped: worth a closer look."""
-    return b"\\u0000" in data
+    return b"\\" in data and b"\\u0000" in data  # one byte is looked for much faster than six
 
 
 def refuse_nul(texts: Mapping[str, str | None]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from aiokafka import ConsumerRecord, TopicPartition
@@ -28,7 +29,12 @@ def arrived_at(record: ConsumerRecord, now: datetime) -> datetime:
     """
     if record.timestamp_type != _LOG_APPEND_TIME:
         return now
-    return datetime.fromtimestamp(record.timestamp / 1000, UTC)
+    return _moment(record.timestamp)
+
+
+@lru_cache(maxsize=64)  # what a producer sends together has one time
+def _moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def first_offsets(records: Iterable[ConsumerRecord]) -> dict[TopicPartition, int]:

@@ -127,7 +127,8 @@ def _ranges(places: Iterable[Place]) -> list[tuple[str, int, int, int]]:
 async def _store_events(connection: Connection, events: Sequence[Incoming]) -> Verdicts:
     first_by_id = firsts(events)
     known = await fetch_known(connection, first_by_id)
-    verdicts = sort_out(events, {i: event for i, event in first_by_id.items() if i not in known}, known)
+    claimed = {i: event for i, event in first_by_id.items() if i not in known} if known else first_by_id
+    verdicts = sort_out(events, claimed, known)
     if verdicts.fresh:
         await take_keys(connection, verdicts.fresh)
         await store_raw(connection, verdicts.fresh)
