@@ -47,5 +47,5 @@ class IngestedLoans:
         payload = msgspec.json.encode({"loan_id": loan_id, "known_at": outcome and outcome.known_at})
         place, event_id = Place(topic, 0, self._n_said), uuid4()
         self._n_said += 1
-        event = Incoming(place, event_id, event_id.bytes, payload, loan_id, _FIRST_SAID_AT, loan, outcome)
+        event = Incoming(place, event_id, event_id.bytes * 2, payload, loan_id, _FIRST_SAID_AT, loan, outcome)
         return Arrived(make_record(payload, topic=topic, offset=place.offset), event)
