@@ -44,7 +44,7 @@ async def burst(
     used = ProcessorTime()
     await send(installation, messages)
     seen = await progress.until(GROUP, n_before + n_loans)
-    return Burst(per_s(seen, up_to=_UP_TO), used.us_per_loan(n_loans), used.shares())
+    return Burst(per_s(seen, up_to=_UP_TO), used.us_each(n_loans), used.shares())
 
 
 def median_of(bursts: Sequence[Burst]) -> Burst:

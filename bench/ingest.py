@@ -14,8 +14,8 @@ import asyncpg
 from loanloop_common.events import Topic
 from loanloop_common.kafka import publish_batch
 
-from bench.breakdown import used_s
 from bench.installation import Installation, fresh_installation
+from bench.processor_time import ProcessorTime
 from bench.registry import Options
 from bench.result import Found, Goal
 from bench.workload import make_messages, make_outcomes
@@ -50,13 +50,12 @@ async def ingested(installation: Installation, n_events: int) -> tuple[float, di
     """Events a second, from the first transaction to the last, and processor time by process for each event."""
     settings = {"LOANLOOP_PORTFOLIO": "sba", "LOANLOOP_INGEST__BATCH_RECORDS": str(BATCH_RECORDS)}
     await installation.infrastructure.start_service("ingest", **settings)
-    first, before = 0, {}
+    first, used = 0, ProcessorTime()
     while (stored := await installation.pool.fetchval("SELECT count(*) FROM loan_data.event_keys")) < n_events:
         if not first and stored:
-            first, before = stored, used_s("ingest")
+            first, used = stored, ProcessorTime()
         await asyncio.sleep(0.5 if first else 0.05)  # each look costs PostgreSQL some of the time that is measured
-    used = used_s("ingest")
-    used_us = {name: (seconds - before[name]) / (n_events - first) * 1e6 for name, seconds in used.items()}
+    used_us = used.us_each(n_events - first)
     return float(await installation.pool.fetchval(EVENTS_A_SECOND)), used_us
 
 

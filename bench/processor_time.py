@@ -23,8 +23,8 @@ class ProcessorTime:
     def seconds(self) -> dict[str, float]:
         return {name: used - self._before.get(name, 0.0) for name, used in _used_s().items()}
 
-    def us_per_loan(self, n_loans: int) -> dict[str, float]:
-        return {name: used / n_loans * 1e6 for name, used in self.seconds().items() if name != THIS}
+    def us_each(self, n_done: int) -> dict[str, float]:
+        return {name: used / n_done * 1e6 for name, used in self.seconds().items() if name != THIS}
 
     def shares(self) -> dict[str, float]:
         """Of the processor time that the cores had: who took it, what other programs did, and what nobody did."""

@@ -62,7 +62,7 @@ async def streamed(installation: Installation, n_loans: int) -> tuple[float, lis
             LOANLOOP_PREDICTOR__THREADS=str(cores()),
         )
         loans_per_s = per_s(await progress.until(GROUP, n_loans))
-        costs = used.us_per_loan(n_loans)
+        costs = used.us_each(n_loans)
     return loans_per_s, [{"what": f"process: {name}", "cpu_us_per_loan": us} for name, us in costs.items()]
 
 
