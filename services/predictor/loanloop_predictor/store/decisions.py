@@ -1,20 +1,18 @@
-"""Decisions: decision_keys and predictions, and the outbox rows of those made by REST."""
+"""Decisions: decision_keys and predictions; `requested` stores those made by REST."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from asyncpg import Record
 from loanloop_common.bisection import bisect_batch
-from loanloop_common.events import Topic
-from loanloop_common.outbox import enqueue_many
 from loanloop_common.postgres import Connection, Pool
 from msgspec import Raw
 
 from loanloop_predictor.domain.decisions import Decision, DecisionNotKept, StoredDecision, first_of_each_event
-from loanloop_predictor.domain.scored import scored_event
 from loanloop_predictor.store.availability import connection_of
+from loanloop_predictor.store.requested import decide_requested
 
 # decided_at is the transaction's time. Which events were claimed is told only where some were decided before.
 CLAIM_EVENTS = """
@@ -47,8 +45,8 @@ WHERE key.event_id = ANY ($1::uuid[])
 KEY_FACTS = ("event_id", "decision_id", "payload_sha256", "decided_at")
 SELECT_EVENT_OF = "SELECT event_id FROM loan_data.decision_keys WHERE decision_id = $1"
 
-WithNew = Callable[[Connection, Sequence[StoredDecision]], Awaitable[None]]
 Held = StoredDecision | DecisionNotKept
+RecordSome = Callable[[Connection, Sequence[Decision]], Awaitable[dict[UUID, Held]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +64,21 @@ class DecisionStore:
         self._pool = pool
 
     async def record_streamed(self, decisions: Sequence[Decision]) -> Recorded:
-        """Raises Unavailable: then nothing of this call is lost that a second one would not store."""
-        return await self._record_all(decisions, _nothing_more)
+        """Raises Unavailable: then nothing of this call is lost that a second one would not store.
+
+        What the stream has decided is published before its offsets are committed: they are its outbox.
+        """
+        return await self._record_all(decisions, _record_streamed)
 
     async def record_requested(self, decisions: Sequence[Decision], loan_received: Mapping[UUID, bytes]) -> Recorded:
         """As `record_streamed`; the new ones leave as loan.received and loan.scored with the same transaction."""
 
-        async def enqueue_new(connection: Connection, new: Sequence[StoredDecision]) -> None:
-            await enqueue_many(connection, service="predictor", rows=_outbox_rows(new, loan_received))
+        async def record(connection: Connection, candidates: Sequence[Decision]) -> dict[UUID, Held]:
+            return await _held_after(
+                connection, candidates, await decide_requested(connection, candidates, loan_received)
+            )
 
-        return await self._record_all(decisions, enqueue_new)
+        return await self._record_all(decisions, record)
 
     async def fetch_decision(self, decision_id: UUID) -> StoredDecision | None:
         """Raises DecisionNotKept."""
@@ -86,44 +89,35 @@ class DecisionStore:
             raise held
         return held
 
-    async def _record_all(self, decisions: Sequence[Decision], with_new: WithNew) -> Recorded:
+    async def _record_all(self, decisions: Sequence[Decision], record: RecordSome) -> Recorded:
         held: dict[UUID, Held] = {}
 
         async def record_some(some: Sequence[Decision]) -> None:
-            async with connection_of(self._pool) as connection, connection.transaction():
-                recorded = await _record(connection, some)
-                new = [one for one in recorded.values() if isinstance(one, StoredDecision) and one.is_new]
-                await with_new(connection, new)
-            held.update(recorded)
+            async with connection_of(self._pool) as connection:
+                held.update(await record(connection, some))
 
         refused = await bisect_batch(first_of_each_event(decisions), record_some)
         return Recorded(held, {made.event_id: str(reason) for made, reason in refused})
 
 
-async def _nothing_more(connection: Connection, new: Sequence[StoredDecision]) -> None:
-    """What the stream has decided is published before its offsets are committed: they are its outbox."""
+async def _record_streamed(connection: Connection, candidates: Sequence[Decision]) -> dict[UUID, Held]:
+    """Takes each event once, in key order, so that replicas can't deadlock."""
+    async with connection.transaction():
+        claimed = await connection.fetchrow(
+            CLAIM_EVENTS,
+            [made.event_id for made in candidates],
+            [made.decision_id for made in candidates],
+            [made.payload_sha256 for made in candidates],
+        )
+        assert claimed is not None, "an aggregate has a row"
+        await _insert_predictions(connection, _parted(candidates, claimed["event_ids"])[0])
+    return await _held_after(connection, candidates, claimed)
 
 
-def _outbox_rows(new: Iterable[StoredDecision], loan_received: Mapping[UUID, bytes]) -> list[tuple[Topic, str, bytes]]:
-    rows = []
-    for one in new:
-        rows.append((Topic.LOAN_RECEIVED, one.decision.loan_id, loan_received[one.decision.event_id]))
-        rows.append((Topic.LOAN_SCORED, one.decision.loan_id, scored_event(one)))
-    return rows
-
-
-async def _record(connection: Connection, candidates: Sequence[Decision]) -> dict[UUID, Held]:
-    """Takes each event once, in key order, so that replicas can't deadlock; reads the losers afterwards."""
-    claimed = await connection.fetchrow(
-        CLAIM_EVENTS,
-        [made.event_id for made in candidates],
-        [made.decision_id for made in candidates],
-        [made.payload_sha256 for made in candidates],
-    )
-    assert claimed is not None, "an aggregate has a row"
-    decided_at: datetime = claimed["decided_at"]
+async def _held_after(connection: Connection, candidates: Sequence[Decision], claimed: Record) -> dict[UUID, Held]:
+    """What the winners' transaction has stored, and what others had; those are read in a snapshot that sees them."""
     won, lost = _parted(candidates, claimed["event_ids"])
-    await _insert_predictions(connection, won)
+    decided_at: datetime = claimed["decided_at"]
     new: dict[UUID, Held] = {made.event_id: StoredDecision(made, decided_at, is_new=True) for made in won}
     return new | await _fetch_by_event(connection, lost)
 
