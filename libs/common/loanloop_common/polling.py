@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
@@ -18,8 +19,9 @@ _SHORTEST_PAUSE_AFTER_FAILURE_S = 0.5  # however many wake-ups come
 class Poller:
     """Calls `look` at once, then after each wake() and every `every_s`; never twice at a time.
 
-    A look that raises is logged and repeated after a growing pause; the others' work goes on meanwhile. Wake-ups that
-    come within `gather_s` of each other are one. stop() looks a last time, or cancels where a look may take hours.
+    A look that raises is logged and repeated after a growing pause; others go on meanwhile. The next look is
+    `gather_s` away from the last at least, so that wake-ups in between are one. stop() looks a last time, or cancels
+    where a look may take hours.
     """
 
     def __init__(
@@ -91,8 +93,9 @@ class Poller:
         return True
 
     async def _pause(self, seconds: float, *, after_wake_s: float) -> None:
+        not_before = time.monotonic() + after_wake_s
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):  # Python 3.11's wait_for may forget a cancellation
                 await self._wake.wait()
             if not self._stopping:
-                await asyncio.sleep(after_wake_s)
+                await asyncio.sleep(max(0.0, not_before - time.monotonic()))

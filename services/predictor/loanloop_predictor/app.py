@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 
@@ -23,14 +23,14 @@ from loanloop_predictor.config import PredictorSettings
 from loanloop_predictor.domain.incoming import IncomingLoan
 from loanloop_predictor.handlers import DeploymentHandler, LoanHandler, LoanStream
 from loanloop_predictor.serving.champions import Champions, Swap
-from loanloop_predictor.serving.decider import Answer, Decider
+from loanloop_predictor.serving.decider import Answer, Decider, ScoredRequests
 from loanloop_predictor.serving.shared_batches import SharedBatches
 from loanloop_predictor.store.availability import DatabaseAway
 from loanloop_predictor.store.decisions import DecisionStore
 from loanloop_predictor.store.models import ModelStore
 
 SERVICE = "predictor"
-GATHER_EVENTS_S = 0.05  # of REST, before they are published: they are stored and answered already
+GATHER_EVENTS_S = 0.25  # of REST, while more come: they are stored and answered already
 
 
 def report_swap(heartbeat: Heartbeat, swap: Swap) -> None:
@@ -78,15 +78,18 @@ def make_server(
 ) -> RestServer:
     options = base.settings.predictor
 
-    async def decide(incoming: Sequence[IncomingLoan]) -> Sequence[Answer]:
-        answers = await decider.decide_requested(incoming)
+    async def record(scored: ScoredRequests) -> Sequence[Answer]:
+        answers = await decider.record_requested(scored)
         relay.wake()
         return answers
+
+    async def score(incoming: Sequence[IncomingLoan]) -> Callable[[], Awaitable[Sequence[Answer]]]:
+        return partial(record, await decider.score_requested(incoming))
 
     api = Api(
         codec=LoanCodec(base.portfolio),
         champions=champions,
-        decide=SharedBatches(decide, max_items=options.batch_records).submit,
+        decide=SharedBatches(score, max_items=options.batch_records).submit,
         stream_state=lambda: loans.state,
         database_state=lambda: database_state(live),
         reconcile_state=lambda: live.state,

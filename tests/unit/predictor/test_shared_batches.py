@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
-from loanloop_predictor.serving.shared_batches import SharedBatches
+from loanloop_predictor.serving.shared_batches import Finish, SharedBatches
 
 from tests.support.eventually import eventually
 
@@ -14,13 +15,24 @@ class Doubling:
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
-        self.gate = asyncio.Event()
+        self.gate, self.last_gate = asyncio.Event(), asyncio.Event()
+        self.last_gate.set()
+        self.n_finishing = self.most_finishing = 0
 
-    async def __call__(self, numbers: Sequence[int]) -> list[int]:
+    async def __call__(self, numbers: Sequence[int]) -> Finish[int]:
         self.batches.append(list(numbers))
         await self.gate.wait()
         if 13 in numbers:
             raise ValueError("13")
+        return partial(self._finish, numbers)
+
+    async def _finish(self, numbers: Sequence[int]) -> list[int]:
+        self.n_finishing += 1
+        self.most_finishing = max(self.most_finishing, self.n_finishing)
+        await self.last_gate.wait()
+        self.n_finishing -= 1
+        if 14 in numbers:
+            raise ValueError("14")
         return [2 * number for number in numbers]
 
 
@@ -43,14 +55,28 @@ async def test_what_queues_up_goes_together_up_to_the_limit_and_each_gets_its_ow
     assert len(work.batches) < 4
 
 
+async def test_a_batch_is_begun_while_the_one_before_is_finished_and_finished_after_it() -> None:
+    work = Doubling()
+    work.gate.set()
+    work.last_gate.clear()
+    shared = SharedBatches(work, max_items=2)
+    asked = [asyncio.create_task(shared.submit([number])) for number in range(6)]
+    await eventually(lambda: len(work.batches) == 2)
+    await asyncio.sleep(0.05)  # nothing more is begun: two are under way
+    assert (len(work.batches), work.n_finishing) == (2, 1)
+    work.last_gate.set()
+    assert await asyncio.gather(*asked) == [[2 * number] for number in range(6)]
+    assert work.most_finishing == 1
+
+
 async def test_failure_reaches_those_of_its_batch_only() -> None:
     work = Doubling()
     work.gate.set()
     shared = SharedBatches(work, max_items=1)
-    answers = await asyncio.gather(shared.submit([1]), shared.submit([13]), shared.submit([2]), return_exceptions=True)
-    assert answers[0] == [2]
-    assert isinstance(answers[1], ValueError)
-    assert answers[2] == [4]
+    asked = [shared.submit([number]) for number in (1, 13, 2, 14, 3)]
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert [answer for answer in answers if not isinstance(answer, BaseException)] == [[2], [4], [6]]
+    assert [str(answers[1]), str(answers[3])] == ["13", "14"]
 
 
 async def test_request_that_is_given_up_disturbs_no_other() -> None:

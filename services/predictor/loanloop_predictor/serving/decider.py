@@ -38,6 +38,14 @@ class ScoredLoans:
 
 
 @dataclass(frozen=True, slots=True)
+class ScoredRequests:
+    """Decisions on loans that were asked for, one for each in its place; nobody knows of them yet."""
+
+    incoming: Sequence[IncomingLoan]
+    decisions: list[Decision]
+
+
+@dataclass(frozen=True, slots=True)
 class StreamedDecisions:
     """`to_publish`: every decision of the batch that the stream has made, now or at an earlier delivery."""
 
@@ -83,13 +91,18 @@ class Decider:
             n_refused=len(recorded.refused),
         )
 
-    async def decide_requested(self, incoming: Sequence[IncomingLoan]) -> list[Answer]:
-        """An answer in each loan's place; one bad loan fails no other. Raises NoModel or Unavailable for all."""
+    async def score_requested(self, incoming: Sequence[IncomingLoan]) -> ScoredRequests:
+        """Changes nothing. Raises NoModel."""
         started = time.perf_counter()
         champion = self._champions.serving()
         decisions = await asyncio.to_thread(self._decide, champion, incoming, started, "rest")
+        return ScoredRequests(incoming, decisions)
+
+    async def record_requested(self, scored: ScoredRequests) -> list[Answer]:
+        """An answer in each loan's place; one bad loan fails no other. Raises Unavailable for all."""
+        incoming = scored.incoming
         events = {one.loan.event_id: self._codec.encode(one.loan) for one in reversed(incoming)}
-        recorded = await self._store.record_requested(decisions, events)
+        recorded = await self._store.record_requested(scored.decisions, events)
         stored = (one.decision for one in recorded.held.values() if isinstance(one, StoredDecision))
         self._decided_here.remember((made.event_id, made.payload_sha256) for made in stored if made.channel == "rest")
         return [self._answer(one, recorded) for one in incoming]

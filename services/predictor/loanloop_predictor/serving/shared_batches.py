@@ -7,28 +7,33 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Finish = Callable[[], Awaitable[Sequence[Result]]]
 
 
 class SharedBatches(Generic[Item, Result]):
-    """`work` gets at most `max_items` items, and answers each in its place. A lone submission doesn't wait."""
+    """`begin` gets at most `max_items` items and returns what is left to do, which gives each its result in its place.
 
-    def __init__(self, work: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]], *, max_items: int) -> None:
-        self._work = work
+    A batch is begun while the one before it is finished: one of each at a time. A lone submission doesn't wait.
+    """
+
+    def __init__(self, begin: Callable[[Sequence[Item]], Awaitable[Finish[Result]]], *, max_items: int) -> None:
+        self._begin = begin
         self._max_items = max_items
         self._waiting: deque[tuple[Sequence[Item], asyncio.Future[Sequence[Result]]]] = deque()
-        self._running: asyncio.Task[None] | None = None
+        self._beginning: asyncio.Task[None] | None = None
+        self._finishing: asyncio.Task[None] | None = None
 
     async def submit(self, items: Sequence[Item]) -> Sequence[Result]:
-        """Raises what `work` raised for the batch that the items were in."""
+        """Raises what was raised for the batch that the items were in."""
         answer: asyncio.Future[Sequence[Result]] = asyncio.get_running_loop().create_future()
         self._waiting.append((items, answer))
-        if self._running is None or self._running.done():
-            self._running = asyncio.create_task(self._run_waiting())
+        if self._beginning is None or self._beginning.done():
+            self._beginning = asyncio.create_task(self._run_waiting())
         return await answer
 
     async def _run_waiting(self) -> None:
         while self._waiting:
-            await self._run_together(self._take())
+            await self._run_together(_Batch(self._take()))
 
     def _take(self) -> list[tuple[Sequence[Item], asyncio.Future[Sequence[Result]]]]:
         taken = [self._waiting.popleft()]
@@ -38,15 +43,40 @@ class SharedBatches(Generic[Item, Result]):
             n_items += len(taken[-1][0])
         return taken
 
-    async def _run_together(self, taken: list[tuple[Sequence[Item], asyncio.Future[Sequence[Result]]]]) -> None:
-        together = [item for items, _ in taken for item in items]
-        (outcome,) = await asyncio.gather(self._work(together), return_exceptions=True)
+    async def _run_together(self, batch: "_Batch[Item, Result]") -> None:
+        try:
+            finish = await self._begin(batch.items)
+        except BaseException as error:  # those who wait get it, whatever it is
+            batch.fail(error)
+            if isinstance(error, Exception):
+                return
+            raise
+        if self._finishing:
+            await asyncio.wait({self._finishing})
+        self._finishing = asyncio.create_task(batch.finish(finish))
+
+
+class _Batch(Generic[Item, Result]):
+    def __init__(self, taken: list[tuple[Sequence[Item], asyncio.Future[Sequence[Result]]]]) -> None:
+        self.items = [item for items, _ in taken for item in items]
+        self._taken = taken
+
+    async def finish(self, finish: Finish[Result]) -> None:
+        try:
+            results = await finish()
+        except BaseException as error:  # as above
+            self.fail(error)
+            if isinstance(error, Exception):
+                return
+            raise
         start = 0
-        for items, answer in taken:
+        for items, answer in self._taken:
             # A client that has gone away has cancelled its future; what it asked for is decided all the same.
             if not answer.done():
-                if isinstance(outcome, BaseException):
-                    answer.set_exception(outcome)
-                else:
-                    answer.set_result(outcome[start : start + len(items)])
+                answer.set_result(results[start : start + len(items)])
             start += len(items)
+
+    def fail(self, error: BaseException) -> None:
+        for _, answer in self._taken:
+            if not answer.done():
+                answer.set_exception(error)
