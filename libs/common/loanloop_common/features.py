@@ -84,18 +84,20 @@ class NumberInput:
     def scaled(self, values: Floats) -> npt.NDArray[np.float32]:
         """Zero where missing, which the index MISSING tells from a mean value."""
         scaled = (unscaled(values, log=self.log, low=self.low, high=self.high) - self.mean) / self.std
-        return np.nan_to_num(scaled, nan=0.0).astype(np.float32)
+        return np.where(np.isnan(scaled), 0.0, scaled).astype(np.float32)
 
     def ids(self, values: Floats) -> Ints:
-        if not self.exact:
-            return np.where(np.isnan(values), MISSING, UNKNOWN).astype(np.int64)
-        nearest = np.minimum(np.searchsorted(self._exact, values), len(self.exact) - 1)
-        ids = np.where(self._exact[nearest] == values, nearest + FIRST_VALUE, UNKNOWN)
-        return np.where(np.isnan(values), MISSING, ids).astype(np.int64)
+        ids: Ints = np.full(len(values), UNKNOWN, np.int64)
+        if self.exact:
+            position = self._exact.searchsorted(values)
+            nearest = self._exact.take(position, mode="clip")
+            ids = np.where(nearest == values, position + FIRST_VALUE, ids)
+        ids[np.isnan(values)] = MISSING
+        return ids
 
 
 def unscaled(values: Floats, *, log: bool, low: float, high: float) -> Floats:
-    clipped = np.clip(values, low, high)
+    clipped = values.clip(low, high)
     return np.log1p(clipped) if log else clipped
 
 
