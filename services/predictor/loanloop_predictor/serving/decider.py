@@ -103,17 +103,16 @@ class Decider:
         incoming = scored.incoming
         events = {one.loan.event_id: self._codec.encode(one.loan) for one in reversed(incoming)}
         recorded = await self._store.record_requested(scored.decisions, events)
-        stored = (one.decision for one in recorded.held.values() if isinstance(one, StoredDecision))
-        self._decided_here.remember((made.event_id, made.payload_sha256) for made in stored if made.channel == "rest")
+        stored = (one for one in recorded.held.values() if isinstance(one, StoredDecision))
+        self._decided_here.remember(events[one.decision.event_id] for one in stored if one.is_new)
         return [self._answer(one, recorded) for one in incoming]
 
     def _read_and_decide(
         self, champion: Champion, messages: Sequence[tuple[bytes | None, datetime]], started: float
     ) -> ScoredLoans:
-        read = read_streamed(self._codec, messages)
         recognised = self._decided_here.recognise
-        to_decide = [one for one in read.to_decide if not recognised(one.loan.event_id, one.payload_sha256)]
-        return ScoredLoans(read, self._decide(champion, to_decide, started, "stream"))
+        read = read_streamed(self._codec, (message for message in messages if not recognised(message[0])))
+        return ScoredLoans(read, self._decide(champion, read.to_decide, started, "stream"))
 
     def _decide(
         self, champion: Champion, incoming: Sequence[IncomingLoan], started: float, channel: Channel
