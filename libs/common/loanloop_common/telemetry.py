@@ -3,7 +3,7 @@
 import logging
 import sys
 import time
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, TextIO, TypeVar, cast
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -76,19 +76,31 @@ _HISTOGRAMS = {
 }
 
 
+_BY_LABELS: dict[tuple[object, ...], object] = {}
+Metric = TypeVar("Metric", Counter, Gauge, Histogram)
+
+
 def count(name: CounterName, amount: float = 1, **labels: str) -> None:
-    metric = _COUNTERS[name]
-    (metric.labels(**labels) if labels else metric).inc(amount)
+    _of_labels(name, _COUNTERS[name], labels).inc(amount)
 
 
 def set_gauge(name: GaugeName, value: float, **labels: str) -> None:
-    metric = _GAUGES[name]
-    (metric.labels(**labels) if labels else metric).set(value)
+    _of_labels(name, _GAUGES[name], labels).set(value)
 
 
 def observe(name: HistogramName, value: float, **labels: str) -> None:
-    metric = _HISTOGRAMS[name]
-    (metric.labels(**labels) if labels else metric).observe(value)
+    _of_labels(name, _HISTOGRAMS[name], labels).observe(value)
+
+
+def _of_labels(name: str, metric: Metric, labels: dict[str, str]) -> Metric:
+    """The library looks at each label again each time, which costs a request more than the counting."""
+    if not labels:
+        return metric
+    key = (name, *labels.items())
+    one = _BY_LABELS.get(key)
+    if one is None:
+        one = _BY_LABELS[key] = metric.labels(**labels)
+    return cast("Metric", one)
 
 
 def metrics_page() -> bytes:
