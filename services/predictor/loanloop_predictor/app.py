@@ -21,6 +21,7 @@ from loanloop_common.telemetry import observe, set_gauge
 from loanloop_predictor.api import Admission, Api, RestServer, TimeLimit, make_api
 from loanloop_predictor.config import PredictorSettings
 from loanloop_predictor.domain.incoming import IncomingLoan
+from loanloop_predictor.domain.plain_requests import PlainRequests
 from loanloop_predictor.handlers import DeploymentHandler, LoanHandler, LoanStream
 from loanloop_predictor.serving.champions import Champions, Swap
 from loanloop_predictor.serving.decider import Answer, Decider, ScoredRequests
@@ -77,6 +78,7 @@ def make_server(
     live: Poller,
 ) -> RestServer:
     options = base.settings.predictor
+    codec = LoanCodec(base.portfolio)
 
     async def record(scored: ScoredRequests) -> Sequence[Answer]:
         answers = await decider.record_requested(scored)
@@ -87,7 +89,8 @@ def make_server(
         return partial(record, await decider.score_requested(incoming))
 
     api = Api(
-        codec=LoanCodec(base.portfolio),
+        codec=codec,
+        plain=PlainRequests(codec),
         champions=champions,
         decide=SharedBatches(score, max_items=options.batch_records).submit,
         stream_state=lambda: loans.state,

@@ -18,6 +18,7 @@ from loanloop_predictor.domain.deciding import DecidedBy, decide
 from loanloop_predictor.domain.decisions import StoredDecision
 from loanloop_predictor.domain.deployments import Deployment
 from loanloop_predictor.domain.incoming import IncomingLoan
+from loanloop_predictor.domain.plain_requests import PlainRequests
 from loanloop_predictor.serving.champions import Champions
 from loanloop_predictor.serving.decider import Answer
 
@@ -67,6 +68,7 @@ def decider() -> FakeDecider:
 async def client(decider: FakeDecider) -> AsyncIterator[httpx.AsyncClient]:
     api = Api(
         codec=CODEC,
+        plain=PlainRequests(CODEC),
         champions=Champions(NothingDeployed(), PORTFOLIO, threads=1),  # type: ignore[arg-type]  # never loads one
         decide=decider,
         stream_state=lambda: "waiting",

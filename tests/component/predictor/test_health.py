@@ -10,6 +10,7 @@ from loanloop_common.polling import Poller
 from loanloop_common.portfolio_file import load_portfolio
 from loanloop_predictor.api import Admission, Api, TimeLimit, make_api
 from loanloop_predictor.app import database_state
+from loanloop_predictor.domain.plain_requests import PlainRequests
 from loanloop_predictor.serving.champions import Champions
 from loanloop_predictor.store.availability import DatabaseAway
 
@@ -26,6 +27,7 @@ async def decide(_: Any) -> Any:
 async def health_of(champions: Champions, live: Poller) -> dict[str, Any]:
     api = Api(
         codec=LoanCodec(PORTFOLIO),
+        plain=PlainRequests(LoanCodec(PORTFOLIO)),
         champions=champions,
         decide=decide,
         stream_state=lambda: "consuming",

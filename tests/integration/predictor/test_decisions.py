@@ -1,5 +1,6 @@
 """One decision for each loan, by whichever way it comes, however often, whatever is deployed meanwhile."""
 
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -67,6 +68,21 @@ async def test_rest_decision_is_found_decided_by_the_stream(world: World, url: s
     (event,) = await world.scored()
     assert str(event.event_id) == answer["decision_id"]
     assert str(event.loan_event_id) == answer["event_id"]
+    assert event.decided_at == row["decided_at"] == datetime.fromisoformat(answer["decided_at"])
+
+
+async def test_batch_with_loans_decided_before_decides_and_publishes_the_others(world: World, url: str) -> None:
+    before = (await predict(url, make_loan(1))).json()
+    async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+        loans = [make_loan(2), make_loan(1), make_loan(3), make_loan(2)]
+        items = (await client.post("/predict/batch", json={"loans": loans})).json()["results"]
+    await world.consumed(3)
+
+    assert items[1]["decision"] == before
+    assert items[0] == items[3]
+    stored = {str(row["decision_id"]) for row in await world.decisions()}
+    assert stored == {item["decision"]["decision_id"] for item in items}
+    assert await world.ids_published() == dict.fromkeys(stored, 1)
 
 
 async def test_same_event_with_another_payload_is_refused(world: World, url: str) -> None:

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 from loanloop_common.events import LoanScored
+from loanloop_predictor.api.answers import decision_answer, encoded_answer
 from loanloop_predictor.domain.deciding import credit_decision
 from loanloop_predictor.domain.decisions import (
     Decision,
@@ -13,7 +14,8 @@ from loanloop_predictor.domain.decisions import (
     first_of_each_event,
     time_ordered_ids,
 )
-from loanloop_predictor.domain.scored import scored_event
+from loanloop_predictor.domain.incoming import IncomingLoan
+from loanloop_predictor.domain.scored import begun_scored_event, scored_event
 from msgspec.structs import replace
 
 NOW = datetime(2020, 1, 1, 12, 30, 0, 123456, tzinfo=UTC)
@@ -49,6 +51,16 @@ def test_scored_event_says_what_is_stored_bit_by_bit() -> None:
     assert event.probability == DECISION.probability
     assert (event.occurred_at, event.decided_at) == (NOW, NOW)
     assert (event.version, event.deployment_seq, event.channel) == ("v1", 3, "stream")
+
+
+def test_begun_scored_event_lacks_only_when_it_was_stored() -> None:
+    assert begun_scored_event(DECISION) + b'"2020-01-01T12:30:00.123456Z"}' == scored_event(STORED)
+
+
+@pytest.mark.parametrize("ignored", [(), ("term_month", "zip")])
+def test_answer_is_encoded_as_its_model_says(ignored: tuple[str, ...]) -> None:
+    asked = IncomingLoan(loan=None, payload_sha256=b"", ignored_features=ignored)  # type: ignore[arg-type]  # not looked at
+    assert encoded_answer(STORED, asked) == decision_answer(STORED, asked).model_dump_json().encode()
 
 
 def test_another_payload_conflicts() -> None:

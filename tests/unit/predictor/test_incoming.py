@@ -1,18 +1,24 @@
 """What is read of a stream's batch and of a request."""
 
+import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from loanloop_common.errors import InvalidField, InvalidMessage
 from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.portfolio_file import load_portfolio
 from loanloop_predictor.domain.incoming import hash_if_dated, read_requested, read_streamed
+from loanloop_predictor.domain.plain_requests import PlainRequests
 
 from tests.support.loans import as_bytes, make_features, make_loan
 
 NOW = datetime(2020, 1, 1, tzinfo=UTC)
 CODEC = LoanCodec(load_portfolio("sba"))
+PLAIN = PlainRequests(CODEC)
 
 
 def test_one_bad_record_fails_no_other() -> None:
@@ -67,3 +73,54 @@ def test_loan_dated_in_the_future_is_not_decided() -> None:
     assert read_streamed(CODEC, [(as_bytes(late), NOW)]).n_invalid == 1
     with pytest.raises(InvalidField, match=r"occurred_at .* 5 minutes in the future"):
         read_requested(CODEC, late, event_id=UUID(int=1), now=NOW)
+
+
+FEATURES = st.fixed_dictionaries(
+    {
+        name: st.one_of(
+            st.just(value), st.none(), st.integers(-5, 10**20), st.floats(), st.booleans(), st.text(max_size=3)
+        )
+        for name, value in make_features(1).items()
+    }
+)
+ENVELOPES = st.fixed_dictionaries(
+    {"loan_id": st.text(max_size=66)},
+    optional={
+        "event_id": st.sampled_from([None, str(UUID(int=9)), UUID(int=9).hex, "no", 3]),
+        "occurred_at": st.sampled_from([None, "2005-05-20T00:00:00+02:00", "2005-05-20", "0001-01-01T00:00:00Z", 5]),
+        "schema_version": st.sampled_from([None, 1, 1.0, 2, "1"]),
+        "outcome": st.sampled_from([None, {}, {"defaulted": True}]),
+        "unknown": st.none(),
+    },
+)
+
+
+@given(ENVELOPES, FEATURES, st.lists(st.sampled_from(sorted(make_features(1))), max_size=3), st.booleans())
+def test_the_short_way_reads_what_the_long_way_reads_or_leaves_it(
+    envelope: dict[str, Any], odd: dict[str, Any], changed: list[str], has_unknown: bool
+) -> None:
+    features = make_features(1) | {name: odd[name] for name in changed} | ({"more": 1} if has_unknown else {})
+    body = json.dumps(envelope | {"features": features}).encode()
+    plain = PLAIN.read(body, make_id=lambda: UUID(int=7), now=NOW)
+    if plain is None:
+        return
+    long = read_requested(CODEC, json.loads(body), event_id=UUID(int=7), now=NOW)
+    assert CODEC.encode(plain.loan) == CODEC.encode(long.loan)
+    assert (plain.payload_sha256, plain.dated_here, plain.ignored_features) == (
+        long.payload_sha256,
+        long.dated_here,
+        long.ignored_features,
+    )
+
+
+def test_the_short_way_is_taken_by_a_request_without_fault() -> None:
+    for body in (make_loan(1), {"loan_id": "a", "features": make_features(1), "event_id": None}):
+        assert PLAIN.read(as_bytes(body), make_id=lambda: UUID(int=7), now=NOW) is not None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"more": 1}, {"loan_id": "a\0"}, {"occurred_at": "1800-01-01T00:00:00Z"}, {"outcome": {}}, {"features": {}}],
+)
+def test_the_short_way_leaves_what_must_be_explained(change: dict[str, Any]) -> None:
+    assert PLAIN.read(as_bytes(make_loan(1) | change), make_id=lambda: UUID(int=7), now=NOW) is None

@@ -10,7 +10,7 @@ from tests.support.eventually import eventually
 
 async def outlasting(limit: TimeLimit, started: list[int]) -> str:
     try:
-        async with limit:
+        with limit:
             started.append(1)
             await asyncio.Event().wait()
     except TimeoutError:
@@ -22,12 +22,12 @@ async def test_only_those_that_are_inside_too_long_are_ended() -> None:
     limit, started = TimeLimit(0.05), list[int]()
     first = asyncio.create_task(outlasting(limit, started))
     for _ in range(20):
-        async with limit:
+        with limit:
             await asyncio.sleep(0.01)
     second = asyncio.create_task(outlasting(limit, started))
     assert await first == "too late"
     assert await second == "too late"
-    async with limit:
+    with limit:
         await asyncio.sleep(0.01)
     await asyncio.sleep(0.1)  # outside, the limit holds no more
 
@@ -43,6 +43,5 @@ async def test_task_that_is_cancelled_by_another_stays_cancelled() -> None:
 
 async def test_what_the_task_raises_itself_comes_out_as_it_is() -> None:
     limit = TimeLimit(60)
-    with pytest.raises(ValueError, match="mine"):
-        async with limit:
-            raise ValueError("mine")
+    with pytest.raises(ValueError, match="mine"), limit:
+        raise ValueError("mine")

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
+import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from loanloop_predictor.api.errors import ErrorDetail
@@ -116,6 +117,43 @@ def decision_answer(stored: StoredDecision, asked: IncomingLoan) -> DecisionAnsw
         deployment_seq=made.deployment_seq,
         decided_at=stored.decided_at,
         ignored_features=list(asked.ignored_features),
+    )
+
+
+class _Wire(msgspec.Struct, frozen=True, gc=False):
+    """DecisionAnswer, encoded in a tenth of the time."""
+
+    decision_id: UUID
+    event_id: UUID
+    loan_id: str
+    probability: float
+    decision: CreditDecision
+    threshold: float
+    version: str
+    deployment_seq: int
+    decided_at: datetime
+    ignored_features: tuple[str, ...]
+
+
+_ENCODER = msgspec.json.Encoder()
+
+
+def encoded_answer(stored: StoredDecision, asked: IncomingLoan) -> bytes:
+    """The JSON of `decision_answer`."""
+    made = stored.decision
+    return _ENCODER.encode(
+        _Wire(
+            made.decision_id,
+            made.event_id,
+            made.loan_id,
+            made.probability,
+            made.decision,
+            made.threshold,
+            made.version,
+            made.deployment_seq,
+            stored.decided_at,
+            asked.ignored_features,
+        )
     )
 
 

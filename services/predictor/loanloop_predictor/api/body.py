@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from fastapi import Request
 from loanloop_common.errors import InvalidField, InvalidMessage, LoanloopError
+from starlette.requests import ClientDisconnect
 
 from loanloop_predictor.api.time_limit import TimeLimit
 
@@ -23,19 +24,28 @@ class BodyTooSlow(LoanloopError):
 
 async def read_body(request: Request, *, max_bytes: int, within: TimeLimit) -> bytes:
     """Raises BodyTooLarge or BodyTooSlow."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > max_bytes:
+    if _declared_bytes(request) > max_bytes:
         raise BodyTooLarge(max_bytes)
     body = bytearray()
     try:
-        async with within:
-            async for chunk in request.stream():
-                body += chunk
+        with within:
+            while True:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                body += message.get("body", b"")
                 if len(body) > max_bytes:
                     raise BodyTooLarge(max_bytes)
+                if not message.get("more_body", False):
+                    return bytes(body)
     except TimeoutError as slow:
         raise BodyTooSlow(within.seconds) from slow
-    return bytes(body)
+
+
+def _declared_bytes(request: Request) -> int:
+    """Zero where nothing is."""
+    declared = next((value for name, value in request.scope["headers"] if name == b"content-length"), b"")
+    return int(declared) if declared.isdigit() else 0
 
 
 def parsed(body: bytes) -> Any:

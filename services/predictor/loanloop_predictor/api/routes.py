@@ -24,6 +24,7 @@ from loanloop_predictor.api.answers import (
     ModelInfo,
     ReloadAnswer,
     decision_answer,
+    encoded_answer,
     model_info,
 )
 from loanloop_predictor.api.body import parsed, read_body, refuse_unholdable
@@ -31,8 +32,10 @@ from loanloop_predictor.api.direct import Direct
 from loanloop_predictor.api.documents import loan_body, loans_body
 from loanloop_predictor.api.errors import ErrorAnswer, detail_of, install_error_answers
 from loanloop_predictor.api.observed import Observed
+from loanloop_predictor.api.responses import Encoded
 from loanloop_predictor.api.time_limit import TimeLimit
 from loanloop_predictor.domain.incoming import IncomingLoan, read_requested
+from loanloop_predictor.domain.plain_requests import PlainRequests
 from loanloop_predictor.serving.champions import Champions
 from loanloop_predictor.serving.decider import Answer
 
@@ -65,9 +68,14 @@ class Api:
     max_batch_loans: int
     max_body_bytes: int
     body_within: TimeLimit
+    plain: PlainRequests
 
     async def body_of(self, request: Request) -> bytes:
         return await read_body(request, max_bytes=self.max_body_bytes, within=self.body_within)
+
+    def read_one(self, body: bytes) -> IncomingLoan:
+        """Raises InvalidMessage."""
+        return self.plain.read(body, make_id=uuid4, now=datetime.now(UTC)) or self.read(parsed(body))
 
     def read(self, loan: Any) -> IncomingLoan:
         """Raises InvalidMessage."""
@@ -92,11 +100,11 @@ def _add_predictions(app: FastAPI, api: Api) -> None:
     async def predict(request: Request) -> Response:
         """Decide one loan. The decision is stored before it is answered."""
         with api.admission.admitted():
-            incoming = api.read(parsed(await api.body_of(request)))
+            incoming = api.read_one(await api.body_of(request))
             (answer,) = await api.decide([incoming])
         if isinstance(answer, LoanloopError):
             raise answer
-        return Response(decision_answer(answer, incoming).model_dump_json(), media_type="application/json")
+        return Encoded(encoded_answer(answer, incoming))
 
     @app.post(
         "/predict/batch",

@@ -5,7 +5,7 @@ from types import TracebackType
 
 
 class TimeLimit:
-    """`async with limit:` raises TimeoutError in the task that is still inside after `seconds`."""
+    """`with limit:` raises TimeoutError in the task that is still inside after `seconds`."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -13,7 +13,7 @@ class TimeLimit:
         self._overdue: set[asyncio.Task[object]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    async def __aenter__(self) -> None:
+    def __enter__(self) -> None:
         task = asyncio.current_task()
         assert task is not None
         loop = asyncio.get_running_loop()
@@ -21,7 +21,7 @@ class TimeLimit:
         if self._timer is None:
             self._timer = loop.call_at(self._inside[task], self._look)
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         task = asyncio.current_task()
