@@ -1,8 +1,5 @@
 """Sheds load: more requests than can be answered soon are turned away at once, before their body is read."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from loanloop_common.errors import Unavailable
 
 
@@ -11,17 +8,17 @@ class Overloaded(Unavailable):
 
 
 class Admission:
+    """`with admission:` around each request."""
+
     def __init__(self, *, max_requests: int) -> None:
         self._max_requests = max_requests
         self._n_admitted = 0
 
-    @contextmanager
-    def admitted(self) -> Iterator[None]:
+    def __enter__(self) -> None:
         """Raises Overloaded."""
         if self._n_admitted >= self._max_requests:
             raise Overloaded(f"{self._n_admitted} requests wait for their decision already")
         self._n_admitted += 1
-        try:
-            yield
-        finally:
-            self._n_admitted -= 1
+
+    def __exit__(self, *_: object) -> None:
+        self._n_admitted -= 1

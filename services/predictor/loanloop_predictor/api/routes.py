@@ -99,7 +99,7 @@ def _add_predictions(app: FastAPI, api: Api) -> None:
     @app.post("/predict", response_model=DecisionAnswer, responses=_REFUSALS, openapi_extra=loan_body(api.codec))
     async def predict(request: Request) -> Response:
         """Decide one loan. The decision is stored before it is answered."""
-        with api.admission.admitted():
+        with api.admission:
             incoming = api.read_one(await api.body_of(request))
             (answer,) = await api.decide([incoming])
         if isinstance(answer, LoanloopError):
@@ -114,7 +114,7 @@ def _add_predictions(app: FastAPI, api: Api) -> None:
     )
     async def predict_batch(request: Request) -> Response:
         """Decide up to a limit of loans; one that is refused fails no other."""
-        with api.admission.admitted():
+        with api.admission:
             batch = await _decided_batch(api, await api.body_of(request))
         return Response(
             batch.model_dump_json(), status_code=207 if batch.n_refused else 200, media_type="application/json"

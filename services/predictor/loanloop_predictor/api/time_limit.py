@@ -14,9 +14,9 @@ class TimeLimit:
         self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> None:
-        task = asyncio.current_task()
-        assert task is not None
         loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
+        assert task is not None
         self._inside[task] = loop.time() + self.seconds
         if self._timer is None:
             self._timer = loop.call_at(self._inside[task], self._look)
