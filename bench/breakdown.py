@@ -1,10 +1,8 @@
 """Where a streamed loan's time goes: processor time by step of the predictor alone."""
 
-import gc
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +10,6 @@ import numpy as np
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from loanloop_common.bundle import unpack
-from loanloop_common.lifecycle import COLLECTOR_THRESHOLDS
 from loanloop_common.postgres import Pool
 from loanloop_common.scoring import Scorer, engine
 from loanloop_predictor.domain.deciding import DecidedBy, decide
@@ -21,6 +18,7 @@ from loanloop_predictor.domain.incoming import read_streamed
 from loanloop_predictor.domain.scored import scored_event
 from loanloop_predictor.store.decisions import DecisionStore
 
+from bench.collector import quiet_collector
 from bench.workload import CODEC, ENCODER_ROWS, encoder, make_bundle, make_messages
 
 Row = dict[str, Any]
@@ -36,7 +34,7 @@ async def steps(pool: Pool) -> list[Row]:
     scorer = Scorer(unpack(make_bundle()))
     by = DecidedBy("v1", 1, 0.5, engine())
     clock = _Clock()
-    with _quiet_collector():
+    with quiet_collector():
         for _ in range(_REPETITIONS):
             read = clock("decode, validate, hash", read_streamed, CODEC, values)
             features = [one.loan.features for one in read.to_decide]
@@ -92,16 +90,3 @@ def _batched(decisions: list[Decision], events: list[bytes]) -> None:
         partitioner(key, partitions, partitions)
         builder.append(offset, None, key, event, [])
     builder.build()
-
-
-@contextmanager
-def _quiet_collector() -> Iterator[None]:
-    """As the services have it."""
-    thresholds = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(*COLLECTOR_THRESHOLDS)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*thresholds)
-        gc.unfreeze()

@@ -6,7 +6,6 @@ nobody works on, from sending to receiving.
 
 import asyncio
 import contextlib
-import gc
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ import numpy as np
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from loanloop_common.events import Topic
 
+from bench.collector import quiet_collector
 from bench.installation import fresh_installation
 from bench.machine import cores
 from bench.predictor import start_predictor
@@ -90,15 +90,21 @@ async def client(bootstrap: str) -> AsyncIterator[tuple[AIOKafkaProducer, AIOKaf
 
 async def exchanged(bootstrap: str, seconds: float, options: Options) -> tuple[Arrivals, Arrivals, float]:
     """Loans and echoes of these seconds after the warm-up, and by how many ms the sender was late at worst."""
-    scored, echoes = Arrivals(), Arrivals()
     total_s = WARM_UP_S + seconds
     loans = make_messages(int(LOANS_PER_S * total_s))
     some = [(uuid4().bytes, value) for _, value in loans[: int(ECHOES_PER_S * total_s)]]
-    gc.collect()
-    gc.freeze()  # the messages are none of what is measured
+    options.say(f"{len(loans):,} loans in {total_s:.0f} s")
+    # The messages are none of what is measured: the collector must not walk them.
+    with quiet_collector():
+        return await _sent_and_received(bootstrap, loans, some)
+
+
+async def _sent_and_received(
+    bootstrap: str, loans: list[Message], some: list[Message]
+) -> tuple[Arrivals, Arrivals, float]:
+    scored, echoes = Arrivals(), Arrivals()
     async with client(bootstrap) as (producer, consumer):
         receiving = asyncio.create_task(receive(consumer, scored, echoes))
-        options.say(f"{len(loans):,} loans in {total_s:.0f} s")
         late_ms, _ = await asyncio.gather(
             send_paced(producer, Topic.LOAN_RECEIVED.value, loans, LOANS_PER_S, scored),
             send_paced(producer, ECHO, some, ECHOES_PER_S, echoes),
