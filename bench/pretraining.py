@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from loanloop_common.portfolio import Portfolio
-from loanloop_common.portfolio_file import load_portfolio
 
 from bench.contenders import Fit
-from bench.loans import SAMPLE, SPLITS, LoanFile, Split
+from bench.loans import SPLITS, Split
 from bench.registry import Options
 from bench.result import Found, Goal
-from bench.trials import Trial, Trials
+from bench.trials import Trial, Trials, ground
 
 TITLE = "pretraining: ROC-AUC that it brings out of time, seconds that it costs"
 MODEL = "TabTransformer"
@@ -74,26 +73,20 @@ class Pair:
 
 def run(options: Options) -> Found:
     size = LONG if options.long else DEFAULT
-    portfolios = [load_portfolio(preset) for preset in size.presets]
-    file = LoanFile(options.loans or SAMPLE, portfolios[0])
-    splits = [split for split in size.splits if file.covers(split)]
-    trials = Trials(file, options.say)
+    on = ground(size.presets, size.splits, options)
     pairs = [
-        compare(trials, portfolio, split, n_labelled, size)
-        for portfolio in portfolios
-        for split in splits
-        for n_labelled in fitting(size.n_labelled, trials.n_window(split, size.n_window))
+        compare(on.trials, portfolio, split, n_labelled, size)
+        for portfolio in on.portfolios
+        for split in on.splits
+        for n_labelled in fitting(size.n_labelled, on.trials.n_window(split, size.n_window))
     ]
     rows = [{"what": f"{pair.split}, {pair.n_labelled:,} labelled", **pair.row()} for pair in pairs]
     return Found(
         goals=goals_of(pairs),
         rows=rows,
         sizes={
-            "loans in the file": len(file),
+            **on.sizes(len(size.seeds)),
             "loans of a window": size.n_window or "all",
-            "seeds": len(size.seeds),
-            "splits": len(splits),
-            "fits kept from before": trials.n_kept,
         },
         bars=("what", "gain"),
         notes=(

@@ -12,15 +12,14 @@ from operator import add
 from typing import Any
 
 from loanloop_common.portfolio import Portfolio
-from loanloop_common.portfolio_file import load_portfolio
 
 from bench.contenders import CONTENDERS, Fit
 from bench.judging import Reliability
-from bench.loans import SAMPLE, SPLITS, LoanFile, Split
+from bench.loans import SPLITS, Split
 from bench.quality_plots import plot_reliability, plot_splits
 from bench.registry import Options
 from bench.result import Found, Goal
-from bench.trials import Trial, Trials
+from bench.trials import Trial, Trials, ground
 
 TITLE = "TabTransformer beside LightGBM and logistic regression, out of time"
 PRESETS = ("sba_application", "sba")
@@ -76,26 +75,20 @@ class Judged:
 
 def run(options: Options) -> Found:
     size = LONG if options.long else DEFAULT
-    portfolios = [load_portfolio(preset) for preset in PRESETS]
-    file = LoanFile(options.loans or SAMPLE, portfolios[0])
-    splits = [split for split in size.splits if file.covers(split)]
-    trials = Trials(file, options.say)
+    on = ground(PRESETS, size.splits, options)
     judged = [
-        judge(trials, portfolio, split, model, size)
-        for portfolio in portfolios
-        for split in splits
+        judge(on.trials, portfolio, split, model, size)
+        for portfolio in on.portfolios
+        for split in on.splits
         for model in CONTENDERS
     ]
-    left_out = [str(split) for split in size.splits if split not in splits]
+    left_out = [str(split) for split in size.splits if split not in on.splits]
     return Found(
         goals=tuple(goal_of(judged, preset) for preset in PRESETS),
         rows=[one.row() for one in judged],
         sizes={
-            "loans in the file": len(file),
+            **on.sizes(len(size.seeds)),
             "loans a split learns from": size.n_learnt or "all",
-            "seeds": len(size.seeds),
-            "splits": len(splits),
-            "fits kept from before": trials.n_kept,
         },
         notes=notes(judged, left_out),
         pictures=(plot_splits(judged, PRESETS), plot_reliability(*pooled(judged))),

@@ -1,16 +1,18 @@
 """One trial: a model learns from loans of a split's window and judges those of a later year. Made once, then kept."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from loanloop_common.portfolio import Portfolio
+from loanloop_common.portfolio_file import load_portfolio
 from loanloop_trainer.model import TrainingData
 
 from bench.contenders import CONTENDERS, Fit, Task
 from bench.fits import KeptFits
-from bench.loans import LoanFile, Split
+from bench.loans import SAMPLE, LoanFile, Split
+from bench.registry import Options
 
 
 @dataclass(frozen=True)
@@ -82,3 +84,29 @@ class Trials:
         if not trial.sees_unlabelled or not others.any():
             return loans
         return replace(loans, unlabelled=self._file.loans(others, trial.portfolio).columns)
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What trials are made on: the presets, and those of the splits that the file covers."""
+
+    portfolios: list[Portfolio]
+    file: LoanFile
+    splits: list[Split]
+    trials: Trials
+
+    def sizes(self, n_seeds: int) -> dict[str, Any]:
+        """Once the trials are made."""
+        return {
+            "loans in the file": len(self.file),
+            "seeds": n_seeds,
+            "splits": len(self.splits),
+            "fits kept from before": self.trials.n_kept,
+        }
+
+
+def ground(presets: Sequence[str], splits: Sequence[Split], options: Options) -> Ground:
+    portfolios = [load_portfolio(preset) for preset in presets]
+    file = LoanFile(options.loans or SAMPLE, portfolios[0])
+    covered = [split for split in splits if file.covers(split)]
+    return Ground(portfolios, file, covered, Trials(file, options.say))
