@@ -107,5 +107,6 @@ NOTE = (
     "Decisions stored: those that were there before three bursts, whose medians are given; most of them were not made "
     "by the predictor but written by SQL with the same keys, order, indexes and partition (the current month's), under "
     "loan ids that tell nothing of their time. The goals put the largest size beside the mean of the smallest before "
-    "and after it. wal_bytes: of PostgreSQL's log for a loan."
+    "and after it, all between two checkpoints: whole pages that are logged after one aren't in it. "
+    "wal_bytes: of PostgreSQL's log for a loan, about 1,050 where no checkpoint fell in."
 )
