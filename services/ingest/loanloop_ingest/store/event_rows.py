@@ -2,14 +2,12 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from operator import attrgetter
-from struct import Struct
 from uuid import UUID
 
 from loanloop_common.postgres import Connection
 
 from loanloop_ingest.domain.messages import Incoming, Place
 from loanloop_ingest.domain.verdicts import KnownEvent
-from loanloop_ingest.store.copy_rows import copy_rows, microseconds
 
 SELECT_KNOWN = """
     SELECT event_id, payload_sha256, topic, kafka_partition, kafka_offset
@@ -25,12 +23,6 @@ STORE_DUPLICATES = """
 
 _KEYS = ("event_id", "payload_sha256", "topic", "kafka_partition", "kafka_offset")
 _RAW = ("event_id", "topic", "kafka_partition", "kafka_offset", "loan_id", "occurred_at", "payload")
-# Cells of fixed size, each behind its size, up to the size of the next one.
-_KEY = Struct(">hi16si32si")
-_OFFSET = Struct(">iiiq")
-_EVENT = Struct(">hi16si")
-_OFFSET_LOAN = Struct(">iiiqi")
-_MOMENT_PAYLOAD = Struct(">iqi")
 
 
 async def fetch_known(connection: Connection, event_ids: Collection[UUID]) -> dict[UUID, KnownEvent]:
@@ -48,28 +40,13 @@ async def take_keys(connection: Connection, events: Iterable[Incoming]) -> None:
     COPY, which writes many rows at once, has no ON CONFLICT.
     """
     in_order = sorted(events, key=attrgetter("event_id.int"))
-    await copy_rows(connection, "event_keys", _KEYS, in_order, _key_row)
+    rows = [(e.event_id, e.payload_sha256, *e.place) for e in in_order]
+    await connection.copy_records_to_table("event_keys", schema_name="loan_data", columns=_KEYS, records=rows)
 
 
 async def store_raw(connection: Connection, events: Sequence[Incoming]) -> None:
-    await copy_rows(connection, "raw_data", _RAW, events, _raw_row)
-
-
-def _key_row(event: Incoming) -> bytes:
-    topic, partition, offset = event.place
-    name = topic.encode()
-    key = _KEY.pack(len(_KEYS), 16, event.event_id.bytes, 32, event.payload_sha256, len(name))
-    return key + name + _OFFSET.pack(4, partition, 8, offset)
-
-
-def _raw_row(event: Incoming) -> bytes:
-    topic, partition, offset = event.place
-    name, loan_id, payload = topic.encode(), event.loan_id.encode(), event.payload
-    return b"".join((
-        _EVENT.pack(len(_RAW), 16, event.event_id.bytes, len(name)), name,
-        _OFFSET_LOAN.pack(4, partition, 8, offset, len(loan_id)), loan_id,
-        _MOMENT_PAYLOAD.pack(8, microseconds(event.occurred_at), len(payload)), payload,
-    ))  # fmt: skip
+    rows = [(e.event_id, *e.place, e.loan_id, e.occurred_at, e.payload) for e in events]
+    await connection.copy_records_to_table("raw_data", schema_name="loan_data", columns=_RAW, records=rows)
 
 
 async def store_duplicates(connection: Connection, duplicates: Sequence[Incoming]) -> None:

@@ -1,15 +1,12 @@
 """The rows of loans: new ones are copied in, those that are there get what has come."""
 
 from collections.abc import Sequence
-from functools import partial
-from struct import Struct
-from uuid import UUID
+from datetime import datetime
 
 from loanloop_common.postgres import Connection
+from msgspec import Raw
 
 from loanloop_ingest.domain.loan_changes import LoanChange, MissingCount
-from loanloop_ingest.domain.messages import LoanPart, OutcomePart
-from loanloop_ingest.store.copy_rows import NULL, copy_rows, microseconds
 
 SELECT_STORED = """
     SELECT now(), array_agg(loan_id) FROM loan_data.processed_data WHERE loan_id = ANY ($1::text[])
@@ -17,11 +14,8 @@ SELECT_STORED = """
 
 CREATE_ARRIVED_LOANS = """
     CREATE TEMPORARY TABLE IF NOT EXISTS arrived_loans (
-        loan_id text,
-        event_id uuid, occurred_at timestamptz, is_history boolean, matured_at timestamptz, received_at timestamptz,
-        features json,
-        outcome_event_id uuid, outcome_occurred_at timestamptz, defaulted boolean, known_at timestamptz,
-        outcome_received_at timestamptz, outcome_first_received_at timestamptz
+        loan_id text, event_id uuid, occurred_at timestamptz, features json, is_history boolean, matured_at timestamptz,
+        outcome_event_id uuid, outcome_occurred_at timestamptz, defaulted boolean, known_at timestamptz
     ) ON COMMIT DELETE ROWS
 """
 
@@ -29,10 +23,14 @@ CREATE_ARRIVED_LOANS = """
 # the tables, and the locks are taken in order. The newest correction holds.
 CHANGE_LOANS = """
     INSERT INTO loan_data.processed_data AS stored (
-        loan_id, event_id, occurred_at, is_history, matured_at, received_at, features,
+        loan_id, event_id, occurred_at, features, is_history, matured_at, received_at,
         outcome_event_id, outcome_occurred_at, defaulted, known_at, outcome_received_at, outcome_first_received_at
     )
-    SELECT *
+    SELECT loan_id, event_id, occurred_at, features, is_history, matured_at,
+           CASE WHEN event_id IS NOT NULL THEN now() END,
+           outcome_event_id, outcome_occurred_at, defaulted, known_at,
+           CASE WHEN outcome_event_id IS NOT NULL THEN now() END,
+           CASE WHEN outcome_event_id IS NOT NULL THEN now() END
     FROM arrived_loans
     ORDER BY loan_id COLLATE "C"
     ON CONFLICT (loan_id) DO UPDATE SET
@@ -65,17 +63,13 @@ COUNT_MISSING = """
         n_missing = counted.n_missing + excluded.n_missing
 """
 
-_LOAN = ("event_id", "occurred_at", "is_history", "matured_at", "received_at", "features")
-_OUTCOME = (
+_COLUMNS = (
+    "loan_id", "event_id", "occurred_at", "features", "is_history", "matured_at",
     "outcome_event_id", "outcome_occurred_at", "defaulted", "known_at",
-    "outcome_received_at", "outcome_first_received_at",
+    "received_at", "outcome_received_at", "outcome_first_received_at",
 )  # fmt: skip
-_COLUMNS = ("loan_id", *_LOAN, *_OUTCOME)
-# Cells of fixed size, each behind its size, up to the size of the next one.
-_LOAN_ID = Struct(">hi")
-_LOAN_CELLS = Struct(">i16siqi?iqiqi")
-_OUTCOME_CELLS = Struct(">i16siqi?iqiqiq")
-_NO_LOAN, _NO_OUTCOME = NULL * len(_LOAN), NULL * len(_OUTCOME)
+_NO_LOAN = (None,) * 4
+_NO_OUTCOME = (None,) * 3
 
 
 async def store_loans(connection: Connection, changes: Sequence[LoanChange]) -> None:
@@ -85,34 +79,28 @@ async def store_loans(connection: Connection, changes: Sequence[LoanChange]) -> 
     """
     ((now, found),) = await connection.fetch(SELECT_STORED, [change.loan_id for change in changes])
     stored = set(found or ())
-    row_of = partial(_row_of, now=microseconds(now))
-    if new := [change for change in changes if change.loan_id not in stored]:
-        await copy_rows(connection, "processed_data", _COLUMNS, new, row_of)
-    if changed := [change for change in changes if change.loan_id in stored]:
+    if new := [(*_row_of(each), *_moments_of(each, now)) for each in changes if each.loan_id not in stored]:
+        await connection.copy_records_to_table("processed_data", schema_name="loan_data", columns=_COLUMNS, records=new)
+    if changed := [_row_of(each) for each in changes if each.loan_id in stored]:
         await connection.execute(CREATE_ARRIVED_LOANS)
-        await copy_rows(connection, "arrived_loans", _COLUMNS, changed, row_of, schema=None)
+        await connection.copy_records_to_table("arrived_loans", records=changed)
         await connection.execute(CHANGE_LOANS)
 
 
-def _row_of(change: LoanChange, now: int) -> bytes:
-    loan_id = change.loan_id.encode()
-    loan, outcome = _NO_LOAN, _NO_OUTCOME
-    if change.loan and change.loan_event_id:
-        loan = _loan_cells(change.loan, change.loan_event_id, now)
-    if change.outcome and change.outcome_event_id:
-        outcome = _outcome_cells(change.outcome, change.outcome_event_id, now)
-    return _LOAN_ID.pack(len(_COLUMNS), len(loan_id)) + loan_id + loan + outcome
+def _row_of(change: LoanChange) -> tuple[object, ...]:
+    loan, outcome = change.loan, change.outcome
+    return (
+        change.loan_id,
+        change.loan_event_id,
+        *((loan.occurred_at, Raw(loan.features), loan.is_history, loan.matured_at) if loan else _NO_LOAN),
+        change.outcome_event_id,
+        *((outcome.occurred_at, outcome.defaulted, outcome.known_at) if outcome else _NO_OUTCOME),
+    )
 
 
-def _loan_cells(loan: LoanPart, event_id: UUID, now: int) -> bytes:
-    occurred_at, matured_at, features = microseconds(loan.occurred_at), microseconds(loan.matured_at), loan.features
-    cells = (16, event_id.bytes, 8, occurred_at, 1, loan.is_history, 8, matured_at, 8, now, len(features))
-    return _LOAN_CELLS.pack(*cells) + features
-
-
-def _outcome_cells(outcome: OutcomePart, event_id: UUID, now: int) -> bytes:
-    said_at, known_at = microseconds(outcome.occurred_at), microseconds(outcome.known_at)
-    return _OUTCOME_CELLS.pack(16, event_id.bytes, 8, said_at, 1, outcome.defaulted, 8, known_at, 8, now, 8, now)
+def _moments_of(change: LoanChange, now: datetime) -> tuple[datetime | None, ...]:
+    outcome_at = now if change.outcome else None
+    return now if change.loan else None, outcome_at, outcome_at
 
 
 async def count_missing(connection: Connection, counts: Sequence[MissingCount]) -> None:
