@@ -34,6 +34,9 @@ Settings = TypeVar("Settings", bound=ServiceSettings)
 T = TypeVar("T")
 
 COLLECTOR_THRESHOLDS = (50_000, 10, 10)  # objects between collections: several batches of records
+# A batch is decoded in a thread. Python's own 5 ms is what the event loop waits for it each time an answer has come: of
+# Kafka, PostgreSQL or a client.
+_SWITCH_INTERVAL_S = 0.0005
 _SAY_AGAIN_S = 30.0
 _LONGEST_PAUSE_S = 5.0
 
@@ -97,6 +100,7 @@ async def _serve(service: str, settings: Settings, portfolio: Portfolio, build: 
             return 0
         foundation.heartbeat.report = lambda: {"parts": {part.name: part.state for part in own}}
         _spare_collector()
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)
         started: list[Part] = []
         try:
             for part in parts:
