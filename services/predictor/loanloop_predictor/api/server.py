@@ -10,8 +10,6 @@ from loanloop_common.background import in_background
 from loanloop_common.errors import LoanloopError
 from starlette.types import ASGIApp
 
-from loanloop_predictor.api.one_write import OneWriteProtocol
-
 
 class PortTaken(LoanloopError):
     """The address that was asked for can't be listened on."""
@@ -26,7 +24,6 @@ class RestServer:
         self.url = f"http://{host}:{self._socket.getsockname()[1]}"
         config = uvicorn.Config(
             app,
-            http=OneWriteProtocol,
             log_config=None,
             access_log=False,
             lifespan="off",
