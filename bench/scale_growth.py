@@ -94,7 +94,7 @@ def goals_of(found: Sequence[AtSize]) -> tuple[Goal, ...]:
     sizes = f"{largest.n_decisions:,} decisions stored / {found[0].n_decisions:,}"
     return tuple(
         Goal(
-            f"processor time of {' and '.join(who)} for a loan: {sizes}",
+            f"processor time of {' and '.join(who)} for a loan, between checkpoints: {sizes}",
             largest.cost_us(who) / statistics.fmean(one.cost_us(who) for one in small),
             MOST,
             "<=",
@@ -108,5 +108,5 @@ NOTE = (
     "by the predictor but written by SQL with the same keys, order, indexes and partition (the current month's), under "
     "loan ids that tell nothing of their time. The goals put the largest size beside the mean of the smallest before "
     "and after it, all between two checkpoints: whole pages that are logged after one aren't in it. "
-    "wal_bytes: of PostgreSQL's log for a loan, about 1,050 where no checkpoint fell in."
+    "wal_bytes: of PostgreSQL's log for a loan."
 )

@@ -53,10 +53,8 @@ def rows(n: int, path: Path) -> Iterator[tuple[Any, ...]]:
 
 async def stored(dsn: str, n: int, path: Path) -> UUID:
     """The run that froze all of them."""
-    run_id, connection = (
-        uuid4(),
-        await asyncpg.connect(dsn),
-    )  # as the driver comes: the product's codec of jsonb is text
+    run_id = uuid4()
+    connection = await asyncpg.connect(dsn)  # as the driver comes: the product has codecs of its own for json
     try:
         await connection.copy_records_to_table(
             "processed_data", schema_name="loan_data", columns=COLUMNS, records=rows(n, path), timeout=600

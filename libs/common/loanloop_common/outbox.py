@@ -42,7 +42,7 @@ class _Undeliverable:
 class OutboxRelay:
     """Publishes a service's outbox rows, in order, at least once; one replica of a service at a time.
 
-    It looks every `gather_s` at most, however often it is woken: many small transactions become a large one.
+    It looks at most once in `gather_s`, however often it is woken: many small transactions become a large one.
     """
 
     name = "outbox"

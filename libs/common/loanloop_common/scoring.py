@@ -49,7 +49,7 @@ class Scorer:
         self.bundle = bundle
         with _FIRST_USE:
             self._idle = {
-                n_rows: _IdleRequests(_compiled(bundle, n_rows, threads)) for n_rows in (FEW_ROWS, CHUNK_ROWS)
+                n_rows: _IdleRequests(_compiled(bundle, n_rows, threads), threads) for n_rows in (FEW_ROWS, CHUNK_ROWS)
             }
             self._taken = self._idle[CHUNK_ROWS].inputs()
             self._warm_up()
@@ -64,7 +64,7 @@ class Scorer:
             raise _failure(self.bundle, "score at all", error) from error
 
     def close(self) -> None:
-        """Lets scores in progress finish."""
+        """Once nothing is scored any more: what is in progress may fail."""
         self._pool.shutdown()
 
     def score_features(self, features: Sequence[Any]) -> Floats:
@@ -119,9 +119,9 @@ class Scorer:
 class _IdleRequests:
     """A request for each thread that scores just now: the graph's own threads take turns among them."""
 
-    def __init__(self, graph: openvino.CompiledModel) -> None:
+    def __init__(self, graph: openvino.CompiledModel, threads: int) -> None:
         self._graph = graph
-        self._idle: deque[openvino.InferRequest] = deque()
+        self._idle = deque(graph.create_infer_request() for _ in range(threads))
 
     @contextmanager
     def one(self) -> Iterator[openvino.InferRequest]:

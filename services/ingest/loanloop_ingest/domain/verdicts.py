@@ -20,7 +20,6 @@ class Verdicts:
     fresh: list[Incoming] = field(default_factory=list)
     duplicates: list[Incoming] = field(default_factory=list)
     conflicts: list[Incoming] = field(default_factory=list)
-    redelivered: list[Incoming] = field(default_factory=list)
 
 
 def firsts(incoming: Iterable[Incoming]) -> dict[UUID, Incoming]:
@@ -44,14 +43,12 @@ def sort_out(
     verdicts = Verdicts()
     for event in incoming:
         winner = claimed.get(event.event_id)
-        if winner is not None and winner.place == event.place:
+        if winner is event:
             verdicts.fresh.append(event)
             continue
         known = stored[event.event_id] if winner is None else KnownEvent(winner.payload_sha256, winner.place)
         if known.payload_sha256 != event.payload_sha256:
             verdicts.conflicts.append(event)
-        elif known.place == event.place:
-            verdicts.redelivered.append(event)
-        else:
+        elif known.place != event.place:
             verdicts.duplicates.append(event)
     return verdicts

@@ -46,13 +46,13 @@ class SharedBatches(Generic[Item, Result]):
     async def _run_together(self, batch: "_Batch[Item, Result]") -> None:
         try:
             finish = await self._begin(batch.items)
+            if self._finishing:
+                await asyncio.wait({self._finishing})
         except BaseException as error:  # those who wait get it, whatever it is
             batch.fail(error)
             if isinstance(error, Exception):
                 return
             raise
-        if self._finishing:
-            await asyncio.wait({self._finishing})
         self._finishing = asyncio.create_task(batch.finish(finish))
 
 
