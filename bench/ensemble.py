@@ -25,11 +25,12 @@ from loanloop_trainer.model.phases import log_odds
 from loanloop_trainer.model.serving_form import ServingForm
 from loanloop_trainer.model.workers import Workers
 
-from bench.engines import CHUNK, Run, onnxruntime_of, openvino_of, rows_per_s
+from bench.engines import rows_per_s
 from bench.loans import SAMPLE, SPLITS, LoanFile
 from bench.machine import cores
 from bench.registry import Options
 from bench.result import Found, Goal
+from bench.runtimes import CHUNK, Run, onnxruntime_of, openvino_of
 
 TITLE = "TabTransformer, boosted trees, and both in one bundle"
 PORTFOLIO = "sba_application"

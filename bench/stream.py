@@ -15,13 +15,14 @@ from loanloop_trainer.model.exporting import onnx_of
 
 from bench.breakdown import steps
 from bench.bursts import GROUP, send
-from bench.engines import Engine, Session, onnxruntime_of, rows_per_s
+from bench.engines import Engine, Session, rows_per_s
 from bench.installation import Installation, fresh_installation
 from bench.machine import cores
 from bench.processor_time import ProcessorTime
 from bench.progress import per_s, watched
 from bench.registry import Options
 from bench.result import Found, Goal
+from bench.runtimes import onnxruntime_of
 from bench.stream_peers import goals_beside, rows_of, stream_peers
 from bench.workload import deploy, encoded, make_bundle, make_messages, make_network
 
