@@ -3,7 +3,7 @@
 -- written whole, as text: json is that text, checked; jsonb was taken apart for each loan and put together for each read.
 
 ALTER TABLE loan_data.event_keys
-    ADD COLUMN topic text,                      -- NULL: raw_data was dropped before there was this column
+    ADD COLUMN topic text,                      -- NULL: of an ingest that knew no such column
     ADD COLUMN kafka_partition integer,
     ADD COLUMN kafka_offset bigint;
 UPDATE loan_data.event_keys AS keys

@@ -87,6 +87,18 @@ async def test_correction_moves_when_the_outcome_came_and_not_when_the_first_one
     assert await arrivals_in(pool, begun) == {"loan-1": Arrivals(loan=1, outcome=3, first_outcome=2)}
 
 
+async def test_key_without_its_place_tells_a_redelivery_from_a_duplicate_by_the_raw_row(pool: Pool) -> None:
+    store = LoanStore(pool, READER.fields)
+    await store.store(arrive([make_loan(1), make_loan(2)]))
+    await pool.execute("UPDATE loan_data.event_keys SET topic = NULL, kafka_partition = NULL, kafka_offset = NULL")
+
+    await store.store(arrive([make_loan(1), make_loan(2)]))
+    assert await pool.fetchval("SELECT count(*) FROM loan_data.duplicates") == 0
+
+    await store.store(arrive([make_loan(2)], first_offset=2))
+    assert await pool.fetchval("SELECT array_agg(kafka_offset) FROM loan_data.duplicates") == [2]
+
+
 async def empty(pool: Pool) -> None:
     await pool.execute(
         "TRUNCATE loan_data.event_keys, loan_data.raw_data, loan_data.processed_data, loan_data.duplicates,"

@@ -89,6 +89,30 @@ async def _answer_to_half_a_body(url: str) -> bytes:
     return answer
 
 
+async def test_client_that_hangs_up_in_mid_body_is_no_error(url: str, shared_world: World) -> None:
+    host, port = url.removeprefix("http://").split(":")
+    for _ in range(8):  # twice as many as may be in flight
+        _, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"POST /predict HTTP/1.1\r\nHost: predictor\r\nContent-Length: 100\r\n\r\n{")
+        await writer.drain()
+        writer.close()
+
+    async def is_answered() -> bool:
+        return (await predict(url, make_loan(97))).status_code == 200
+
+    await eventually(is_answered)
+    log = shared_world.infrastructure.directory.logs / "predictor.log"
+    assert "request_failed" not in log.read_text()
+
+
+async def test_length_of_thousands_of_digits_is_read_as_the_number_that_it_is(url: str) -> None:
+    host, port = url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"POST /predict HTTP/1.1\r\nHost: predictor\r\nContent-Length: " + b"0" * 5000 + b"2\r\n\r\n{}")
+    assert (await reader.readline()).split()[1] == b"422"
+    writer.close()
+
+
 async def test_model_info_and_openapi_say_what_serves(url: str) -> None:
     info = (await get(url, "/model-info")).json()
     assert (info["version"], info["portfolio"], info["deployment_seq"]) == ("v1", "sba", 1)

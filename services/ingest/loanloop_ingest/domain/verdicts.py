@@ -9,7 +9,8 @@ from loanloop_ingest.domain.messages import Incoming, Place
 
 
 class KnownEvent(NamedTuple):
-    """The event that holds an id, and where it was first read: None of keys so old that this was not kept."""
+    """The event that holds an id, and where it was first read: None where its row in raw_data is dropped and the key
+    is older than that it kept this."""
 
     payload_sha256: bytes
     place: Place | None

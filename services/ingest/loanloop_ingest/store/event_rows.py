@@ -10,9 +10,16 @@ from loanloop_ingest.domain.messages import Incoming, Place
 from loanloop_ingest.domain.verdicts import KnownEvent
 
 SELECT_KNOWN = """
-    SELECT event_id, payload_sha256, topic, kafka_partition, kafka_offset
+    SELECT event_id, payload_sha256, received_at, topic, kafka_partition, kafka_offset
     FROM loan_data.event_keys
     WHERE event_id = ANY ($1::uuid[])
+"""
+
+# Keys that ingest wrote before they held their place.
+SELECT_PLACES = """
+    SELECT event_id, topic, kafka_partition, kafka_offset
+    FROM loan_data.raw_data
+    JOIN unnest($1::uuid[], $2::timestamptz[]) AS without_place (event_id, received_at) USING (event_id, received_at)
 """
 
 STORE_DUPLICATES = """
@@ -28,10 +35,11 @@ _RAW = ("event_id", "topic", "kafka_partition", "kafka_offset", "loan_id", "occu
 async def fetch_known(connection: Connection, event_ids: Collection[UUID]) -> dict[UUID, KnownEvent]:
     """Of the ids, those that are taken."""
     rows = await connection.fetch(SELECT_KNOWN, [*event_ids]) if event_ids else []
-    return {
-        event_id: KnownEvent(payload_sha256, Place(*place) if place[0] is not None else None)
-        for event_id, payload_sha256, *place in rows
-    }
+    places = {row[0]: Place(*row[3:]) for row in rows if row["topic"] is not None}
+    if without := [row[0:3:2] for row in rows if row["topic"] is None]:
+        found = await connection.fetch(SELECT_PLACES, *zip(*without, strict=True))
+        places |= {event_id: Place(*place) for event_id, *place in found}
+    return {row[0]: KnownEvent(row["payload_sha256"], places.get(row[0])) for row in rows}
 
 
 async def take_keys(connection: Connection, events: Iterable[Incoming]) -> None:

@@ -11,6 +11,8 @@ from starlette.requests import ClientDisconnect
 
 from loanloop_predictor.api.time_limit import TimeLimit
 
+_TELLING_DIGITS = 20  # so many are too large whatever follows, and Python refuses to read thousands
+
 
 class BodyTooLarge(LoanloopError):
     def __init__(self, max_bytes: int) -> None:
@@ -45,7 +47,8 @@ async def read_body(request: Request, *, max_bytes: int, within: TimeLimit) -> b
 def _declared_bytes(request: Request) -> int:
     """Zero where nothing is."""
     declared = next((value for name, value in request.scope["headers"] if name == b"content-length"), b"")
-    return int(declared) if declared.isdigit() else 0
+    digits = declared.lstrip(b"0") if declared.isdigit() else b""
+    return int(digits[:_TELLING_DIGITS] or b"0")
 
 
 def parsed(body: bytes) -> Any:

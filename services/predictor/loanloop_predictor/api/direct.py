@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 from fastapi import FastAPI, Request
 from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from loanloop_predictor.api.errors import error_answer
@@ -32,6 +33,8 @@ class Direct:
         request = Request(scope, receive)
         try:
             response = await route.endpoint(request)
+        except ClientDisconnect:
+            return  # nobody is there to be answered
         except Exception as error:  # noqa: BLE001  # whatever it is, it is answered in one shape
             response = await error_answer(request, error)
         await response(scope, receive, send)
