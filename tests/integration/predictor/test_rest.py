@@ -101,8 +101,7 @@ async def test_client_that_hangs_up_in_mid_body_is_no_error(url: str, shared_wor
         return (await predict(url, make_loan(97))).status_code == 200
 
     await eventually(is_answered)
-    log = shared_world.infrastructure.directory.logs / "predictor.log"
-    assert "request_failed" not in log.read_text()
+    assert "request_failed" not in shared_world.infrastructure.log_of("predictor").read_text()
 
 
 async def test_length_of_thousands_of_digits_is_read_as_the_number_that_it_is(url: str) -> None:
