@@ -105,55 +105,34 @@ class ModelInfo(BaseModel):
 
 
 def decision_answer(stored: StoredDecision, asked: IncomingLoan) -> DecisionAnswer:
-    made = stored.decision
-    return DecisionAnswer(
-        decision_id=made.decision_id,
-        event_id=made.event_id,
-        loan_id=made.loan_id,
-        probability=made.probability,
-        decision=made.decision,
-        threshold=made.threshold,
-        version=made.version,
-        deployment_seq=made.deployment_seq,
-        decided_at=stored.decided_at,
-        ignored_features=list(asked.ignored_features),
-    )
+    values = zip(DecisionAnswer.model_fields, _values(stored, asked), strict=True)
+    return DecisionAnswer.model_validate(dict(values))
 
 
-class _Wire(msgspec.Struct, frozen=True, gc=False):
-    """DecisionAnswer, encoded in a tenth of the time."""
-
-    decision_id: UUID
-    event_id: UUID
-    loan_id: str
-    probability: float
-    decision: CreditDecision
-    threshold: float
-    version: str
-    deployment_seq: int
-    decided_at: datetime
-    ignored_features: tuple[str, ...]
-
-
+# The same fields, encoded in a tenth of the time.
+_Wire = msgspec.defstruct("_Wire", [*DecisionAnswer.model_fields], frozen=True, gc=False)
 _ENCODER = msgspec.json.Encoder()
 
 
 def encoded_answer(stored: StoredDecision, asked: IncomingLoan) -> bytes:
     """The JSON of `decision_answer`."""
+    return _ENCODER.encode(_Wire(*_values(stored, asked)))
+
+
+def _values(stored: StoredDecision, asked: IncomingLoan) -> tuple[Any, ...]:
+    """In the order of DecisionAnswer's fields."""
     made = stored.decision
-    return _ENCODER.encode(
-        _Wire(
-            made.decision_id,
-            made.event_id,
-            made.loan_id,
-            made.probability,
-            made.decision,
-            made.threshold,
-            made.version,
-            made.deployment_seq,
-            stored.decided_at,
-            asked.ignored_features,
-        )
+    return (
+        made.decision_id,
+        made.event_id,
+        made.loan_id,
+        made.probability,
+        made.decision,
+        made.threshold,
+        made.version,
+        made.deployment_seq,
+        stored.decided_at,
+        asked.ignored_features,
     )
 
 

@@ -5,6 +5,8 @@ import time
 from loanloop_common.telemetry import count, observe
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+CLIENT_GONE = 499  # no answer was begun: the client had hung up
+
 
 class Observed:
     def __init__(self, app: ASGIApp) -> None:
@@ -15,7 +17,7 @@ class Observed:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        status = 500
+        status = CLIENT_GONE
 
         async def noted(message: Message) -> None:
             nonlocal status
@@ -24,6 +26,9 @@ class Observed:
 
         try:
             await self._app(scope, receive, noted)
+        except Exception:
+            status = 500
+            raise
         finally:
             # A path that is no route would make one more series for each guess.
             path = getattr(scope.get("route"), "path", "other")
