@@ -4,16 +4,14 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from loanloop_common.lifecycle import COLLECTOR_THRESHOLDS
+from loanloop_common.collector import spare_collector
 
 
 @contextmanager
 def quiet_collector() -> Iterator[None]:
     """As the services have it. What is frozen at the end of the program is never freed, and onnx complains of that."""
     thresholds = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*COLLECTOR_THRESHOLDS)
+    spare_collector()
     try:
         yield
     finally:

@@ -126,7 +126,7 @@ def reading(n: int, options: Options) -> tuple[list[Row], list[Goal]]:
 
 def run(options: Options) -> Found:
     n_race, rounds, seconds = (60_000, 3, 20.0) if options.long else (16_000, 2, 6.0)
-    sizes = (10_000, 100_000, 700_000) if options.long else (10_000, 30_000, 60_000)
+    sizes = (10_000, 100_000, 700_000) if options.long else (20_000, 60_000, 180_000)
     n_read = 700_000 if options.long else 90_000
     ours, eagers = race(n_race, rounds, options)
     peers = raced_peers(n_race, seconds, options)

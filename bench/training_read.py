@@ -19,6 +19,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import psutil
 import pyarrow.parquet as pq
+from loanloop_common.collector import spare_collector
 from loanloop_common.postgres import Pool, create_pool
 from loanloop_trainer.runner.loading import load_rows
 from loanloop_trainer.store.claimed import Run
@@ -118,6 +119,7 @@ async def _read(dsn: str, run_id: UUID, n: int) -> None:
             await asyncio.sleep(0.01)
 
     watching = asyncio.create_task(watch())
+    spare_collector()  # as the training's process does
     started = time.perf_counter()
     data = await load_rows(pool, None, run, PORTFOLIO)
     read_s = time.perf_counter() - started

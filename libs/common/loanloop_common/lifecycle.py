@@ -5,7 +5,6 @@ Exit codes: 0 after a signal, 1 after a crash of a part or where something is aw
 """
 
 import asyncio
-import gc
 import signal
 import sys
 import time
@@ -18,6 +17,7 @@ import structlog
 from setproctitle import setproctitle
 
 from loanloop_common.background import FATAL
+from loanloop_common.collector import spare_collector
 from loanloop_common.errors import LoanloopError, Unavailable
 from loanloop_common.installation import check_installation
 from loanloop_common.instances import Heartbeat
@@ -33,7 +33,6 @@ log = structlog.get_logger()
 Settings = TypeVar("Settings", bound=ServiceSettings)
 T = TypeVar("T")
 
-COLLECTOR_THRESHOLDS = (50_000, 10, 10)  # objects between collections: several batches of records
 # A batch is decoded in a thread. Python's own 5 ms is what the event loop waits for it each time an answer has come: of
 # Kafka, PostgreSQL or a client.
 _SWITCH_INTERVAL_S = 0.0005
@@ -99,7 +98,7 @@ async def _serve(service: str, settings: Settings, portfolio: Portfolio, build: 
         except StopAsked:
             return 0
         foundation.heartbeat.report = lambda: {"parts": {part.name: part.state for part in own}}
-        _spare_collector()
+        spare_collector()
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         started: list[Part] = []
         try:
@@ -112,13 +111,6 @@ async def _serve(service: str, settings: Settings, portfolio: Portfolio, build: 
             await drain(started, within_s=settings.stop_within_s)
         log.info("service_stopped", reason=stop.reason)
         return stop.exit_code
-
-
-def _spare_collector() -> None:
-    """A batch of thousands of records lives for a second and dies whole; Python would look through it over and over."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*COLLECTOR_THRESHOLDS)
 
 
 class _Stop:

@@ -5,7 +5,7 @@ field, its value and the rule.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, cast
 from uuid import UUID
@@ -108,6 +108,11 @@ class LoanCodec:
         Held to no rule: they kept those of their day, and a range narrowed since must not make old loans unreadable.
         """
         return self._features.decode(data)
+
+    def decode_columns(self, features: Sequence[bytes]) -> dict[str, tuple[Any, ...]]:
+        """Of each feature the values in all of `features`, at least one, each as `decode_features` takes it."""
+        rows = map(msgspec.structs.astuple, map(self._features.decode, features))
+        return dict(zip(self._optional_features.__struct_fields__, zip(*rows, strict=True), strict=True))
 
     def encode_features(self, loan: Loan) -> bytes:
         """JSON of the validated features, each one present, null where missing."""

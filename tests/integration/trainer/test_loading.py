@@ -1,10 +1,12 @@
 """The frozen rows come from the read replica, or from the primary when the replica can't serve them."""
 
 from dataclasses import replace
+from datetime import UTC
 from uuid import UUID
 
 import pytest
 from loanloop_trainer.runner import loading
+from loanloop_trainer.store import rows
 from loanloop_trainer.store.claimed import ClaimedRunStore, Run
 from structlog.testing import capture_logs
 
@@ -29,6 +31,27 @@ async def test_rows_come_from_the_replica(world: TrainerWorld) -> None:
 
     assert len(data.defaulted) == run.n_rows
     assert logs == []
+
+
+async def test_rows_are_those_of_the_database_in_order_of_occurrence(
+    world: TrainerWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = await claimed_run(world)
+    monkeypatch.setattr(rows, "BYTES_AT_ONCE", 10_000)  # of many parts
+    stored = await world.pool.fetch(
+        "SELECT p.occurred_at, r.defaulted, p.features FROM loan_data.training_rows r "
+        "JOIN loan_data.processed_data p USING (loan_id) WHERE run_id = $1 ORDER BY p.occurred_at, p.loan_id",
+        run.run_id,
+    )
+
+    data = await loading.load_rows(world.pool, None, run, world.portfolio)
+
+    assert [moment.replace(tzinfo=UTC) for moment in data.occurred_at.tolist()] == [
+        row["occurred_at"] for row in stored
+    ]
+    assert data.defaulted.tolist() == [row["defaulted"] for row in stored]
+    for name in world.portfolio.features:
+        assert data.columns[name] == [row["features"][name] for row in stored]
 
 
 @pytest.mark.parametrize("away", ["postgresql://nobody@127.0.0.1:1/nowhere", "wrong database"])

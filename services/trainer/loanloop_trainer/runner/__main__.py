@@ -6,6 +6,7 @@ import os
 import sys
 from uuid import UUID
 
+from loanloop_common.collector import spare_collector
 from loanloop_common.telemetry import set_up_logging
 from setproctitle import setproctitle
 
@@ -24,6 +25,7 @@ def main() -> int:
     # Imported after the tie to the parent is made: torch takes seconds.
     from loanloop_trainer.runner.training import work_on  # noqa: PLC0415
 
+    spare_collector()
     return asyncio.run(work_on(run_id, orders))
 
 

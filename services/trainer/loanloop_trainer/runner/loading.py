@@ -1,9 +1,7 @@
-"""The frozen rows as columns: decoded batch by batch, so that no second copy of them lies in memory."""
+"""The frozen rows as columns: decoded some at a time, so that no second copy of them lies in memory."""
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
-from datetime import datetime
-from operator import attrgetter
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -17,7 +15,7 @@ from loanloop_common.postgres import UNREACHABLE, Pool, create_pool
 from loanloop_trainer.model import TrainingData
 from loanloop_trainer.store.claimed import Run
 from loanloop_trainer.store.freeze import Window
-from loanloop_trainer.store.rows import stream_rows, stream_window, wait_for_rows
+from loanloop_trainer.store.rows import StoredLoans, Take, copy_rows, copy_window, wait_for_rows
 
 log = structlog.get_logger()
 
@@ -53,7 +51,7 @@ async def _load_from_replica(dsn: str, run: Run, portfolio: Portfolio) -> Traini
 
 
 async def _load(pool: Pool, run: Run, portfolio: Portfolio) -> TrainingData:
-    data = await _decoded(stream_rows(pool, run.run_id), portfolio)
+    data = await _decoded(partial(copy_rows, pool, run.run_id), portfolio)
     if len(data) != run.n_rows:
         raise RowsMissing(run.n_rows, len(data))
     return data
@@ -61,17 +59,14 @@ async def _load(pool: Pool, run: Run, portfolio: Portfolio) -> TrainingData:
 
 async def load_window(pool: Pool, window: Window, portfolio: Portfolio) -> TrainingData:
     """What a training that was made now would learn from, without making one."""
-    return await _decoded(stream_window(pool, window), portfolio)
+    return await _decoded(partial(copy_window, pool, window), portfolio)
 
 
-async def _decoded(batches: AsyncIterator[list[Any]], portfolio: Portfolio) -> TrainingData:
+async def _decoded(copy: Callable[[Take], Awaitable[None]], portfolio: Portfolio) -> TrainingData:
+    # On the event loop, a few milliseconds at a time: nothing else runs there but the heartbeat, and a thread would
+    # take turns with the loop for each piece that arrives (docs/decisions/0055).
     columns = _Columns(portfolio)
-    decoded = asyncio.create_task(asyncio.sleep(0))
-    async for batch in batches:
-        await decoded
-        # The database makes the next batch ready while this one is decoded.
-        decoded = asyncio.create_task(asyncio.to_thread(columns.extend, batch))
-    await decoded
+    await copy(columns.extend)
     return columns.data()
 
 
@@ -80,20 +75,21 @@ class _Columns:
         self._codec = LoanCodec(portfolio)
         self._columns: dict[str, list[Any]] = {name: [] for name in portfolio.features}
         self._defaulted: list[bool] = []
-        self._occurred_at: list[datetime] = []
+        self._occurred_at: list[int] = []
         self._texts = frozenset(f.name for f in portfolio.features.values() if f.kind == "category")
         self._seen: dict[str | None, str | None] = {}
 
-    def extend(self, batch: Sequence[Any]) -> None:
-        features = [self._codec.decode_features(row["features"]) for row in batch]
-        for name, column in self._columns.items():
-            values = [*map(attrgetter(name), features)]
+    def extend(self, loans: StoredLoans) -> None:
+        if not loans.features:
+            return
+        for name, values in self._codec.decode_columns(loans.features).items():
             # A bank's name comes thousands of times; one string of it is enough.
-            column.extend(map(self._seen.setdefault, values, values) if name in self._texts else values)
-        self._defaulted.extend(row["defaulted"] for row in batch)
-        self._occurred_at.extend(row["occurred_at"].replace(tzinfo=None) for row in batch)
+            self._columns[name].extend(map(self._seen.setdefault, values, values) if name in self._texts else values)
+        self._defaulted += loans.defaulted
+        self._occurred_at += loans.occurred_at
 
     def data(self) -> TrainingData:
+        since_2000 = np.array(self._occurred_at, "timedelta64[us]")
         return TrainingData(
-            self._columns, np.array(self._defaulted, np.bool_), np.array(self._occurred_at, "datetime64[us]")
+            self._columns, np.array(self._defaulted, np.bool_), np.datetime64("2000-01-01", "us") + since_2000
         )
