@@ -165,8 +165,8 @@ def _zeros(encoder: Encoder, n_rows: int) -> EncodedBatch:
 def _compiled(bundle: Bundle, n_rows: int, threads: int) -> openvino.CompiledModel:
     """The graph for `n_rows` rows, for as many at a time as there are threads.
 
-    Most of its making is done in a thread that gives way to those that score (docs/decisions/0056). Its result is read
-    in anew because the engine's own threads, which score, keep the priority of the one that began them.
+    Most of its making is done in a thread that gives way to those that score (docs/decisions/0056). What comes of it is
+    read in anew because the engine's own threads, which score, keep the priority of the one that began them.
     """
     settings = {
         "INFERENCE_PRECISION_HINT": "f32",  # where a processor has bfloat16 it would be taken
@@ -180,9 +180,10 @@ def _compiled(bundle: Bundle, n_rows: int, threads: int) -> openvino.CompiledMod
         # An input without columns, of a portfolio without numbers, say, is none that the graph takes.
         taken = {name for part in network.inputs for name in part.names}
         network.reshape({name: [n_rows, n] for name, n in _widths(bundle.encoder).items() if n or name in taken})
+        without_threads = settings | {"NUM_STREAMS": 0}  # of its own; it hands idle ones on to the next graph
         with ThreadPoolExecutor(1, "compiler", initializer=_step_back) as apart:
-            blob = apart.submit(lambda: core.compile_model(network, "CPU", settings).export_model()).result()
-        return core.import_model(blob, "CPU", settings)
+            exported = apart.submit(lambda: core.compile_model(network, "CPU", without_threads).export_model()).result()
+        return core.import_model(exported, "CPU", settings)
     except Exception as error:
         raise _failure(bundle, "be loaded by OpenVINO", error) from error
 
