@@ -3,7 +3,6 @@
 The same loan and version give the same bits whatever the batch and the threads, on the same `engine()`.
 """
 
-import os
 import platform
 import sys
 import threading
@@ -36,7 +35,6 @@ _OF_THE_MOMENT = ("bad_alloc", "allocate", "temporarily unavailable", "Too many 
 # that use it for the first time wait for each other for ever (seen with 2026.4.1). After one use there is none to make.
 _FIRST_USE = threading.Lock()
 _MISSHAPEN = (ValueError, TypeError, IndexError)
-_LOW_PRIORITY = 15  # niceness
 _TELLING_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16", "i8mm")
 
 
@@ -163,11 +161,7 @@ def _zeros(encoder: Encoder, n_rows: int) -> EncodedBatch:
 
 
 def _compiled(bundle: Bundle, n_rows: int, threads: int) -> openvino.CompiledModel:
-    """The graph for `n_rows` rows, for as many at a time as there are threads.
-
-    Most of its making is done in a thread that gives way to those that score (docs/decisions/0056). What comes of it is
-    read in anew because the engine's own threads, which score, keep the priority of the one that began them.
-    """
+    """The graph for `n_rows` rows, for as many at a time as there are threads."""
     settings = {
         "INFERENCE_PRECISION_HINT": "f32",  # where a processor has bfloat16 it would be taken
         "INFERENCE_NUM_THREADS": threads,
@@ -180,18 +174,9 @@ def _compiled(bundle: Bundle, n_rows: int, threads: int) -> openvino.CompiledMod
         # An input without columns, of a portfolio without numbers, say, is none that the graph takes.
         taken = {name for part in network.inputs for name in part.names}
         network.reshape({name: [n_rows, n] for name, n in _widths(bundle.encoder).items() if n or name in taken})
-        without_threads = settings | {"NUM_STREAMS": 0}  # of its own; it hands idle ones on to the next graph
-        with ThreadPoolExecutor(1, "compiler", initializer=_step_back) as apart:
-            exported = apart.submit(lambda: core.compile_model(network, "CPU", without_threads).export_model()).result()
-        return core.import_model(exported, "CPU", settings)
+        return core.compile_model(network, "CPU", settings)
     except Exception as error:
         raise _failure(bundle, "be loaded by OpenVINO", error) from error
-
-
-def _step_back() -> None:
-    """The thread that calls it gives way to others from now on: without a privilege it can't rise again."""
-    if sys.platform == "linux":  # where a thread has a priority of its own
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOW_PRIORITY)
 
 
 def _widths(encoder: Encoder) -> dict[str, int]:

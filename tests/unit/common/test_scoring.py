@@ -1,7 +1,6 @@
 """The scorer: the same bits whatever the batch and the threads."""
 
 import dataclasses
-import os
 import subprocess
 import sys
 import threading
@@ -198,25 +197,6 @@ for thread in threads:
 for thread in threads:
     thread.join()
 """
-
-
-def ticks_of_threads() -> dict[int, int]:
-    """Processor time of each thread of this process so far, in the kernel's ticks of 10 ms."""
-    stats = {int(task.name): (task / "stat").read_text() for task in Path("/proc/self/task").iterdir()}
-    return {thread: sum(map(int, stat.rpartition(")")[2].split()[11:13])) for thread, stat in stats.items()}
-
-
-def test_only_what_compiles_gives_way(bundle: Bundle, batch: EncodedBatch) -> None:
-    scorer = Scorer(bundle, threads=1)
-    before = ticks_of_threads()
-    for _ in range(30):
-        scorer.logits(batch)
-    spent = {thread: ticks - before.get(thread, 0) for thread, ticks in ticks_of_threads().items()}
-    busiest = max(spent, key=lambda thread: spent[thread])
-    scorer.close()
-
-    assert spent[busiest] > sum(spent.values()) / 2
-    assert os.getpriority(os.PRIO_PROCESS, busiest) == os.nice(0)
 
 
 def test_first_uses_at_the_same_time_do_not_wait_for_each_other(tmp_path: Path) -> None:
