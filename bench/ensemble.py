@@ -145,7 +145,7 @@ def run(options: Options) -> Found:
     file = LoanFile(options.loans or SAMPLE, portfolio)
     rows: list[dict[str, Any]] = []
     for split in splits_of(file, portfolio, at_most=None if options.long else LEARNT_LOANS):
-        for seed in LONG_SEEDS if options.long else LONG_SEEDS[:1]:
+        for seed in options.seeds(LONG_SEEDS if options.long else LONG_SEEDS[:1]):
             started = time.monotonic()
             trained = train(split.learnt, both, seed=seed)
             rows += rows_of(split, trained, seed)

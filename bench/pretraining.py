@@ -5,7 +5,7 @@ learns from the labelled ones, as without it. Judged on a later year by the bund
 """
 
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from loanloop_common.portfolio import Portfolio
@@ -73,6 +73,7 @@ class Pair:
 
 def run(options: Options) -> Found:
     size = LONG if options.long else DEFAULT
+    size = replace(size, seeds=options.seeds(size.seeds))
     on = ground(size.presets, size.splits, options)
     pairs = [
         compare(on.trials, portfolio, split, n_labelled, size)

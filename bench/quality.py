@@ -6,7 +6,7 @@ drawn anew for each seed; with --long all of them.
 """
 
 import statistics
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import reduce
 from operator import add
 from typing import Any
@@ -19,7 +19,7 @@ from bench.loans import SPLITS, Split
 from bench.quality_plots import plot_reliability, plot_splits
 from bench.registry import Options
 from bench.result import Found, Goal
-from bench.trials import Trial, Trials, ground
+from bench.trials import Ground, Trial, Trials, ground
 
 TITLE = "TabTransformer beside LightGBM and logistic regression, out of time"
 PRESETS = ("sba_application", "sba")
@@ -76,18 +76,13 @@ class Judged:
 def run(options: Options) -> Found:
     size = LONG if options.long else DEFAULT
     on = ground(PRESETS, size.splits, options)
-    judged = [
-        judge(on.trials, portfolio, split, model, size)
-        for portfolio in on.portfolios
-        for split in on.splits
-        for model in CONTENDERS
-    ]
+    judged = judge(on, replace(size, seeds=options.seeds(size.seeds)))
     left_out = [str(split) for split in size.splits if split not in on.splits]
     return Found(
         goals=tuple(goal_of(judged, preset) for preset in PRESETS),
         rows=[one.row() for one in judged],
         sizes={
-            **on.sizes(len(size.seeds)),
+            **on.sizes(len(judged[0].fits)),
             "loans a split learns from": size.n_learnt or "all",
         },
         notes=notes(judged, left_out),
@@ -96,10 +91,20 @@ def run(options: Options) -> Found:
     )
 
 
-def judge(trials: Trials, portfolio: Portfolio, split: Split, model: str, size: Size) -> Judged:
-    fits = [trials.fit(Trial(portfolio, split, model, seed, size.n_learnt)) for seed in size.seeds]
+def judge(on: Ground, size: Size) -> list[Judged]:
+    """Seed by seed: a run that is cut off has all splits of its first ones."""
+    trials, at_most = on.trials, size.n_learnt
+    cells = [(portfolio, split, model) for portfolio in on.portfolios for split in on.splits for model in CONTENDERS]
+    by_seed = [[trials.fit(Trial(*cell, seed, at_most)) for cell in cells] for seed in size.seeds]
+    return [
+        _judged(trials, cell, at_most, [*fits]) for cell, fits in zip(cells, zip(*by_seed, strict=True), strict=True)
+    ]
+
+
+def _judged(trials: Trials, cell: tuple[Portfolio, Split, str], at_most: int | None, fits: list[Fit]) -> Judged:
+    portfolio, split, model = cell
     judged = trials.judged(portfolio, split)
-    n_learnt = trials.n_window(split, size.n_learnt)
+    n_learnt = trials.n_window(split, at_most)
     share = float(judged.defaulted.mean())
     return Judged(portfolio.name, split, model, n_learnt, len(judged), round(share, 4), fits)
 

@@ -27,12 +27,17 @@ NAMES = (
 class Options:
     """`long`: all loans and more repetitions, beyond ten minutes. `say` gets a line of progress.
 
-    `loans`: a Parquet file with the columns of the repository's sample, which is used where it is None.
+    `loans`: a Parquet file with the columns of the repository's sample, which is used where it is None. `n_seeds`: how
+    many seeds each model learns with, the benchmark's own number where it is None.
     """
 
     long: bool
     say: Callable[[str], None]
     loans: Path | None = None
+    n_seeds: int | None = None
+
+    def seeds(self, own: tuple[int, ...]) -> tuple[int, ...]:
+        return own if self.n_seeds is None else tuple(range(self.n_seeds))
 
 
 def run(name: str, options: Options) -> Result:

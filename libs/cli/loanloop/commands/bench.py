@@ -20,6 +20,10 @@ def bench(
             help="Parquet file for quality, pretraining, ensemble and training; by default the repository's sample.",
         ),
     ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, help="How often each model of quality, pretraining and ensemble learns, with other seeds."),
+    ] = None,
     list_: Annotated[bool, typer.Option("--list", help="Print the names and end.")] = False,
 ) -> None:
     """Measure this machine: each figure is a ratio to a limit or a peer, taken in the same run.
@@ -45,7 +49,7 @@ def bench(
 
     for name in chosen:
         print(f"{name} …", file=sys.stderr)
-        result = registry.run(name, registry.Options(long=long, say=_say, loans=loans))
+        result = registry.run(name, registry.Options(long=long, say=_say, loans=loans, n_seeds=seeds))
         for goal in result.found.goals:
             value = "not measured" if goal.value is None else f"{goal.value:.3g}"
             why_not = f"; not judged: {goal.not_judged}" if goal.not_judged else ""
