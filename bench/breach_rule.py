@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 from loanloop_common.bundle import declines, unpack
-from loanloop_common.features import with_derived
+from loanloop_common.features import Floats, with_derived
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.scoring import Scorer
@@ -61,10 +61,10 @@ def _epoch_day(day: date) -> int:
     return day.toordinal() - date(1970, 1, 1).toordinal()
 
 
-Model = Callable[[Loans, int], tuple[Any, float]]
+Model = Callable[[Loans, int], tuple[Floats, float]]
 
 
-def boosting(loans: Loans, seed: int) -> tuple[Any, float]:
+def boosting(loans: Loans, seed: int) -> tuple[Floats, float]:
     """Scores of the loans after 2004, and the threshold."""
     x, is_category = _inputs(loans)
     fit, validate = slice(int(loans.n_train * 0.9)), slice(int(loans.n_train * 0.9), loans.n_train)
@@ -99,7 +99,7 @@ def _threshold(scores: Any, defaulted: Any) -> float:
     return float(thresholds[int(np.argmax(f1))])
 
 
-def network(loans: Loans, seed: int) -> tuple[Any, float]:
+def network(loans: Loans, seed: int) -> tuple[Floats, float]:
     """As `boosting`, with the network and hyperparameters of the portfolio, through the bundle."""
     train = slice(loans.n_train)
     moments = loans.approved[train].astype("datetime64[D]").astype("datetime64[us]")

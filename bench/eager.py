@@ -81,7 +81,7 @@ def learn_eagerly(
 def _step(network: EagerTabTransformer, optimizer: AdamW, inputs: Inputs, labels: Tensor) -> float:
     optimizer.zero_grad()
     loss = functional.cross_entropy(network(*inputs), labels)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(network.parameters(), MAX_GRADIENT_NORM)
     optimizer.step()
     return loss.item()

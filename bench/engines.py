@@ -18,6 +18,7 @@ import onnxruntime as ort
 import torch
 from loanloop_common.features import EncodedBatch
 from loanloop_trainer.model.exporting import onnx_of
+from loanloop_trainer.model.learning import inputs_of
 from loanloop_trainer.model.serving_form import ServingForm
 
 from bench.machine import cores
@@ -74,7 +75,7 @@ class Session:
 
 def engines(say: Callable[[str], None]) -> list[Engine]:
     network = make_network()
-    example = tuple(torch.from_numpy(part[:4]) for part in encoded())
+    example = inputs_of(encoded().rows(slice(0, 4)), torch.device("cpu"))
     say("exporting")
     plain, served = onnx_of(network, example), onnx_of(ServingForm(network), example)
     none = {"graph_optimization_level": ort.GraphOptimizationLevel.ORT_DISABLE_ALL}
@@ -97,7 +98,7 @@ def engines(say: Callable[[str], None]) -> list[Engine]:
     ]
 
 
-def rows_per_s(session: Run, batch: EncodedBatch, *, within_s: float) -> float:
+def rows_per_s(session: Callable[[EncodedBatch], object], batch: EncodedBatch, *, within_s: float) -> float:
     """The median of five stretches."""
     session(batch)
     n_rows, rates = len(batch.x_cat), []

@@ -160,7 +160,7 @@ def result_of(rows: list[dict[str, Any]], trained: TrainedModel, later: EncodedB
     bundle_bytes = export(trained, version="v1", code_version="bench")
     speeds = costs(trained, bundle_bytes, later)
     rate = {(row["split"], row["model"]): row["rows_per_s"] for row in speeds}
-    means = [
+    means: list[dict[str, Any]] = [
         {"split": "average", "model": model, **{name: average(rows, model, name) for name in MEASURES}}
         for model in MODELS
     ]

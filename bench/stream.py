@@ -12,6 +12,7 @@ import torch
 from loanloop_common.bundle import unpack
 from loanloop_common.scoring import Scorer
 from loanloop_trainer.model.exporting import onnx_of
+from loanloop_trainer.model.learning import inputs_of
 
 from bench.breakdown import steps
 from bench.bursts import GROUP, send
@@ -35,7 +36,7 @@ class BareForwards:
     """Both engines, measured before and after the stream, since machines change their speed."""
 
     def __init__(self) -> None:
-        example = tuple(torch.from_numpy(part[:4]) for part in encoded())
+        example = inputs_of(encoded().rows(slice(0, 4)), torch.device("cpu"))
         self._plain = Session(Engine("plain", onnxruntime_of(onnx_of(make_network(), example))), cores())
         self._served = Scorer(unpack(make_bundle()), threads=cores())
         self.plain: list[float] = []

@@ -131,6 +131,6 @@ def _peer_rows_per_s(python: Path, name: str, split: Split, threads: int, second
             "learning_rate": 1e-3, "threads": threads, "seed": 1, "seconds": seconds,
         }  # fmt: skip
         # -P: the program is called as the package it imports.
-        command = [python, "-P", program(name), file, json.dumps(given)]
+        command = [str(python), "-P", str(program(name)), str(file), json.dumps(given)]
         ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True, cwd=folder)
     return float(json.loads(ended.stdout.splitlines()[-1])["rows_per_s"])
