@@ -12,12 +12,21 @@ from loanloop_common.kafka import Broker, create_topics, make_broker, stop_broke
 from loanloop_common.postgres import Pool, create_pool, migrate
 from loanloop_common.settings import KafkaSettings
 
+LAST_LINES = 15
+
 
 @dataclass(frozen=True)
 class Installation:
     infrastructure: EmbeddedInfrastructure
     pool: Pool
     broker: Broker
+
+
+def _note_logs(error: Exception, folder: Path) -> None:
+    """What the servers and services said last, since their logs are gone with the folder."""
+    for log in sorted(folder.glob("*.log")):
+        last = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
+        error.add_note("\n".join([f"{log.name} ends:", *last]))
 
 
 @asynccontextmanager
@@ -32,6 +41,9 @@ async def fresh_installation() -> AsyncIterator[Installation]:
             await broker.connect()
             try:
                 yield Installation(infrastructure, pool, broker)
+            except Exception as error:
+                _note_logs(error, infrastructure.directory.logs)
+                raise
             finally:
                 await infrastructure.stop_services()
                 await stop_broker(broker)

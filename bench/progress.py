@@ -13,6 +13,8 @@ from loanloop_common.settings import KafkaSettings
 from bench.installation import Installation
 
 Seen = list[tuple[float, int]]  # when, and how many records were committed then
+JOINED_WITHIN_S = 60.0
+STALLED_AFTER_S = 60.0
 
 
 class Progress:
@@ -28,22 +30,27 @@ class Progress:
         return sum(max(found.offset, 0) for found in offsets.values())
 
     async def joined(self, group: str, n_members: int) -> None:
-        """Returns once the group has so many members and each knows its partitions."""
+        """Returns once the group has so many members and each knows its partitions. Raises RuntimeError."""
+        deadline = time.perf_counter() + JOINED_WITHIN_S
         while True:
             (answer,) = await self._admin.describe_consumer_groups([group])
             ((_, _, state, _, _, members, *_),) = answer.groups
             if state == "Stable" and len(members) == n_members:
                 return
+            if time.perf_counter() > deadline:
+                raise RuntimeError(f"{group} is {state} with {len(members)} of {n_members} members")
             await asyncio.sleep(0.1)
 
     async def until(self, group: str, n: int, *, look_every_s: float = 0.05) -> Seen:
-        """Each number of records that was seen, until it is `n`."""
+        """Each number of records that was seen, until it is `n`. Raises RuntimeError where it stays what it is."""
         seen = [(time.perf_counter(), await self.committed(group))]
         while seen[-1][1] < n:
             await asyncio.sleep(look_every_s)
             at, now = time.perf_counter(), await self.committed(group)
             if now != seen[-1][1]:
                 seen.append((at, now))
+            elif at - seen[-1][0] > STALLED_AFTER_S:
+                raise RuntimeError(f"{group} stays at {now:,} of {n:,} records")
         return seen
 
 
