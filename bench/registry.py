@@ -21,6 +21,8 @@ NAMES = (
     "scale",
     "swap",
 )
+WITH_SEEDS = ("quality", "pretraining", "ensemble")
+WITH_LOANS = (*WITH_SEEDS, "training")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,11 @@ class Options:
 
     def seeds(self, own: tuple[int, ...]) -> tuple[int, ...]:
         return own if self.n_seeds is None else tuple(range(self.n_seeds))
+
+
+def title(name: str) -> str:
+    said: str = importlib.import_module(f"bench.{name}").TITLE
+    return said
 
 
 def run(name: str, options: Options) -> Result:

@@ -1,7 +1,7 @@
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from loanloop.demo.pace import EASY, FULL, HOLD, OVERTIME, TRICKLE, giving_up_is_due, pace_of
+from loanloop.demo.pace import CRAWL, EASY, FULL, HOLD, OVERTIME, TRICKLE, giving_up_is_due, pace_of
 from loanloop.demo.plan import DemoImpossible, plan_of
 from loanloop.observe.snapshot import Alert
 
@@ -24,7 +24,7 @@ def test_behind_the_last_month_the_replay_does_not_outrun_the_judgement_it_waits
     trained = make_snapshot(versions=(make_version(),), training=make_training("succeeded"))
 
     assert pace_of(trained, overtime=True) is OVERTIME
-    assert pace_of(make_snapshot(training=make_training("running")), overtime=True) is TRICKLE
+    assert pace_of(make_snapshot(training=make_training("running")), overtime=True) is CRAWL
 
 
 def test_event_time_trickles_while_a_challenger_is_trained() -> None:
@@ -90,7 +90,7 @@ def test_replay_waits_for_days_that_are_closed_but_not_judged() -> None:
 
 
 def test_stream_never_stops() -> None:
-    assert min(pace.events_per_s for pace in (FULL, TRICKLE, HOLD)) > 1
+    assert min(pace.events_per_s for pace in (FULL, TRICKLE, CRAWL, HOLD)) > 1
 
 
 def test_plan_replays_the_month_that_was_asked_for_to_its_end() -> None:

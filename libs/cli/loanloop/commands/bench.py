@@ -39,11 +39,16 @@ def bench(
     """
     registry = _registry()
     if list_:
-        print("\n".join(registry.NAMES))
+        for name in registry.NAMES:
+            print(f"{name:12} {registry.title(name)}")
         return
     chosen = names or list(registry.NAMES)
     if unknown := sorted(set(chosen) - set(registry.NAMES)):
         raise typer.BadParameter(f"no benchmark {', '.join(unknown)}; there are {', '.join(registry.NAMES)}")
+    if seeds is not None and (others := [name for name in names or () if name not in registry.WITH_SEEDS]):
+        raise typer.BadParameter(f"--seeds is for {', '.join(registry.WITH_SEEDS)}, not for {', '.join(others)}")
+    if loans is not None and (others := [name for name in names or () if name not in registry.WITH_LOANS]):
+        raise typer.BadParameter(f"--loans is for {', '.join(registry.WITH_LOANS)}, not for {', '.join(others)}")
     from bench.report import write_report
     from bench.result import keep
 
@@ -53,7 +58,8 @@ def bench(
         for goal in result.found.goals:
             value = "not measured" if goal.value is None else f"{goal.value:.3g}"
             why_not = f"; not judged: {goal.not_judged}" if goal.not_judged else ""
-            print(f"{name}: {goal.what}: {value} ({goal.is_reached_when} {goal.bound:g}{why_not})")
+            missed = ", not reached" if goal.reached is False and not goal.not_judged else ""
+            print(f"{name}: {goal.what}: {value} ({goal.is_reached_when} {goal.bound:g}{why_not}{missed})")
         print(f"{name}: {keep(result)}", file=sys.stderr)
     print(write_report())
 

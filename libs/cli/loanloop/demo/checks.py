@@ -81,14 +81,19 @@ def _of_rest(rest: RestFigures) -> list[Check]:
 
 def _of_models(snapshot: Snapshot) -> list[Check]:
     live = snapshot.live
-    predictors = [i for i in snapshot.instances if i.service == "predictor" and i.is_alive]
-    serving = live is not None and bool(predictors) and all(i.version == live.version for i in predictors)
     first = snapshot.versions[0] if snapshot.versions else None
     passed = first is not None and first.gate is not None and first.gate.passed
     return [
         Check("the first version passed its gate out of time and was deployed by the evaluator", passed and bool(live)),
-        Check(f"the predictor serves the live version, {live.version if live else 'none'}", serving),
+        Check(f"the predictor serves the live version, {live.version if live else 'none'}", live_is_served(snapshot)),
     ]
+
+
+def live_is_served(snapshot: Snapshot) -> bool:
+    """Each predictor that runs has swapped to the live version."""
+    live = snapshot.live
+    predictors = [i for i in snapshot.instances if i.service == "predictor" and i.is_alive]
+    return live is not None and bool(predictors) and all(i.version == live.version for i in predictors)
 
 
 def _of_breach(snapshot: Snapshot, rest: RestFigures) -> list[Check]:

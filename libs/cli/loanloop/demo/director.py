@@ -14,7 +14,7 @@ from loanloop_common.portfolio import Portfolio
 from loanloop_ingest.domain.file_events import RefusedRow, RowReader
 from loanloop_ingest.loan_files import open_loan_file
 
-from loanloop.demo.checks import Sent, story_is_over
+from loanloop.demo.checks import Sent, live_is_served, story_is_over
 from loanloop.demo.chronicle import Chronicle
 from loanloop.demo.pace import challenger_is_under_way, days_unjudged, giving_up_is_due, pace_of
 from loanloop.demo.plan import DemoImpossible, Plan
@@ -183,14 +183,14 @@ class Director:
         return self.snapshot
 
     def _is_settled(self, snapshot: Snapshot) -> bool:
-        """Everything consumed, every loan decided and joined to its outcome, no challenger or alert under way."""
+        """Everything consumed, every loan decided and joined to its outcome, no challenger, swap or alert under way."""
         sent, loans = self.sent(), snapshot.loans
         consumed = all(lag.waiting == 0 for lag in snapshot.lags)
         decided = loans.decided >= loans.stored - loans.history
         joined = loans.labelled >= sent.history + sent.outcomes
         judged = days_unjudged(snapshot) == 0
         awaited = challenger_is_under_way(snapshot) or giving_up_is_due(snapshot, self.portfolio.policy.breach_attempts)
-        return consumed and decided and joined and judged and not awaited
+        return consumed and decided and joined and judged and not awaited and live_is_served(snapshot)
 
     def _events(self, selection: Selection) -> EventSequence:
         file, reader = open_loan_file(self.file), RowReader(self.portfolio)

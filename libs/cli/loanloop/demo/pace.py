@@ -28,6 +28,8 @@ FULL = Pace(4000.0, DAYS_PER_S)
 EASY = Pace(4000.0, DAYS_PER_S / 2)
 # Counted in events, not in days: otherwise nothing would be sent over a weekend.
 TRICKLE = Pace(6.0, DAYS_PER_S, "a challenger is trained and judged: event time is slowed down, stream and REST go on")
+# The loans behind the last month must last until the challenger serves, however slow the machine is.
+CRAWL = Pace(1.5, DAYS_PER_S, TRICKLE.why)
 # Behind the last month only the new version's judgement is awaited: at full speed the replay would outrun it by months.
 OVERTIME = Pace(4000.0, 4.0)
 HOLD = Pace(4.0, DAYS_PER_S, "waiting for the services to catch up")
@@ -36,7 +38,7 @@ HOLD = Pace(4.0, DAYS_PER_S, "waiting for the services to catch up")
 def pace_of(snapshot: Snapshot, *, overtime: bool = False) -> Pace:
     """Never zero: stream and REST go on whatever happens. `overtime`: the last month of the story is over."""
     if challenger_is_under_way(snapshot):
-        return TRICKLE
+        return CRAWL if overtime else TRICKLE
     if services_are_behind(snapshot):
         return HOLD
     if overtime:
