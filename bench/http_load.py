@@ -51,10 +51,11 @@ class Answers:
     cpu_s: float
 
     def between(self, *times: tuple[float, float]) -> "Answers":
-        """Those that came in one of the times, from its begin to its end."""
+        """Those that were due or waited for in one of the times, however late they came: slow ones weigh more so."""
+        due_at = self.ended_at - self.latency_s
         chosen = np.zeros(len(self.ended_at), bool)
         for began, ended in times:
-            chosen |= (self.ended_at >= began) & (self.ended_at < ended)
+            chosen |= (self.ended_at >= began) & (due_at < ended)
         return Answers(self.ended_at[chosen], self.latency_s[chosen], self.status[chosen], self.cpu_s)
 
     def after_warm_up(self, seconds: float) -> "Answers":
@@ -66,7 +67,14 @@ class Answers:
 
     @property
     def per_s(self) -> float:
-        return (len(self.ended_at) - 1) / float(self.ended_at[-1] - self.ended_at[0])
+        """Answers with status 200, over the time from the first of all to the last."""
+        seconds = float(self.ended_at[-1] - self.ended_at[0])
+        return max(len(self.status) - self.n_failed - 1, 0) / seconds if seconds else 0.0
+
+    def n_good_within(self, *times: tuple[float, float]) -> int:
+        """Answers with status 200 that came in one of the times, which don't overlap."""
+        good_at = self.ended_at[self.status == 200]
+        return sum(int(((good_at >= began) & (good_at < ended)).sum()) for began, ended in times)
 
     def latency_ms(self, percentile: float) -> float:
         return float(np.percentile(self.latency_s, percentile)) * 1000
@@ -99,18 +107,23 @@ class _Client(asyncio.Protocol):
     def __init__(self, generator: "_Generator") -> None:
         self._generator = generator
         self._received = b""
-        self._due = 0.0
+        self.due = 0.0  # of the request that isn't answered yet
         self._transport: Any = None
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        self._generator.lose(self, self._due)
+        due, self.due = self.due, 0.0
+        self._generator.lose(self, due)
 
     def send(self, request: bytes, due: float) -> None:
-        self._due = due
+        self.due = due
         self._transport.write(request)
+
+    def hang_up(self) -> None:
+        self.due = 0.0
+        self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         self._received += data
@@ -118,7 +131,7 @@ class _Client(asyncio.Protocol):
         if not found or len(body) < _length_in(head):
             return
         self._received = b""
-        due, self._due = self._due, 0.0
+        due, self.due = self.due, 0.0
         self._generator.note(self, due, int(head[9:12]))
 
 
@@ -132,6 +145,7 @@ class _Generator:
     def __init__(self, load: Load, requests: list[bytes]) -> None:
         self._load = load
         self._requests = cycle(requests)
+        self._clients: list[_Client] = []
         self._idle: deque[_Client] = deque()
         self._waiting: deque[float] = deque()
         self._ends_at = 0.0
@@ -143,7 +157,8 @@ class _Generator:
         host, port = self._load.url.removeprefix("http://").split(":")
         for _ in range(self._load.clients):
             _, client = await loop.create_connection(lambda: _Client(self), host, int(port))
-            self._idle.append(client)
+            self._clients.append(client)
+        self._idle.extend(self._clients)
         self._n_open = self._load.clients
         self._ends_at = time.perf_counter() + self._load.seconds
         loop.add_signal_handler(signal.SIGTERM, self._end_now)
@@ -184,7 +199,7 @@ class _Generator:
             self._send_waiting()
 
     def lose(self, client: _Client, due: float) -> None:
-        """An answer that never came is noted as status 0."""
+        """An answer that never came is noted as status 0, with the time that it was waited for."""
         self._n_open -= 1
         if due:
             now = time.perf_counter()
@@ -200,9 +215,11 @@ class _Generator:
             if not self._n_open:
                 break
             await asyncio.sleep(_TICK_S * 10)
-        n_unanswered = self._n_open - len(self._idle) + len(self._waiting)
         now = time.perf_counter()
-        self.noted += [(now, _ANSWER_WITHIN_S, 0)] * n_unanswered
+        unanswered = [client.due for client in self._clients if client.due] + list(self._waiting)
+        self.noted += [(now, now - due, 0) for due in unanswered]
+        for client in self._clients:
+            client.hang_up()
 
 
 def _request(load: Load, body: bytes) -> bytes:

@@ -38,7 +38,7 @@ async def measured(name: str, url: str, path: str, bodies: Sequence[bytes], seco
         "requests_per_s": counted.per_s,
         "p50_ms": counted.latency_ms(50),
         "p99_ms": counted.latency_ms(99),
-        "failed": counted.n_failed + lone.n_failed,
+        "failed": together.n_failed + lone.n_failed,
         "lone_p50_ms": lone.after_warm_up(1.0).latency_ms(50),
         "load_cpu_us": load_cost_us(together),
     }
