@@ -1,7 +1,8 @@
-"""MLServer with the ONNX file as a custom runtime: `python mlserver_rest.py PORT`, in a folder with model.onnx.
+"""MLServer with the ONNX file as a custom runtime: `python mlserver_rest.py PORT WORKERS`, in a folder with model.onnx.
 
-Requests share forwards by its adaptive batching. No worker processes of its own; other settings were not
-compared.
+Requests share forwards by its adaptive batching. WORKERS: processes that score beside the server's (its setting
+`parallel_workers`); with 0 the server scores itself. It is measured with both. uvloop is pinned to 0.21.0: with
+0.22.1 each worker of MLServer 1.7.1 dies at its start, since it asks for an event loop where there is none yet.
 """
 
 import json
@@ -18,7 +19,6 @@ MAX_BATCH, BATCH_S = 64, 0.002
 SETTINGS = {
     "debug": False,
     "host": "127.0.0.1",
-    "parallel_workers": 0,
     "gzip_enabled": False,
     "metrics_endpoint": None,
 }
@@ -52,8 +52,8 @@ def prepare(**settings: object) -> None:
 
 
 def main() -> None:
-    port = int(sys.argv[1])
-    prepare(http_port=port, grpc_port=port + 1, metrics_port=port + 2)
+    port, workers = map(int, sys.argv[1:])
+    prepare(http_port=port, grpc_port=port + 1, metrics_port=port + 2, parallel_workers=workers)
     server = Path(sys.executable).with_name("mlserver")
     os.execv(server, [str(server), "start", "."])
 
