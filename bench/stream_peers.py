@@ -1,7 +1,8 @@
 """Stream processors that the predictor's stream is compared with, each serving the same ONNX file from topic to topic.
 
 They get the loans as the network's inputs in JSON, encoded beforehand, and store nothing: validating, encoding and
-storing is spared them. Each has as many processes as there are cores, but for MLServer, which reads without a group.
+storing is spared them. Each has as many processes as there are cores, but for MLServer, which reads without a group:
+it is measured with and without workers that score beside it, and judged by the better. The clock is that of our stream.
 """
 
 import asyncio
@@ -10,20 +11,23 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from itertools import count, pairwise
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from loanloop.runtime.children import Child
 from loanloop_common.features import EncodedBatch
 from loanloop_common.kafka import Broker, make_broker, publish_messages, stop_broker
+from loanloop_common.kafka.broker import admin_client
 from loanloop_common.kafka.publishing import Message
 from loanloop_common.settings import KafkaSettings
 
 from bench.machine import cores
 from bench.peers import PeerUnavailable, program
 from bench.peers.running import end_of, peer_process, three_free_ports
-from bench.rest_peers import as_inference_request
+from bench.progress import Progress, per_s
+from bench.rest_peers import WORKERS, as_inference_request
 from bench.result import Goal
 from bench.topics import make_topics
 from bench.workload import ENCODER_ROWS, encoded
@@ -31,21 +35,33 @@ from bench.workload import ENCODER_ROWS, encoded
 MEASURED_S = 15.0
 _READY_WITHIN_S = 60.0
 _PROBE_EVERY_S = 0.5
-_LOOK_EVERY_S = 0.25
+_LOOK_EVERY_S = 0.05
+N_PROBES = 20
+ENOUGH_SEEN = 2  # what was there before, and the first that is done
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class StreamPeer:
-    """`n_loans`: more than it can do in the time that is measured, or as many as are enough."""
+    """`n_loans`: more than it can do in the time that is measured, or as many as are enough.
+
+    `group`: that its processes join; None where it reads without one. `arguments`: of its program, after the port.
+    """
 
     name: str
     installed_as: str
     program: str
     message_of: Callable[[str, EncodedBatch], Message]
+    scored_by: str
     processes: int
+    group: str | None
     n_loans: int
     goal: float  # so many times its loans a second
+    arguments: tuple[str, ...] = ()
+
+    @property
+    def peer(self) -> str:
+        return self.name.partition(",")[0]
 
 
 def _as_arrays(loan_id: str, row: EncodedBatch) -> Message:
@@ -57,15 +73,22 @@ def _as_request(loan_id: str, row: EncodedBatch) -> Message:
     return Message(loan_id.encode(), json.dumps(as_inference_request(row)).encode(), [("mlserver-model", b"network")])
 
 
+def _mlserver(name: str, scored_by: str, workers: int) -> StreamPeer:
+    arguments = (str(workers),)
+    return StreamPeer(name, "mlserver", "mlserver_kafka", _as_request, scored_by, 1, None, 10_000, 10.0, arguments)
+
+
+_EACH = f"{cores()} processes"
 STREAM_PEERS = (
-    StreamPeer("MLServer Kafka", "mlserver", "mlserver_kafka", _as_request, 1, 10_000, 10.0),
-    StreamPeer("Faust", "faust", "faust_stream", _as_arrays, cores(), 60_000, 10.0),
-    StreamPeer("Quix Streams", "quixstreams", "quix_stream", _as_arrays, cores(), 60_000, 5.0),
+    _mlserver("MLServer Kafka, no workers", "the server's process", 0),
+    _mlserver(f"MLServer Kafka, {WORKERS}", f"{WORKERS} beside the server", cores()),
+    StreamPeer("Faust", "faust", "faust_stream", _as_arrays, _EACH, cores(), "bench", 60_000, 10.0),
+    StreamPeer("Quix Streams", "quixstreams", "quix_stream", _as_arrays, _EACH, cores(), "bench-quix", 60_000, 5.0),
 )
 
 
 async def stream_peers(bootstrap: str, model: bytes, say: Callable[[str], None]) -> list[Row]:
-    """A row for each, with `loans_per_s` and `goal`; where it does not run here, a `note` that says why."""
+    """A row for each of STREAM_PEERS, with `loans_per_s`; where it does not run here, a `note` that says why."""
     broker = make_broker(KafkaSettings(bootstrap_servers=bootstrap), service="bench-peers")
     await broker.connect()
     try:
@@ -75,34 +98,37 @@ async def stream_peers(bootstrap: str, model: bytes, say: Callable[[str], None])
 
 
 def goals_beside(peers: list[Row], ours_per_s: float) -> list[Goal]:
-    """How many times a peer's loans a second ours are. Not reached where the peer does not run."""
+    """How many times a peer's loans a second ours are, by its best setting. Not reached where none runs here."""
+    best: dict[str, float] = {}
+    bounds = {peer.peer: peer.goal for peer in STREAM_PEERS}
+    for peer, row in zip(STREAM_PEERS, peers, strict=True):
+        best[peer.peer] = max(best.get(peer.peer, 0.0), row.get("loans_per_s", 0.0))
     return [
-        Goal(
-            f"stream / {row['what']}", ours_per_s / row["loans_per_s"] if row.get("loans_per_s") else None, row["goal"]
-        )
-        for row in peers
+        Goal(f"stream / {name}", ours_per_s / per_s if per_s else None, bounds[name]) for name, per_s in best.items()
     ]
 
 
 def rows_of(peers: list[Row], limit_per_s: float) -> list[Row]:
     """For the table, beside a limit."""
-    rows = [{name: value for name, value in row.items() if name != "goal"} for row in peers]
-    return [row | {"ratio": row["loans_per_s"] / limit_per_s} if "loans_per_s" in row else row for row in rows]
+    return [row | {"ratio": row["loans_per_s"] / limit_per_s} if "loans_per_s" in row else row for row in peers]
 
 
 async def _measured(peer: StreamPeer, broker: Broker, bootstrap: str, model: bytes, say: Callable[[str], None]) -> Row:
     say(peer.name)
-    row: Row = {"what": peer.name, "goal": peer.goal}
-    source, target = f"bench.{peer.program}.in", f"bench.{peer.program}.out"
+    row: Row = {"what": peer.name, "scored_by": peer.scored_by}
+    topic = ".".join(["bench", peer.program, *peer.arguments])
+    source, target = f"{topic}.in", f"{topic}.out"
     await make_topics(bootstrap, source, target, partitions=cores())
     try:
         async with (
-            _running(peer, bootstrap, source, target, model, say) as (child, log),
+            _running(peer, bootstrap, source, target, model, say) as (children, log),
             _end_of(bootstrap, target) as n_scored,
         ):
-            await _until_it_scores(peer, broker, source, n_scored, child)
+            n_sent = await _until_it_scores(peer, broker, source, n_scored, children)
+            if peer.group:
+                await _until_all_score(peer, broker, bootstrap, source, n_scored, n_sent)
             return row | {"loans_per_s": await _loans_per_s(peer, broker, source, n_scored)}
-    except PeerUnavailable as missing:
+    except (PeerUnavailable, RuntimeError) as missing:
         return row | {"note": str(missing)}
     except TimeoutError:
         return row | {"note": f"nothing was scored within {_READY_WITHIN_S:g} s: {end_of(log)}"}
@@ -111,8 +137,8 @@ async def _measured(peer: StreamPeer, broker: Broker, bootstrap: str, model: byt
 @asynccontextmanager
 async def _running(
     peer: StreamPeer, bootstrap: str, source: str, target: str, model: bytes, say: Callable[[str], None]
-) -> AsyncIterator[tuple[Child, Any]]:
-    port = [str(three_free_ports())] if peer.installed_as == "mlserver" else []
+) -> AsyncIterator[tuple[list[Child], Path]]:
+    port = [str(three_free_ports()), *peer.arguments] if peer.installed_as == "mlserver" else []
     files = {"model.onnx": model, "mlserver_rest.py": program("mlserver_rest").read_bytes()}
     async with AsyncExitStack() as stack:
         started = [
@@ -123,7 +149,7 @@ async def _running(
             )
             for _ in range(peer.processes)
         ]
-        yield started[0]
+        yield [child for child, _ in started], started[0][1]
 
 
 @asynccontextmanager
@@ -145,29 +171,45 @@ def _messages(peer: StreamPeer, first: int, n: int) -> list[Message]:
 
 
 async def _until_it_scores(
-    peer: StreamPeer, broker: Broker, source: str, n_scored: Callable[[], Any], child: Child
-) -> None:
-    """Raises TimeoutError, or PeerUnavailable where it has ended."""
+    peer: StreamPeer, broker: Broker, source: str, n_scored: Callable[[], Any], children: list[Child]
+) -> int:
+    """How many loans were sent until then. Raises TimeoutError, or PeerUnavailable where a process has ended."""
     async with asyncio.timeout(_READY_WITHIN_S):
         for n in count():
-            if not child.is_running:
-                raise PeerUnavailable(f"it ended: {end_of(child.command.log)}")
-            await publish_messages(broker, source, _messages(peer, n * 10, 10))
+            for ended in (child for child in children if not child.is_running):
+                raise PeerUnavailable(f"it ended: {end_of(ended.command.log)}")
+            await publish_messages(broker, source, _messages(peer, n * N_PROBES, N_PROBES))
             if await n_scored():
-                return
+                return (n + 1) * N_PROBES
             await asyncio.sleep(_PROBE_EVERY_S)
+    raise AssertionError
+
+
+async def _until_all_score(
+    peer: StreamPeer, broker: Broker, bootstrap: str, source: str, n_scored: Callable[[], Any], n_sent: int
+) -> None:
+    """All processes are in its group, with partitions of their own, and the loans that were sent are scored.
+
+    Raises TimeoutError, or RuntimeError where they don't join.
+    """
+    async with admin_client(KafkaSettings(bootstrap_servers=bootstrap)) as admin:
+        await Progress(admin).joined(str(peer.group), peer.processes)
+    await publish_messages(broker, source, _messages(peer, n_sent, N_PROBES))
+    async with asyncio.timeout(_READY_WITHIN_S):
+        while await n_scored() < n_sent + N_PROBES:  # noqa: ASYNC110 - processes of their own score them
+            await asyncio.sleep(_LOOK_EVERY_S)
 
 
 async def _loans_per_s(peer: StreamPeer, broker: Broker, source: str, n_scored: Callable[[], Any]) -> float:
-    """From when all loans are there until it has done them, or for as long as is measured."""
+    """Timed as our stream is: all loans are there, and the clock starts with the first that are seen done."""
     messages = _messages(peer, 100_000, peer.n_loans)
     before = await n_scored()
     await publish_messages(broker, source, messages)
-    seen = [(time.perf_counter(), await n_scored())]
-    while seen[-1][1] - before < peer.n_loans and seen[-1][0] - seen[0][0] < MEASURED_S:
+    started = time.perf_counter()
+    seen = [(started, before)]
+    while seen[-1][1] - before < peer.n_loans and time.perf_counter() - started < MEASURED_S:
         await asyncio.sleep(_LOOK_EVERY_S)
-        n = await n_scored()
-        seen.append((time.perf_counter(), n))
-    moved = [seen[0], *(later for earlier, later in pairwise(seen) if later[1] > earlier[1])]
-    (first_at, first), (last_at, last) = moved[0], moved[-1]
-    return (last - first) / (last_at - first_at) if last > first else 0.0
+        at, now = time.perf_counter(), await n_scored()
+        if now != seen[-1][1]:
+            seen.append((at, now))
+    return per_s(seen) if len(seen) > ENOUGH_SEEN else 0.0

@@ -1,6 +1,7 @@
-"""MLServer's Kafka runtime with the ONNX file: `python mlserver_kafka.py PORT BOOTSTRAP INPUT OUTPUT`.
+"""MLServer's Kafka runtime with the ONNX file: `python mlserver_kafka.py PORT WORKERS BOOTSTRAP INPUT OUTPUT`.
 
-The runtime and its adaptive batching are those of mlserver_rest.py. It reads without a group from the end of the topic.
+The runtime, its adaptive batching and WORKERS are those of mlserver_rest.py. The server alone reads, without a
+group, from the end of the topic.
 """
 
 import os
@@ -11,11 +12,12 @@ from mlserver_rest import prepare
 
 
 def main() -> None:
-    port, bootstrap, source, target = sys.argv[1:]
+    port, workers, bootstrap, source, target = sys.argv[1:]
     prepare(
         http_port=int(port),
         grpc_port=int(port) + 1,
         metrics_port=int(port) + 2,
+        parallel_workers=int(workers),
         kafka_enabled=True,
         kafka_servers=bootstrap,
         kafka_topic_input=source,
