@@ -17,10 +17,13 @@ from loanloop_common.features import EncodedBatch, Encoder, Floats
 MAX_BUNDLE_BYTES = 256 * 2**20
 MODEL, ENCODER, MANIFEST = "model.onnx", "encoder.json", "manifest.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+# What a file's own content makes Python's code raise, today as tomorrow; want of memory is none of it.
+OF_CONTENT = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+_LARGEST_ID = 2**31
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Calibration(_Part):
@@ -80,6 +83,19 @@ class ReferenceRows(_Part):
     def batch(self) -> EncodedBatch:
         x_num = np.array(self.x_num, np.float32)
         return EncodedBatch(np.array(self.x_cat, np.int64), x_num, np.array(self.x_exact, np.int64))
+
+    def misfit(self, encoder: Encoder) -> str | None:
+        """Why they are no rows of the encoder's to score; None where they are. An export has none yet."""
+        n_rows = len(self.probabilities)
+        if n_rows == 0:
+            return "there are no reference rows"
+        for part in ("x_cat", "x_num", "x_exact"):
+            rows, width = getattr(self, part), len(encoder.categories if part == "x_cat" else encoder.numbers)
+            if len(rows) != n_rows or any(len(row) != width for row in rows):
+                return f"the reference's {part} is not {n_rows} rows of {width} values"
+        if any(not 0 <= one < _LARGEST_ID for row in (*self.x_cat, *self.x_exact) for one in row):
+            return "an index of the reference rows is none"
+        return None
 
 
 class Manifest(_Part):
@@ -154,8 +170,10 @@ def unpack(data: bytes, expected_sha256: str | None = None, *, version: str = "(
             if manifest.sha256.get(name) != _sha256(files[name]):
                 raise BundleCorrupt(version, f"{name} does not match the manifest")
         encoder = Encoder.from_dict(json.loads(files[ENCODER]))
-    except (ValidationError, ValueError, KeyError, TypeError, AttributeError) as broken:
-        raise BundleCorrupt(version, f"unreadable content: {str(broken).splitlines()[0]}") from broken
+    except OF_CONTENT as broken:
+        raise BundleCorrupt(version, f"unreadable content: {_told(broken)}") from broken
+    if fault := manifest.reference.misfit(encoder):
+        raise BundleCorrupt(version, fault)
     return Bundle(manifest, encoder, files[MODEL], actual)
 
 
@@ -171,6 +189,13 @@ def _files(data: bytes, version: str) -> dict[str, bytes]:
             return {name: archive.read(entry) for name, entry in entries.items()}
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError, ValueError) as broken:
         raise BundleCorrupt(version, f"is cut short or no bundle: {broken}") from broken
+
+
+def _told(broken: Exception) -> str:
+    if isinstance(broken, ValidationError):
+        first = broken.errors(include_url=False, include_input=False, include_context=False)[0]
+        return f"{broken.title} {'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return repr(broken)
 
 
 def _json(content: Any) -> bytes:

@@ -3,20 +3,23 @@
 It is total: any value of the declared kind gets an index, so an encoded batch never fails a forward pass.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import repeat
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter
 
 from loanloop_common.portfolio import Derived
 
 MISSING, UNKNOWN, MASK, FIRST_VALUE = 0, 1, 2, 3  # UNKNOWN also stands for rare values; MASK is pretraining's alone
 FORMAT = 1
+_AS_WRITTEN = ConfigDict(strict=True, extra="forbid")  # how pydantic reads one: nothing is guessed
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -46,6 +49,8 @@ class EncodedBatch(NamedTuple):
 class CategoryInput:
     """A category with the values that have an index of their own."""
 
+    __pydantic_config__ = _AS_WRITTEN
+
     name: str
     values: tuple[str | bool, ...]
 
@@ -65,13 +70,15 @@ class CategoryInput:
 class NumberInput:
     """A number, clipped to the training range, scaled; and the exact values that have an index of their own."""
 
+    __pydantic_config__ = _AS_WRITTEN
+
     name: str
     log: bool
-    low: float
-    high: float
-    mean: float
-    std: float
-    exact: tuple[float, ...]
+    low: FiniteFloat
+    high: FiniteFloat
+    mean: FiniteFloat
+    std: Annotated[FiniteFloat, Field(gt=0)]
+    exact: tuple[FiniteFloat, ...]
 
     @property
     def n_ids(self) -> int:
@@ -103,6 +110,8 @@ def unscaled(values: Floats, *, log: bool, low: float, high: float) -> Floats:
 
 @dataclass(frozen=True)
 class Encoder:
+    __pydantic_config__ = _AS_WRITTEN
+
     categories: tuple[CategoryInput, ...]
     numbers: tuple[NumberInput, ...]
     derived: tuple[Derived, ...]
@@ -150,11 +159,11 @@ class Encoder:
         """Raises ValueError, KeyError or TypeError where `data` is not what `to_dict` gave."""
         if data["format"] != FORMAT:
             raise ValueError(f"encoder format {data['format']}, this code reads {FORMAT}")
-        return cls(
-            categories=tuple(CategoryInput(p["name"], tuple(p["values"])) for p in data["categories"]),
-            numbers=tuple(NumberInput(**{**p, "exact": tuple(p["exact"])}) for p in data["numbers"]),
-            derived=tuple(Derived.model_validate(p) for p in data["derived"]),
-        )
+        parts = {name: part for name, part in data.items() if name != "format"}
+        return _ENCODER.validate_json(json.dumps(parts))
+
+
+_ENCODER = TypeAdapter(Encoder)
 
 
 def columns_of(features: Sequence[Any], names: Iterable[str]) -> dict[str, list[Any]]:

@@ -3,6 +3,7 @@
 The same loan and version give the same bits whatever the batch and the threads, on the same `engine()`.
 """
 
+import math
 import platform
 import sys
 import threading
@@ -21,20 +22,20 @@ import numpy as np
 sys.modules["openvino_telemetry"] = cast("ModuleType", None)  # with it, the next import reports itself to its makers
 import openvino
 
-from loanloop_common.bundle import Bundle
+from loanloop_common.bundle import OF_CONTENT, Bundle
 from loanloop_common.errors import BundleCorrupt, LoanloopError, Unavailable
 from loanloop_common.features import EncodedBatch, Encoder, Floats
 
 CHUNK_ROWS = 64  # 16 to 128 rows stay in the cache
 FEW_ROWS = 8  # for a lone request, and for what is left of a batch
 ELSEWHERE_TOLERANCE = 1e-6  # between instruction sets; within one, bits are equal
+MAX_TENSOR_BYTES = 2**30  # of what a graph computes for a chunk
 # The runtime has one class of error for everything. Its own begin so; these are of the moment, whoever raises them.
 _OWN = "Exception from"
 _OF_THE_MOMENT = ("bad_alloc", "allocate", "temporarily unavailable", "Too many open files")
 # OpenVINO's Python binding makes static objects at its first use, for which it lets go of Python's lock: two threads
 # that use it for the first time wait for each other for ever (seen with 2026.4.1). After one use there is none to make.
 _FIRST_USE = threading.Lock()
-_MISSHAPEN = (ValueError, TypeError, IndexError)
 _TELLING_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16", "i8mm")
 
 
@@ -61,7 +62,7 @@ class Scorer:
             for n_rows in self._idle:
                 self._chunk_logits(_zeros(self.bundle.encoder, n_rows))
         except Exception as error:
-            raise _failure(self.bundle, "score at all", error) from error
+            raise failure(self.bundle, "score at all", error) from error
 
     def close(self) -> None:
         """Once nothing is scored any more: what is in progress may fail."""
@@ -97,10 +98,9 @@ class Scorer:
         """
         reference = self.bundle.manifest.reference
         try:
-            difference = np.abs(self.score(reference.batch()) - np.array(reference.probabilities))
+            worst = float(np.abs(self.score(reference.batch()) - np.array(reference.probabilities)).max())
         except Exception as error:
-            raise _failure(self.bundle, "score its own reference rows", error) from error
-        worst = float(difference.max())
+            raise failure(self.bundle, "score its own reference rows", error) from error
         if not worst <= ELSEWHERE_TOLERANCE:
             raise BundleCorrupt(self.bundle.version, f"scores its reference rows {worst:.2g} off")
         return worst
@@ -174,9 +174,19 @@ def _compiled(bundle: Bundle, n_rows: int, threads: int) -> openvino.CompiledMod
         # An input without columns, of a portfolio without numbers, say, is none that the graph takes.
         taken = {name for part in network.inputs for name in part.names}
         network.reshape({name: [n_rows, n] for name, n in _widths(bundle.encoder).items() if n or name in taken})
+        _refuse_oversized(network)
         return core.compile_model(network, "CPU", settings)
     except Exception as error:
-        raise _failure(bundle, "be loaded by OpenVINO", error) from error
+        raise failure(bundle, "be loaded by OpenVINO", error) from error
+
+
+def _refuse_oversized(network: openvino.Model) -> None:
+    """Before anything is allocated: want of memory would pass for one of the moment, and be tried again for ever."""
+    for operation in network.get_ops():
+        for output in operation.outputs():
+            shape = output.get_partial_shape()
+            if shape.is_static and math.prod(shape.to_shape()) * output.get_element_type().size > MAX_TENSOR_BYTES:
+                raise ValueError(f"{operation.get_friendly_name()} asks for a tensor of {shape}")
 
 
 def _widths(encoder: Encoder) -> dict[str, int]:
@@ -184,10 +194,13 @@ def _widths(encoder: Encoder) -> dict[str, int]:
     return {"x_cat": len(encoder.categories), "x_num": n_numbers, "x_exact": n_numbers}
 
 
-def _failure(bundle: Bundle, what: str, error: Exception) -> LoanloopError:
+def failure(bundle: Bundle, what: str, error: Exception) -> LoanloopError:
+    """Of the bundle, which then is corrupt, or of the moment."""
+    if isinstance(error, LoanloopError):
+        return error
     told = " ".join(str(error).split()) or type(error).__name__
     is_of_the_moment = any(words in told for words in _OF_THE_MOMENT)
-    if isinstance(error, _MISSHAPEN) or (told.startswith(("Check", _OWN)) and not is_of_the_moment):
+    if isinstance(error, OF_CONTENT) or (told.startswith(("Check", _OWN)) and not is_of_the_moment):
         return BundleCorrupt(bundle.version, f"can't {what}: {told}")
     return Unavailable(f"bundle {bundle.version} can't {what} for now: {told}")
 

@@ -3,15 +3,17 @@
 import math
 import struct
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 
-from loanloop_common.bundle import Manifest, unpack
+from loanloop_common.bundle import Bundle, unpack
 from loanloop_common.errors import BundleCorrupt
+from loanloop_common.features import Encoder, Floats
 from loanloop_common.loan_codec import LoanCodec
-from loanloop_common.portfolio import Portfolio
-from loanloop_common.scoring import Scorer
+from loanloop_common.portfolio import Derived, Portfolio
+from loanloop_common.scoring import Scorer, failure
 
 BATCHES = (3, 128, 257)  # a part of a chunk, a whole one, two and a lone row
 
@@ -23,12 +25,12 @@ def load_verified(data: bytes, sha256: bytes, *, version: str, portfolio: Portfo
     now.
     """
     bundle = unpack(data, sha256.hex(), version=version)
-    if fault := misfit(bundle.manifest, version, portfolio):
+    if fault := misfit(bundle, version, portfolio):
         raise BundleCorrupt(version, fault)
     scorer = Scorer(bundle, threads=threads)
     try:
         scorer.self_test()
-        if fault := fault_of(scorer.score_features, LoanCodec(portfolio)):
+        if fault := fault_of(partial(_scored, scorer), LoanCodec(portfolio)):
             raise BundleCorrupt(version, fault)
     except BaseException:
         scorer.close()
@@ -36,15 +38,35 @@ def load_verified(data: bytes, sha256: bytes, *, version: str, portfolio: Portfo
     return scorer
 
 
-def misfit(manifest: Manifest, version: str, portfolio: Portfolio) -> str | None:
+def _scored(scorer: Scorer, features: Sequence[Any]) -> Floats:
+    try:
+        return scorer.score_features(features)
+    except Exception as error:
+        raise failure(scorer.bundle, "score a loan", error) from error
+
+
+def misfit(bundle: Bundle, version: str, portfolio: Portfolio) -> str | None:
     """Why a bundle is not the version that it is stored as, for the portfolio's loans. None where it is."""
+    manifest = bundle.manifest
     if manifest.version != version:
         return f"the bundle is of version {manifest.version}"
     if manifest.portfolio != portfolio.name:
         return f"the bundle is for portfolio {manifest.portfolio}, not for {portfolio.name}"
     if manifest.schema_hash != portfolio.schema_hash:
         return f"the bundle was trained on other features than portfolio {portfolio.name} has"
+    if not _reads(bundle.encoder, portfolio):
+        return f"the bundle's encoder reads other features than portfolio {portfolio.name} has"
     return None
+
+
+def _reads(encoder: Encoder, portfolio: Portfolio) -> bool:
+    """Whether its inputs are the portfolio's, each of the same kind, and computed alike."""
+    parts = [portfolio.features.get(name) or portfolio.derived[name] for name in portfolio.model_inputs]
+    return (
+        [part.name for part in encoder.categories] == [part.name for part in parts if part.kind != "number"]
+        and [part.name for part in encoder.numbers] == [part.name for part in parts if part.kind == "number"]
+        and list(encoder.derived) == [part for part in parts if isinstance(part, Derived)]
+    )
 
 
 def fault_of(score: Callable[[Sequence[Any]], Iterable[float]], codec: LoanCodec) -> str | None:
