@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from loanloop_common.errors import LoanloopError
 from loanloop_common.postgres import Connection, Pool
 
 from loanloop_trainer.store.freeze import Window
@@ -36,6 +37,11 @@ COUNT_ROWS = (
 _HEADER_BYTES = 19
 # (columns, length, occurred_at, length, defaulted, length of the features that follow)
 _ROW = struct.Struct(">hiqi?i")
+_TRAILER = b"\xff\xff"
+
+
+class CopyMalformed(LoanloopError):
+    """The copy isn't what its query asks for: rows would be missing, or others than those of the database."""
 
 
 class StoredLoans(NamedTuple):
@@ -56,6 +62,7 @@ class BinaryRows:
         self._pieces: list[bytes] = []
         self._n_bytes = 0
         self._position = _HEADER_BYTES
+        self._n_rows = 0
 
     def add(self, piece: bytes) -> int:
         """How many bytes wait to be taken apart."""
@@ -64,11 +71,13 @@ class BinaryRows:
         return self._n_bytes
 
     def whole(self) -> StoredLoans:
-        """The rows that are there in full; the others stay."""
+        """The rows that are there in full; the others stay. Raises CopyMalformed."""
         data, at = b"".join(self._pieces), self._position
         loans = StoredLoans([], [], [])
         while at + _ROW.size <= len(data):
-            _, _, occurred_at, _, defaulted, n_bytes = _ROW.unpack_from(data, at)
+            n_columns, of_time, occurred_at, of_label, defaulted, n_bytes = _ROW.unpack_from(data, at)
+            if not (n_columns == 3 and of_time == 8 and of_label == 1 and n_bytes >= 0):
+                raise self._malformed(len(loans.features))
             ends = at + _ROW.size + n_bytes
             if ends > len(data):
                 break
@@ -78,7 +87,19 @@ class BinaryRows:
             at = ends
         self._pieces, self._n_bytes = [data[at:]], max(0, len(data) - at)
         self._position = max(0, at - len(data))
+        self._n_rows += len(loans.features)
         return loans
+
+    def end(self) -> None:
+        """After the last piece and the last `whole`. Raises CopyMalformed unless nothing but the trailer is left."""
+        if self._position or b"".join(self._pieces) != _TRAILER:
+            raise self._malformed(0)
+
+    def _malformed(self, n_before: int) -> CopyMalformed:
+        return CopyMalformed(
+            f"what PostgreSQL copied breaks off or changes its form after row {self._n_rows + n_before:,}: one of the "
+            "next loan's occurred_at, defaulted and features is NULL or of another type, or the copy's end is missing"
+        )
 
 
 async def copy_rows(pool: Pool, run_id: UUID, take: Take) -> None:
@@ -102,6 +123,7 @@ async def _copy(pool: Pool, take: Take, query: str, *arguments: Any) -> None:
         # Back pressure is TCP's: PostgreSQL makes ready what the sockets hold while one part is taken.
         await connection.copy_from_query(query, *arguments, output=output, format="binary", timeout=COPIED_WITHIN_S)
     take(rows.whole())
+    rows.end()
 
 
 async def wait_for_rows(pool: Pool, run_id: UUID, n_rows: int, *, within_s: float) -> None:
