@@ -16,7 +16,11 @@ flags = st.none() | st.booleans()
 KINDS: dict[str, st.SearchStrategy[Any]] = {"category": texts, "number": numbers, "flag": flags}
 loans = st.fixed_dictionaries({feature.name: KINDS[feature.kind] for feature in PORTFOLIO.features.values()})
 
-VALID_KINDS = KINDS | {"number": st.none() | st.floats(1, 1e8) | st.integers(0, 600)}
+LARGEST = float(np.finfo(np.float32).max)
+beyond_all = st.floats(max_value=-LARGEST, exclude_max=True) | st.floats(min_value=LARGEST, exclude_min=True)
+VALID_KINDS = KINDS | {
+    "number": st.none() | st.floats(1, 1e8) | st.integers(0, 600) | beyond_all.filter(lambda x: x > 0)
+}
 valid_loans = st.fixed_dictionaries({f.name: VALID_KINDS[f.kind] for f in PORTFOLIO.features.values()})
 
 
@@ -62,3 +66,16 @@ def test_an_encoder_can_be_fitted_on_any_valid_loans(rows: list[dict[str, Any]])
     parts, again = (e.encode_columns(columns_of(rows)) for e in (encoder, Encoder.from_dict(encoder.to_dict())))
     assert [part.tobytes() for part in parts] == [part.tobytes() for part in again]
     assert np.isfinite(parts.x_num).all()
+
+
+@given(st.lists(valid_loans, min_size=1, max_size=5), beyond_all)
+def test_a_value_beyond_all_changes_nothing_for_the_others(rows: list[dict[str, Any]], value: float) -> None:
+    """Not even where it comes as often as values that get an index of their own."""
+    amounts = [feature.name for feature in PORTFOLIO.features.values() if feature.kind == "number"]
+    missing, beyond = ([*rows, *([rows[0] | dict.fromkeys(amounts, v)] * 50)] for v in (None, value))
+
+    with_missing, with_beyond = (fit_encoder(PORTFOLIO, columns_of(some)) for some in (missing, beyond))
+
+    given_alike = [[n for n in encoder.numbers if n.name in amounts] for encoder in (with_missing, with_beyond)]
+    assert given_alike[0] == given_alike[1]
+    assert np.isfinite(with_beyond.encode_columns(columns_of(beyond)).x_num).all()

@@ -1,6 +1,7 @@
 """A whole training, small: deterministic, resumable, exported with parity."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -39,6 +40,18 @@ def test_a_batch_in_parts_learns_what_the_whole_batch_learns() -> None:
 
     for one, other in zip(whole.network.parameters(), in_parts.network.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
+def test_one_loan_with_a_value_or_a_ratio_beyond_all_spoils_no_training() -> None:
+    data = make_data()
+    columns = {name: list(column) for name, column in data.columns.items()}
+    columns["employees"][0] = 1e308
+    columns["guaranteed_amount"][1], columns["approved_amount"][1] = 5.0, 1e-295
+
+    trained = train(replace(data, columns=columns), small_portfolio(pretrain_epochs=0), seed=1, threads=1)
+
+    assert unpack(export(trained, version="v1", code_version="test"))
+    assert (trained.metrics["roc_auc"] or 0) > 0.7
 
 
 @pytest.mark.parametrize("killed_after", [1, 5, 9, 12, 20, 24])

@@ -7,6 +7,10 @@ from loanloop_common.features import CategoryInput, Column, Columns, Encoder, Nu
 from loanloop_common.portfolio import Derived, Feature, Portfolio
 from sklearn.preprocessing import StandardScaler
 
+# What lies beyond is no amount of anything: one such value, a ratio to almost nothing, would hide all others behind its
+# spread, and its square is no number. The encoder clips it to the range of the others.
+_LARGEST = float(np.finfo(np.float32).max)
+
 
 def fit_encoder(portfolio: Portfolio, columns: Columns) -> Encoder:
     """Columns of the training rows alone: what the encoder knows of later rows is a leak."""
@@ -28,7 +32,7 @@ def _category(part: Feature | Derived, column: Column, portfolio: Portfolio) -> 
 
 def _number(part: Feature | Derived, column: Column, portfolio: Portfolio) -> NumberInput:
     values = np.asarray(column, np.float64)
-    values = values[np.isfinite(values)]
+    values = values[np.abs(values) <= _LARGEST]
     if len(values) == 0:
         values = np.zeros(1)
     log = isinstance(part, Feature) and part.scale == "log"
