@@ -18,7 +18,7 @@ from loanloop_predictor.domain.incoming import read_streamed
 from loanloop_predictor.domain.scored import scored_event
 from loanloop_predictor.store.decisions import DecisionStore
 
-from bench.collector import quiet_collector
+from bench.garbage_collection import quiet_collector
 from bench.workload import CODEC, ENCODER_ROWS, encoder, make_bundle, make_messages
 
 Row = dict[str, Any]

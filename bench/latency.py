@@ -16,7 +16,7 @@ import numpy as np
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from loanloop_common.events import Topic
 
-from bench.collector import quiet_collector
+from bench.garbage_collection import quiet_collector
 from bench.installation import fresh_installation
 from bench.machine import cores
 from bench.predictor import start_predictor

@@ -19,7 +19,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import psutil
 import pyarrow.parquet as pq
-from loanloop_common.collector import spare_collector
+from loanloop_common.garbage_collection import spare_collector
 from loanloop_common.postgres import Pool, create_pool
 from loanloop_trainer.runner.loading import load_rows
 from loanloop_trainer.store.claimed import Run

@@ -17,8 +17,8 @@ import structlog
 from setproctitle import setproctitle
 
 from loanloop_common.background import FATAL
-from loanloop_common.collector import spare_collector
 from loanloop_common.errors import LoanloopError, Unavailable
+from loanloop_common.garbage_collection import spare_collector
 from loanloop_common.installation import check_installation
 from loanloop_common.instances import Heartbeat
 from loanloop_common.kafka import Broker, create_topics, make_broker, stop_broker

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 class PredictorOptions(BaseModel):
     host: str = Field(default="127.0.0.1", description="Another than loopback makes /predict reachable by others")
     port: int = Field(default=8000, ge=0, le=65_535, description="0: any free port")
-    threads: int = Field(default=2, ge=1, description="Forwards at once, each with a session of one thread")
+    threads: int = Field(default=2, ge=1, description="Chunks of loans that are scored at once, each in a thread")
     batch_records: int = Field(default=4096, ge=1, description="Records of the stream taken together")
     max_batch_loans: int = Field(default=1000, ge=1, description="Of one POST /predict/batch")
     max_body_bytes: int = Field(default=5_000_000, ge=1000)

@@ -6,7 +6,7 @@ import os
 import sys
 from uuid import UUID
 
-from loanloop_common.collector import spare_collector
+from loanloop_common.garbage_collection import spare_collector
 from loanloop_common.telemetry import set_up_logging
 from setproctitle import setproctitle
 

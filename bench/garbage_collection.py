@@ -4,7 +4,7 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from loanloop_common.collector import spare_collector
+from loanloop_common.garbage_collection import spare_collector
 
 
 @contextmanager
