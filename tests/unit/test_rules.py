@@ -42,7 +42,7 @@ SESSION_STATEMENTS = re.compile(r"pg_(try_)?advisory_lock|\bCREATE TEMP|\bLISTEN
 def test_no_statement_leaves_its_mark_on_a_session_of_the_pool() -> None:
     """Connections go back into it as they are.
 
-    The migrations have one of their own; a search takes its lock back; ingest's temporary table is emptied by each commit.
+    The migrations have one of their own; a search takes its lock back; each commit empties ingest's temporary table.
     """
     marking = set()
     for folder in ("libs", "services"):

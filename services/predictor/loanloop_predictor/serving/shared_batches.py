@@ -11,7 +11,8 @@ Finish = Callable[[], Awaitable[Sequence[Result]]]
 
 
 class SharedBatches(Generic[Item, Result]):
-    """`begin` gets at most `max_items` items, a larger submission alone, and returns what is left to do, which gives each its result in its place.
+    """`begin` gets at most `max_items` items, a larger submission alone, and returns what is left to do,
+    which gives each its result in its place.
 
     A batch is begun while the one before it is finished: one of each at a time. A lone submission doesn't wait.
     """
