@@ -1,0 +1,46 @@
+"""The benchmark `engines` judges what serves, and nothing else."""
+
+import numpy as np
+import pytest
+
+from bench.engines import FASTEST, LIMIT, SERVED, Row, Served, goals_of, limit_of, log_odds, same_bits
+from bench.workload import encoded
+
+
+def row(engine: str, rows_per_s: float, *, error: float = 0.0, same: bool = True) -> Row:
+    return {"engine": engine, FASTEST: rows_per_s, "log_odds_error": error, "same_bits": same}
+
+
+LIMITS = [row(LIMIT, 100.0), row(f"{LIMIT}, one session", 120.0)]
+
+
+def test_the_limit_is_the_faster_arrangement() -> None:
+    assert limit_of([*LIMITS, row("OpenVINO, served form", 200.0)]) == 120.0
+
+
+def test_what_serves_can_be_slower_than_the_limit_whatever_another_engine_does() -> None:
+    (goal,) = goals_of([row(SERVED, 90.0), *LIMITS, row("OpenVINO, served form", 200.0)])
+
+    assert (goal.value, goal.reached) == (0.75, False)
+
+
+@pytest.mark.parametrize("inexact", [row(SERVED, 200.0, error=1e-2), row(SERVED, 200.0, same=False)])
+def test_what_serves_inexactly_is_no_goal_reached(inexact: Row) -> None:
+    (goal,) = goals_of([inexact, *LIMITS])
+
+    assert goal.value is None
+    assert not goal.reached
+
+
+def test_logits_of_two_classes_are_compared_as_log_odds() -> None:
+    assert log_odds(np.array([[1.0, 3.0]], np.float32)).tolist() == [2.0]
+    assert log_odds(np.array([2.0])).tolist() == [2.0]
+
+
+def test_what_serves_is_the_scorer_with_the_same_bits_in_each_batch() -> None:
+    served = Served(2)
+    try:
+        assert same_bits(served)
+        assert len(served(encoded().rows(slice(0, 5)))) == 5
+    finally:
+        served.close()
