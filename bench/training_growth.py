@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 from loanloop_trainer.model import train
 
+from bench.memory import forget_peak, peak_bytes
 from bench.training_loans import loans, portfolio
 
 Figures = dict[str, float]
@@ -31,17 +32,11 @@ def main() -> None:
     chosen = portfolio(epochs=1, min_steps=0, pretrain_epochs=pretrain_epochs)
     train(loans(2000, path), chosen, seed=1)  # what comes once
     data, before = loans(n, path), psutil.Process().memory_info().rss
-    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here, the loans themselves apart
+    forget_peak()  # the loans themselves apart
     started = time.perf_counter()
     train(data, chosen, seed=1)
     seconds = time.perf_counter() - started
-    print(json.dumps({"seconds": seconds, "peak_bytes": _peak() - before}))
-
-
-def _peak() -> int:
-    """Of this program alone; the kernel's `ru_maxrss` would remember the one that started it."""
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024
+    print(json.dumps({"seconds": seconds, "peak_bytes": peak_bytes() - before}))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
-import psutil
 import pyarrow.parquet as pq
 from loanloop_common.garbage_collection import spare_collector
 from loanloop_common.postgres import Pool, create_pool
@@ -25,6 +24,7 @@ from loanloop_trainer.runner.loading import load_rows
 from loanloop_trainer.store.claimed import Run
 
 from bench.installation import fresh_installation
+from bench.memory import forget_peak, held_bytes, peak_bytes
 from bench.workload import PORTFOLIO
 
 REPETITIONS = 3
@@ -106,33 +106,22 @@ def _read_apart(dsn: str, run_id: UUID, n: int) -> dict[str, float]:
 
 
 async def _read(dsn: str, run_id: UUID, n: int) -> None:
-    process = psutil.Process()
     pool = await create_pool(dsn, application_name="bench", max_size=2)
     now = datetime.now(UTC)
     run = Run(run_id, "manual", now, now, now, n, seed=1, hyperparameters={}, hyperparameters_from="", crashes=0)
-    before, peak, ended = process.memory_info().rss, 0, asyncio.Event()
-
-    async def watch() -> None:
-        nonlocal peak
-        while not ended.is_set():
-            peak = max(peak, process.memory_info().rss)
-            await asyncio.sleep(0.01)
-
-    watching = asyncio.create_task(watch())
     spare_collector()  # as the training's process does
+    before = held_bytes()
+    forget_peak()
     started = time.perf_counter()
     data = await load_rows(pool, None, run, PORTFOLIO)
     read_s = time.perf_counter() - started
-    ended.set()
-    await watching
-    after = process.memory_info().rss
+    peak = peak_bytes()
+    read_bytes = held_bytes() - before  # while `data` is still used below
     await pool.close()
-    peak_over_data = (max(peak, after) - before) / (after - before)
-    print(
-        json.dumps(
-            {"read_s": read_s, "peak_over_data": peak_over_data, "data_bytes_a_loan": (after - before) / len(data)}
-        )
-    )
+    found = {
+        "read_s": read_s, "peak_over_data": (peak - before) / read_bytes, "data_bytes_a_loan": read_bytes / len(data),
+    }  # fmt: skip
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":
