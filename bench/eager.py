@@ -1,6 +1,7 @@
 """The limit that a training is measured against: the same network by nn.TransformerEncoderLayer, in a plain loop.
 
-What is not the block is the product's own: tokens, head, what drops out, learning rate, optimiser, order of the loans.
+What is not the block is the product's own: tokens, head, what drops out, learning rate, optimiser, order of the loans,
+and a look at the held-out loans after each epoch, of which the best counts.
 """
 
 import time
@@ -10,8 +11,10 @@ import torch
 from loanloop_common.features import Encoder
 from loanloop_common.portfolio import ModelConfig
 from loanloop_trainer.model.learning import MAX_GRADIENT_NORM, epoch_order, one_cycle, rows_of, steps_per_epoch
+from loanloop_trainer.model.phases import EVALUATION_ROWS
 from loanloop_trainer.model.pretraining import Inputs
 from loanloop_trainer.model.tabtransformer import N_CLASSES, Tokens
+from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import AdamW
@@ -48,23 +51,32 @@ class EagerTabTransformer(nn.Module):
 
 
 @dataclass(frozen=True)
+class Encoded:
+    encoder: Encoder
+    inputs: Inputs
+    labels: Tensor
+
+
+@dataclass(frozen=True)
 class Learnt:
-    network: EagerTabTransformer
+    """`roc_auc`: of the best epoch on the held-out loans; None where the time was over first."""
+
     rows_per_s: float
-    complete: bool
+    roc_auc: float | None
 
 
 def learn_eagerly(
-    encoder: Encoder, config: ModelConfig, inputs: Inputs, labels: Tensor, *, threads: int, seed: int, within_s: float
+    loans: Encoded, held_out: Encoded, config: ModelConfig, *, threads: int, seed: int, within_s: float
 ) -> Learnt:
-    """All steps of the training, or as many as fit into `within_s`; timed after WARM_UP_STEPS."""
+    """All steps of the training, or as many as fit into `within_s`; timed after WARM_UP_STEPS, validation included."""
+    inputs, labels = loans.inputs, loans.labels
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    network = EagerTabTransformer(encoder, config).train()
+    network = EagerTabTransformer(loans.encoder, config)
     optimizer = AdamW(network.parameters(), weight_decay=config.weight_decay)
     per_epoch = steps_per_epoch(len(labels), config.batch_size)
     n_steps = per_epoch * config.epochs
-    started, n_rows, step = time.perf_counter(), 0, 0
+    started, n_rows, scores = time.perf_counter(), 0, list[float]()
     for step in range(n_steps):
         if step == WARM_UP_STEPS:
             started, n_rows = time.perf_counter(), 0
@@ -73,9 +85,21 @@ def learn_eagerly(
         optimizer.param_groups[0]["lr"] = one_cycle(step + 1, n_steps, config.learning_rate)
         _step(network, optimizer, rows_of(inputs, rows), labels[rows])
         n_rows += len(rows)
+        if (step + 1) % per_epoch == 0:
+            scores.append(_roc_auc(network, held_out))
         if step > WARM_UP_STEPS and time.perf_counter() - started > within_s:
             break
-    return Learnt(network, n_rows / (time.perf_counter() - started), step + 1 == n_steps)
+    rows_per_s = n_rows / (time.perf_counter() - started)
+    return Learnt(rows_per_s, max(scores) if len(scores) == config.epochs else None)
+
+
+@torch.no_grad()
+def _roc_auc(network: EagerTabTransformer, loans: Encoded) -> float:
+    network.eval()
+    places = torch.split(torch.arange(len(loans.labels)), EVALUATION_ROWS)
+    logits = torch.cat([network(*rows_of(loans.inputs, rows)) for rows in places])
+    network.train()
+    return float(roc_auc_score(loans.labels.numpy(), (logits[:, 1] - logits[:, 0]).numpy()))
 
 
 def _step(network: EagerTabTransformer, optimizer: AdamW, inputs: Inputs, labels: Tensor) -> float:

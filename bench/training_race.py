@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from loanloop_common.features import Encoder
+from loanloop_trainer.domain.split import split_by_day
 from loanloop_trainer.model import Hooks, Progress, TrainedModel, TrainingData, train
 from loanloop_trainer.model.encoding import fit_encoder
 from loanloop_trainer.model.learning import inputs_of
 from loanloop_trainer.runner.following import together
 from loanloop_trainer.runner.orders import Orders
 from loanloop_trainer.runner.training import unless_lost
-from sklearn.metrics import roc_auc_score
 
-from bench.eager import learn_eagerly
-from bench.machine import cores
+from bench.eager import Encoded, learn_eagerly
 from bench.peers import PeerUnavailable, environment, program
 from bench.training_loans import portfolio
 
@@ -39,16 +39,16 @@ class Speeds:
             self.of[progress.phase] = progress.rows_per_s
 
 
-def shipped(data: TrainingData, *, processes: int, threads: int, seed: int, **model: Any) -> tuple[Row, TrainedModel]:
+def shipped(data: TrainingData, *, processes: int, threads: int, seed: int, **model: Any) -> Row:
     """A training as the trainer's child does it; `processes` learn together, with so many threads each."""
     speeds = Speeds({})
     trained = asyncio.run(_trained(data, processes, threads, seed, speeds, model))
-    what = f"loanloop, {processes} x {threads}"
-    row = {
-        "what": what, "rows_per_s": speeds.of["train"], "pretraining_rows_per_s": speeds.of.get("pretrain"),
+    return {
+        "what": f"loanloop, {processes} x {threads}",
+        "rows_per_s": speeds.of["train"],
+        "pretraining_rows_per_s": speeds.of.get("pretrain"),
         "roc_auc": trained.metrics["roc_auc"],
-    }  # fmt: skip
-    return row, trained
+    }
 
 
 async def _trained(
@@ -76,61 +76,74 @@ async def _trained(
 
 
 @dataclass(frozen=True)
-class Split:
+class Parts:
     """The loans as the shipped training divides and encodes them."""
 
     older: TrainingData
     newer: TrainingData
 
-    def encoded(self) -> tuple[Any, Any, Any]:
+    def encoded(self) -> tuple[Encoded, Encoded]:
         encoder = fit_encoder(portfolio(), self.older.columns)
-        return encoder, encoder.encode_columns(self.older.columns), encoder.encode_columns(self.newer.columns)
+        return _encoded(encoder, self.older), _encoded(encoder, self.newer)
 
 
-def eager(split: Split, *, threads: int, seed: int, **model: Any) -> Row:
-    """A plain loop, and its ROC-AUC on the held-out loans after as many steps; None where the time was over first."""
-    encoder, older, newer = split.encoded()
-    config, labels = portfolio(**model).model, torch.from_numpy(split.older.defaulted.astype(np.int64))
-    inputs = inputs_of(older, torch.device("cpu"))
-    learnt = learn_eagerly(encoder, config, inputs, labels, threads=threads, seed=seed, within_s=EAGER_WITHIN_S)
-    auc = None
-    if learnt.complete:
-        with torch.no_grad():
-            logits = learnt.network.eval()(*inputs_of(newer, torch.device("cpu")))
-        auc = float(roc_auc_score(split.newer.defaulted, (logits[:, 1] - logits[:, 0]).numpy()))
-    return {"what": f"eager loop, {threads} threads", "rows_per_s": learnt.rows_per_s, "roc_auc": auc}
+def _encoded(encoder: Encoder, data: TrainingData) -> Encoded:
+    inputs = inputs_of(encoder.encode_columns(data.columns), torch.device("cpu"))
+    return Encoded(encoder, inputs, torch.from_numpy(data.defaulted.astype(np.int64)))
 
 
-def peer(name: str, split: Split, say: Any, *, seconds: float, same_tokens: bool) -> Row:
-    """The better of one thread and all. With `same_tokens` numbers are categories besides, as long a sequence."""
-    what = f"{name}, {'as many tokens' if same_tokens else 'categories alone are tokens'}"
+def parts_of(data: TrainingData) -> Parts:
+    split = split_by_day(data.occurred_at, validation_share=portfolio().model.validation_share)
+    return Parts(data.rows(split.train), data.rows(split.validation))
+
+
+def eager(parts: Parts, *, threads: int, seed: int, **model: Any) -> Row:
+    """A plain loop, with as many steps and as many validations."""
+    config = portfolio(**model).model
+    learnt = learn_eagerly(*parts.encoded(), config, threads=threads, seed=seed, within_s=EAGER_WITHIN_S)
+    return {"what": f"eager loop, {threads} threads", "rows_per_s": learnt.rows_per_s, "roc_auc": learnt.roc_auc}
+
+
+@dataclass(frozen=True)
+class Peer:
+    """With `same_tokens` numbers are categories besides, as long a sequence."""
+
+    name: str
+    same_tokens: bool
+
+    def __str__(self) -> str:
+        return f"{self.name}, {'as many tokens' if self.same_tokens else 'categories alone are tokens'}"
+
+
+def peer(one: Peer, parts: Parts, say: Any, *, threads: int, seed: int, seconds: float) -> Row:
+    row = {"what": f"{one}, {threads} threads", "peer": str(one)}
     try:
-        python = environment(name, say)
-        speeds = {n: _peer_rows_per_s(python, name, split, n, seconds, same_tokens) for n in {1, cores()}}
+        python = environment(one.name, say)
+        return {**row, "rows_per_s": _peer_rows_per_s(python, one, parts, threads, seed, seconds)}
     except (PeerUnavailable, subprocess.SubprocessError) as missing:
-        return {"what": what, "rows_per_s": None, "note": str(missing)[:200]}
-    threads = max(speeds, key=lambda n: speeds[n])
-    return {"what": f"{what}, {threads} threads", "rows_per_s": speeds[threads]}
+        return {**row, "rows_per_s": None, "note": str(missing)[:200]}
 
 
-def _peer_rows_per_s(python: Path, name: str, split: Split, threads: int, seconds: float, same_tokens: bool) -> float:
-    encoder, older, _ = split.encoded()
+def _peer_rows_per_s(python: Path, one: Peer, parts: Parts, threads: int, seed: int, seconds: float) -> float:
+    older, _ = parts.encoded()
+    encoder, (x_cat, x_num, x_exact) = older.encoder, older.inputs
     model = portfolio().model
     with tempfile.TemporaryDirectory(prefix="loanloop-bench-") as folder:
         file = Path(folder) / "loans.npz"
-        parts = [*encoder.categories, *(encoder.numbers if same_tokens else ())]
+        n_ids = [part.n_ids for part in encoder.categories]
+        n_ids += [part.n_ids for part in encoder.numbers] if one.same_tokens else []
         np.savez(
             file,
-            categories=np.concatenate([older.x_cat, older.x_exact], axis=1) if same_tokens else older.x_cat,
-            numbers=older.x_num,
-            labels=split.older.defaulted,
-            n_ids=np.array([part.n_ids for part in parts]),
+            categories=torch.cat([x_cat, x_exact], dim=1).numpy() if one.same_tokens else x_cat.numpy(),
+            numbers=x_num.numpy(),
+            labels=parts.older.defaulted,
+            n_ids=np.array(n_ids),
         )
         given = {
             **model.model_dump(include={"d_model", "n_layers", "n_heads", "d_feedforward", "dropout", "batch_size"}),
-            "learning_rate": 1e-3, "threads": threads, "seed": 1, "seconds": seconds,
+            "learning_rate": 1e-3, "threads": threads, "seed": seed, "seconds": seconds,
         }  # fmt: skip
         # -P: the program is called as the package it imports.
-        command = [str(python), "-P", str(program(name)), str(file), json.dumps(given)]
+        command = [str(python), "-P", str(program(one.name)), str(file), json.dumps(given)]
         ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True, cwd=folder)
     return float(json.loads(ended.stdout.splitlines()[-1])["rows_per_s"])
