@@ -4,19 +4,21 @@ One training gives all three: the ensemble's network and its trees are also judg
 threshold of its own. Encoder, early stopping, number of trees, weights and thresholds know the training years alone.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import structlog
-from loanloop_common.bundle import Calibration, unpack
+from loanloop_common.bundle import unpack
 from loanloop_common.features import EncodedBatch, Floats
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.scoring import Scorer
-from loanloop_trainer.domain.calibration import Labels, best_threshold, platt, validation_metrics
+from loanloop_trainer.domain.calibration import Labels, validation_metrics
 from loanloop_trainer.domain.split import split_by_day
 from loanloop_trainer.model import TrainedModel, TrainingData, export, train
 from loanloop_trainer.model.exporting import onnx_of
@@ -25,7 +27,9 @@ from loanloop_trainer.model.phases import log_odds
 from loanloop_trainer.model.serving_form import ServingForm
 from loanloop_trainer.model.workers import Workers
 
+from bench.covering import refuse_uncovered
 from bench.engines import rows_per_s
+from bench.judging import fitted_on_validation
 from bench.loans import SAMPLE, SPLITS, LoanFile
 from bench.machine import cores
 from bench.registry import Options
@@ -72,9 +76,7 @@ def log_odds_of(trained: TrainedModel, loans: EncodedBatch) -> dict[str, Floats]
 
 def judged(known: Floats, known_defaulted: Labels, later: Floats, later_defaulted: Labels) -> dict[str, float | None]:
     """Calibrated and cut at a threshold on what was held out of the training years."""
-    slope, intercept = platt(known, known_defaulted)
-    calibration = Calibration(slope=slope, intercept=intercept)
-    threshold = best_threshold(calibration.probabilities(known), known_defaulted)
+    calibration, threshold = fitted_on_validation(known, known_defaulted)
     return validation_metrics(calibration.probabilities(later), later_defaulted, threshold)
 
 
@@ -138,8 +140,22 @@ def exceptions(rows: list[dict[str, Any]]) -> list[str]:
     return found
 
 
+@contextmanager
+def only_errors_logged() -> Iterator[None]:
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
 def run(options: Options) -> Found:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    with only_errors_logged():
+        return compared(options)
+
+
+def compared(options: Options) -> Found:
     portfolio = load_portfolio(PORTFOLIO)
     both = portfolio.model_copy(update={"model": portfolio.model.model_copy(update={"kind": "ensemble"})})
     file = LoanFile(options.loans or SAMPLE, portfolio)
@@ -152,6 +168,7 @@ def run(options: Options) -> Found:
             figures = ", ".join(f"{row['model']} {row['roc_auc']:.4f}" for row in rows[-len(MODELS) :])
             took_s = time.monotonic() - started
             options.say(f"{split.name}, seed {seed}: {len(split.learnt):,} loans, {took_s:.0f} s, ROC-AUC {figures}")
+    refuse_uncovered(file.occurred_at, SPLITS, rows)
     return result_of(rows, trained, trained.encoder.encode_columns(split.judged.columns), len(file))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from loanloop_common.portfolio import Portfolio
 
 from bench.contenders import Fit
+from bench.covering import refuse_uncovered
 from bench.loans import SPLITS, Split
 from bench.registry import Options
 from bench.result import Found, Goal
@@ -75,6 +76,7 @@ def run(options: Options) -> Found:
     size = LONG if options.long else DEFAULT
     size = replace(size, seeds=options.seeds(size.seeds))
     on = ground(size.presets, size.splits, options)
+    refuse_uncovered(on.file.occurred_at, size.splits, on.splits)
     pairs = [
         compare(on.trials, portfolio, split, n_labelled, size)
         for portfolio in on.portfolios
@@ -126,4 +128,4 @@ def goals_of(pairs: list[Pair]) -> tuple[Goal, ...]:
     for pair in pairs:
         labelled = "all" if pair.is_all else f"{pair.n_labelled:,}"
         gains.setdefault(f"{pair.preset}, {labelled} labelled: mean ROC-AUC gained", []).extend(pair.gains)
-    return tuple(Goal(what, round(statistics.fmean(gained), 4), 0.0) for what, gained in gains.items())
+    return tuple(Goal(what, statistics.fmean(gained), 0.0) for what, gained in gains.items())

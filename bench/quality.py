@@ -14,6 +14,7 @@ from typing import Any
 from loanloop_common.portfolio import Portfolio
 
 from bench.contenders import CONTENDERS, Fit
+from bench.covering import refuse_uncovered
 from bench.judging import Reliability
 from bench.loans import SPLITS, Split
 from bench.quality_plots import plot_reliability, plot_splits
@@ -76,6 +77,7 @@ class Judged:
 def run(options: Options) -> Found:
     size = LONG if options.long else DEFAULT
     on = ground(PRESETS, size.splits, options)
+    refuse_uncovered(on.file.occurred_at, size.splits, on.splits)
     judged = judge(on, replace(size, seeds=options.seeds(size.seeds)))
     left_out = [str(split) for split in size.splits if split not in on.splits]
     return Found(
