@@ -1,16 +1,18 @@
 """The frozen rows as columns: decoded some at a time, so that no second copy of them lies in memory."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
 import asyncpg
 import numpy as np
 import structlog
-from loanloop_common.errors import LoanloopError, Unavailable
+from loanloop_common.errors import LoanloopError, Unavailable, in_one_line
 from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.postgres import UNREACHABLE, Pool, create_pool
+from loanloop_common.wire_rules import UNDECODABLE
 
 from loanloop_trainer.model import TrainingData
 from loanloop_trainer.store.claimed import Run
@@ -20,6 +22,7 @@ from loanloop_trainer.store.rows import StoredLoans, Take, copy_rows, copy_windo
 log = structlog.get_logger()
 
 REPLICA_WITHIN_S = 30.0
+EPOCH = datetime(2000, 1, 1, tzinfo=UTC)  # PostgreSQL's
 
 
 class RowsMissing(LoanloopError):
@@ -31,13 +34,27 @@ class RowsMissing(LoanloopError):
         super().__init__(f"{n_rows:,} rows were frozen for this training, but {n_found:,} are there")
 
 
+class RowsUnreadable(LoanloopError):
+    """Loans of the frozen set can't be decoded; no retry helps."""
+
+    def __init__(self, n_rows: int, first: datetime, reason: str) -> None:
+        self.n_rows = n_rows
+        super().__init__(
+            f"the features of {n_rows:,} stored loans can't be read, first of one that occurred at "
+            f"{first.isoformat()}: {reason}; mend or delete them in loan_data.processed_data"
+        )
+
+
 async def load_rows(primary: Pool, read_only_dsn: str | None, run: Run, portfolio: Portfolio) -> TrainingData:
-    """From the read replica, if there is one that answers and catches up in time. Raises RowsMissing."""
+    """From the read replica, if there is one that answers and catches up in time.
+
+    Raises RowsMissing, RowsUnreadable.
+    """
     if read_only_dsn is not None:
         try:
             return await _load_from_replica(read_only_dsn, run, portfolio)
         except (RowsMissing, Unavailable, asyncpg.PostgresError, *UNREACHABLE) as unusable:
-            log.warning("replica_not_used", reads_from="primary", run_id=str(run.run_id), error=str(unusable))
+            log.warning("replica_not_used", reads_from="primary", run_id=str(run.run_id), error=in_one_line(unusable))
     return await _load(primary, run, portfolio)
 
 
@@ -78,17 +95,34 @@ class _Columns:
         self._occurred_at: list[int] = []
         self._texts = frozenset(f.name for f in portfolio.features.values() if f.kind == "category")
         self._seen: dict[str | None, str | None] = {}
+        self._unreadable: list[tuple[int, str]] = []
 
     def extend(self, loans: StoredLoans) -> None:
         if not loans.features:
             return
-        for name, values in self._codec.decode_columns(loans.features).items():
+        try:
+            columns = self._codec.decode_columns(loans.features)
+        except UNDECODABLE:
+            self._unreadable += self._unreadable_of(loans)
+            return
+        for name, values in columns.items():
             # A bank's name comes thousands of times; one string of it is enough.
             self._columns[name].extend(map(self._seen.setdefault, values, values) if name in self._texts else values)
         self._defaulted += loans.defaulted
         self._occurred_at += loans.occurred_at
 
+    def _unreadable_of(self, loans: StoredLoans) -> Iterator[tuple[int, str]]:
+        for occurred_at, features in zip(loans.occurred_at, loans.features, strict=True):
+            try:
+                self._codec.decode_features(features)
+            except UNDECODABLE as refused:
+                yield occurred_at, in_one_line(refused)
+
     def data(self) -> TrainingData:
+        """Raises RowsUnreadable."""
+        if self._unreadable:
+            occurred_at, reason = self._unreadable[0]
+            raise RowsUnreadable(len(self._unreadable), EPOCH + timedelta(microseconds=occurred_at), reason)
         since_2000 = np.array(self._occurred_at, "timedelta64[us]")
         return TrainingData(
             self._columns, np.array(self._defaulted, np.bool_), np.datetime64("2000-01-01", "us") + since_2000

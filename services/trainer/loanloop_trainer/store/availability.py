@@ -9,7 +9,7 @@ from loanloop_common.postgres import AWAY
 
 
 class DatabaseAway(Unavailable):
-    """The database does not answer; no computation raises this."""
+    """The database does not answer, or ended what a later try may do; no computation raises this."""
 
 
 @contextmanager
@@ -17,6 +17,8 @@ def reaching_database() -> Iterator[None]:
     """Around the store's calls alone. Raises DatabaseAway where a later try can help."""
     try:
         yield
+    except DatabaseAway:
+        raise
     except (Unavailable, *AWAY, InterfaceError) as away:
         if isinstance(away, ValueError):
             # asyncpg counts a value that it can't encode among its InterfaceErrors.

@@ -6,14 +6,18 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from loanloop_common.errors import LoanloopError
+from asyncpg import QueryCanceledError
+from loanloop_common.errors import LoanloopError, in_one_line
 from loanloop_common.postgres import Connection, Pool
 
+from loanloop_trainer.store.availability import DatabaseAway
 from loanloop_trainer.store.freeze import Window
 
 # A few milliseconds to decode: so long the event loop does nothing else.
 BYTES_AT_ONCE = 512 * 1024
-COPIED_WITHIN_S = 600.0
+# However long the whole copy takes: its first row comes when all are sorted.
+SILENT_AT_MOST_S = 600.0
+_FOR_EVER_S = 1e7  # asyncpg's own limit is of the whole copy, 60 s unless it is told another
 
 SELECT_ROWS = """
     SELECT p.occurred_at, r.defaulted, p.features
@@ -103,7 +107,7 @@ class BinaryRows:
 
 
 async def copy_rows(pool: Pool, run_id: UUID, take: Take) -> None:
-    """Hands all rows over, some at a time, in order of occurrence."""
+    """Hands all rows over, some at a time, in order of occurrence. Raises CopyMalformed, DatabaseAway."""
     await _copy(pool, take, SELECT_ROWS, run_id)
 
 
@@ -113,24 +117,38 @@ async def copy_window(pool: Pool, window: Window, take: Take) -> None:
 
 
 async def _copy(pool: Pool, take: Take, query: str, *arguments: Any) -> None:
-    rows = BinaryRows()
+    rows, now = BinaryRows(), asyncio.get_running_loop().time
 
     async def output(data: bytes) -> None:
+        silence.reschedule(now() + SILENT_AT_MOST_S)
         if rows.add(data) >= BYTES_AT_ONCE:
             take(rows.whole())
 
     async with pool.acquire() as connection:
-        # Back pressure is TCP's: PostgreSQL makes ready what the sockets hold while one part is taken.
-        await connection.copy_from_query(query, *arguments, output=output, format="binary", timeout=COPIED_WITHIN_S)
+        try:
+            async with asyncio.timeout(SILENT_AT_MOST_S) as silence:
+                # Back pressure is TCP's: PostgreSQL makes ready what the sockets hold while one part is taken.
+                await connection.copy_from_query(query, *arguments, output=output, format="binary", timeout=_FOR_EVER_S)
+        except TimeoutError as silent:
+            if not silence.expired():
+                raise
+            raise DatabaseAway(f"no row of the training's loans came for {SILENT_AT_MOST_S:g} s") from silent
+        except QueryCanceledError as ended:
+            raise DatabaseAway(f"PostgreSQL ended the copy of the training's loans: {in_one_line(ended)}") from ended
     take(rows.whole())
     rows.end()
 
 
 async def wait_for_rows(pool: Pool, run_id: UUID, n_rows: int, *, within_s: float) -> None:
-    """Until a replica has caught up with the run's frozen rows. Raises TimeoutError."""
-    async with asyncio.timeout(within_s), pool.acquire() as connection:
-        while await _count_rows(connection, run_id) != n_rows:  # noqa: ASYNC110 - another server fills them
-            await asyncio.sleep(1)
+    """Until a replica has caught up with the run's frozen rows. Raises TimeoutError, which says how far it is."""
+    found = None
+    try:
+        async with asyncio.timeout(within_s), pool.acquire() as connection:
+            while (found := await _count_rows(connection, run_id)) != n_rows:  # noqa: ASYNC110 - another server fills
+                await asyncio.sleep(1)
+    except TimeoutError as late:
+        there = "none of them counted" if found is None else f"{found:,} of them there"
+        raise TimeoutError(f"after {within_s:g} s the {n_rows:,} frozen rows are not on the replica, {there}") from late
 
 
 async def _count_rows(connection: Connection, run_id: UUID) -> int:
