@@ -19,6 +19,8 @@ log = structlog.get_logger()
 
 # A stream of loans wakes up all the time; counting labels for each batch would be work for nothing.
 WAKE_UPS_GATHER_S = 1.0
+# Oftener than trainers look for work: none of them shall find the run before it is released.
+RELEASE_EVERY_S = 0.5
 
 
 class Retraining:
@@ -107,10 +109,19 @@ class Retraining:
         elif code == Exit.LOST:
             log.warning("training_lost", run_id=str(run_id))
         elif code == Exit.TRY_LATER:
-            await self._runs.release_run(run_id, self._owner)
+            await self._release(run_id)
             await asyncio.sleep(self._poll_s)
         else:
             await self._record_crash(run_id, _cause_of(code))
+
+    async def _release(self, run_id: UUID) -> None:
+        """As soon as the database answers again: a run that stayed claimed would go stale, which counts as a crash."""
+        while True:
+            try:
+                return await self._runs.release_run(run_id, self._owner)
+            except UNREACHABLE as away:
+                log.warning("training_not_released", run_id=str(run_id), error=repr(away))
+                await asyncio.sleep(min(self._poll_s, RELEASE_EVERY_S))
 
     async def _record_crash(self, run_id: UUID, error: str) -> None:
         log.error("training_crashed", run_id=str(run_id), error=error)

@@ -29,6 +29,8 @@ class FakeRuns:
     error: str = ""
     away: bool = False
     looks: int = 0
+    released: int = 0
+    refused: int = 0
     run_id: UUID = field(default_factory=uuid4)
 
     async def fetch_situation(self) -> Situation:
@@ -52,6 +54,7 @@ class FakeRuns:
     async def release_run(self, run_id: UUID, owner: str) -> None:
         self._answer()
         self.state = "queued"
+        self.released += 1
 
     async def record_crash(self, run_id: UUID, owner: str, error: str) -> None:
         self.crashes, self.error = self.crashes + 1, error
@@ -65,6 +68,7 @@ class FakeRuns:
 
     def _answer(self) -> None:
         if self.away:
+            self.refused += 1
             raise ConnectionRefusedError
 
 
@@ -194,6 +198,39 @@ async def test_training_that_found_the_database_away_is_no_crash() -> None:
         await eventually(lambda: training.started == 3)
 
     assert runs.crashes == 0
+
+
+async def test_run_is_released_as_soon_as_the_database_answers_again() -> None:
+    runs = FakeRuns(labels=100)
+    codes = [Exit.TRY_LATER]
+
+    async def away_meanwhile(run_id: UUID) -> int:
+        if not codes:
+            await asyncio.Event().wait()
+        runs.away = True
+        return codes.pop()
+
+    async with trainer(runs, away_meanwhile) as it:
+        await eventually(lambda: runs.refused > 3)
+        assert (runs.state, it.doing) == ("running", "training (labels)")
+        runs.away = False
+
+        await eventually(lambda: runs.released)
+
+    assert runs.crashes == 0
+
+
+async def test_trainer_that_waits_to_release_a_run_can_be_stopped() -> None:
+    runs = FakeRuns(labels=100)
+
+    async def away_meanwhile(run_id: UUID) -> int:
+        runs.away = True
+        return Exit.TRY_LATER
+
+    async with trainer(runs, away_meanwhile) as it:
+        await eventually(lambda: runs.refused)
+
+    assert it.poller.state == "stopped"
 
 
 async def test_run_that_was_lost_is_left_alone() -> None:
