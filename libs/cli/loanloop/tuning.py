@@ -1,6 +1,7 @@
 """Runs one `loanloop tune`: its loans, its progress on the screen, its result as a table or JSON."""
 
 import asyncio
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from loanloop_common.collector import spare_collector
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.postgres import Pool
 from loanloop_ingest.loan_files import open_loan_file
@@ -59,6 +61,7 @@ async def forget_results(data_dir: Path) -> None:
 async def search(asked: Asked, data_dir: Path) -> int:
     """The exit code. Raises LoanloopError."""
     os.nice(NICENESS)
+    spare_collector()
     async with operated(data_dir) as operating, only_search(operating.pool):
         store = TuningStore(operating.pool, operating.portfolio.name)
         begun = await _begun(asked, operating, store)
@@ -98,10 +101,13 @@ def _loader(file: Path | None, pool: Pool, portfolio: Portfolio) -> Callable[[Wi
 
 
 def _of_file(file: Path, portfolio: Portfolio) -> Loans:
-    loans = read_labelled_loans(open_loan_file(file), portfolio)
+    opened = open_loan_file(file)
+    with file.open("rb") as contents:
+        sha256 = hashlib.file_digest(contents, "sha256").digest()
+    loans = read_labelled_loans(opened, portfolio)
     defaulted = np.array(loans.defaulted, np.bool_)
     occurred_at = np.array(loans.occurred_at, "datetime64[us]")
-    return of_file(TrainingData(loans.columns, defaulted, occurred_at), file.name, portfolio.policy)
+    return of_file(TrainingData(loans.columns, defaulted, occurred_at), file.name, sha256, portfolio)
 
 
 def _show(asked: Asked, portfolio: Portfolio, begun: Begun, trials: list[Trial], best: Trial) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ async def begun(
 def test_a_file_is_cut_as_a_training_would_cut_it(portfolio: Portfolio) -> None:
     policy = portfolio.policy.model_copy(update={"training_window_months": 12, "gate_min_loans": 1})
 
-    loans = of_file(made_up(800), "loans.csv", policy)
+    loans = of_file(made_up(800), "loans.csv", b"its hash", portfolio.model_copy(update={"policy": policy}))
 
     newest = np.datetime64("2005-01-01", "us") + 799 * ONE_DAY
     assert loans.data.occurred_at.min() == newest - 364 * ONE_DAY
@@ -125,7 +125,7 @@ async def test_search_goes_on_until_it_has_ended(store: TuningsInMemory, portfol
     assert (after.new, after.tuning_id) == (True, 2)
 
 
-@pytest.mark.parametrize("what", ["anew", "seed", "loans", "file", "features", "model"])
+@pytest.mark.parametrize("what", ["anew", "seed", "loans", "file", "edited file", "features", "model"])
 async def test_search_for_something_else_begins_anew(store: TuningsInMemory, portfolio: Portfolio, what: str) -> None:
     await begun(store, portfolio)
     facts = portfolio.model_dump()
@@ -136,6 +136,7 @@ async def test_search_for_something_else_begins_anew(store: TuningsInMemory, por
         "seed": lambda: begun(store, portfolio, seed=2),
         "loans": lambda: begun(store, portfolio, later),
         "file": lambda: begun(store, portfolio, Loans(made_up(), "file other.csv")),
+        "edited file": lambda: begun(store, portfolio, Loans(made_up(), "file loans.csv", file_sha256=b"another")),
         "features": lambda: begun(store, Portfolio.model_validate(facts)),
         "model": lambda: begun(
             store, portfolio.model_copy(update={"model": portfolio.model.model_copy(update={"n_layers": 2})})
@@ -206,4 +207,12 @@ async def test_stopped_search_ends_its_computation_and_keeps_its_trials(
 
 def test_no_loans_are_said_in_one_sentence(portfolio: Portfolio) -> None:
     with pytest.raises(NothingToLearn, match="send more outcomes"):
-        of_file(made_up(40), "loans.csv", portfolio.policy)
+        of_file(made_up(40), "loans.csv", b"", portfolio)
+
+
+def test_loans_of_too_few_days_are_said_in_one_sentence_before_a_search_begins(portfolio: Portfolio) -> None:
+    data, second = made_up(800), np.timedelta64(1, "s")
+    most_on_one_day = replace(data, occurred_at=np.datetime64("2005-01-01", "us") + np.arange(800) * second)
+
+    with pytest.raises(NothingToLearn, match=r"too many of them on 2005-01-01.*send loans of more days"):
+        of_file(most_on_one_day, "loans.csv", b"", portfolio)
