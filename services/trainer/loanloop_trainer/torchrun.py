@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID, uuid4
 
+from loanloop_common.collector import spare_collector
 from loanloop_common.errors import LoanloopError
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.portfolio_file import load_portfolio
@@ -45,6 +46,7 @@ def main() -> int:
         with end_undefined() as on_progress:
             follow(ranks, threads=settings.trainer.threads or 1, on_progress=on_progress)
         return 0
+    spare_collector()
     try:
         return asyncio.run(train_one(settings, load_portfolio(settings.portfolio), ranks))
     except LoanloopError as error:
