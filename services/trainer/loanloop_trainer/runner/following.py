@@ -3,14 +3,13 @@
 import asyncio
 import os
 import signal
-import tempfile
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from loanloop_trainer.model import ALONE, Ranks
+from loanloop_trainer.runner.meeting import meeting_folder
 from loanloop_trainer.runner.orders import FollowerOrders, Orders
 from loanloop_trainer.runner.process import end, start
 
@@ -47,8 +46,8 @@ async def together(orders: Orders) -> AsyncIterator[Together]:
     if orders.processes == 1:
         yield Together(ALONE)
         return
-    with tempfile.TemporaryDirectory(prefix="loanloop-training-") as folder:
-        file, followers = str(Path(folder) / "meeting"), list[Process]()
+    with meeting_folder() as folder:
+        file, followers = str(folder / "meeting"), list[Process]()
         try:
             for rank in range(1, orders.processes):
                 followers.append(await start("loanloop_trainer.runner.follower", orders=_told(orders, file, rank)))
