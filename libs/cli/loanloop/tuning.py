@@ -18,16 +18,8 @@ from loanloop_trainer.domain.search_space import Trial, best_of
 from loanloop_trainer.model import TrainingData
 from loanloop_trainer.store.freeze import Window
 from loanloop_trainer.store.tunings import TuningStore, only_search
-from loanloop_trainer.tuning import (
-    FROM_DATABASE,
-    Begun,
-    Limits,
-    Loans,
-    Tuner,
-    begin_or_go_on,
-    load_from_database,
-    of_file,
-)
+from loanloop_trainer.tuning import Begun, Limits, Tuner, begin_or_go_on
+from loanloop_trainer.tuning_loans import FROM_DATABASE, Loans, load_from_database, of_file
 from rich.console import Console
 from rich.table import Table
 

@@ -14,7 +14,8 @@ from loanloop_common.portfolio_file import load_portfolio
 from loanloop_trainer.domain.search_space import Trial, own_values
 from loanloop_trainer.model import Hooks, Progress, TrainingData
 from loanloop_trainer.store.tunings import Tuning, TuningStore
-from loanloop_trainer.tuning import Begun, Limits, Loans, NothingToLearn, Tuner, begin_or_go_on, of_file
+from loanloop_trainer.tuning import Begun, Limits, Tuner, begin_or_go_on
+from loanloop_trainer.tuning_loans import Loans, NothingToLearn, of_file
 
 from tests.support.eventually import eventually
 from tests.support.tiny_portfolio import write_tiny_portfolio

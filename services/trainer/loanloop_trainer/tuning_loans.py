@@ -1,0 +1,76 @@
+"""The loans that a search for hyperparameters learns from: those of the next training, or of a file."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from loanloop_common.errors import LoanloopError
+from loanloop_common.event_time import fetch_as_of
+from loanloop_common.portfolio import Portfolio
+from loanloop_common.postgres import Pool
+
+from loanloop_trainer.domain.split import TooFewDays, newest_from
+from loanloop_trainer.domain.window import gate_size, shortage
+from loanloop_trainer.model import TrainingData
+from loanloop_trainer.runner.loading import load_window
+from loanloop_trainer.store.freeze import Window, fetch_window
+
+FROM_DATABASE = "database"
+
+
+class NothingToLearn(LoanloopError):
+    """There are no, or too few, labelled loans to search on."""
+
+
+@dataclass(frozen=True)
+class Loans:
+    """`window`: where in the database they are from; None where they are from a file, of which is `file_sha256`."""
+
+    data: TrainingData
+    source: str
+    window: Window | None = None
+    file_sha256: bytes = b""
+
+    def sha256(self) -> bytes:
+        """Of labels and times, for the database's loans never change; of a file the rest too, which may be edited."""
+        said = hashlib.sha256(self.data.defaulted.tobytes())
+        said.update(self.data.occurred_at.astype("datetime64[us]").astype(np.int64).tobytes())
+        said.update(self.file_sha256)
+        return said.digest()
+
+    def check(self, portfolio: Portfolio) -> "Loans":
+        """Raises NothingToLearn, for what would end each of the trials."""
+        if problem := shortage(len(self.data), int(self.data.defaulted.sum())):
+            raise NothingToLearn(problem)
+        try:
+            newest_from(self.data.occurred_at, portfolio.model.validation_share)
+        except TooFewDays as few:
+            raise NothingToLearn(f"{few}: send loans of more days") from few
+        return self
+
+
+async def load_from_database(pool: Pool, portfolio: Portfolio, window: Window | None) -> Loans:
+    """The loans of a window; without one, of what a training that was made now would have. Raises NothingToLearn."""
+    if window is None:
+        async with pool.acquire() as connection:
+            as_of = await fetch_as_of(connection, portfolio.policy.min_outcomes)
+            window = await fetch_window(connection, as_of, portfolio.policy)
+    if window is None:
+        raise NothingToLearn(shortage(0, 0) or "")
+    return Loans(await load_window(pool, window, portfolio), FROM_DATABASE, window).check(portfolio)
+
+
+def of_file(data: TrainingData, name: str, sha256: bytes, portfolio: Portfolio) -> Loans:
+    """What a training would learn from, were these the loans of the database and all outcomes known.
+
+    `sha256` is of the file's bytes. Raises NothingToLearn.
+    """
+    policy = portfolio.policy
+    if len(data) == 0:
+        raise NothingToLearn(shortage(0, 0) or "")
+    times = data.occurred_at.astype("datetime64[us]")
+    month = times.max().astype("datetime64[M]")
+    first = (month - policy.training_window_months).astype(times.dtype) + (times.max() - month)
+    recent = times > first
+    gate_from = np.sort(times[recent])[-gate_size(int(recent.sum()), policy)]
+    return Loans(data.rows(recent & (times < gate_from)), f"file {name}", file_sha256=sha256).check(portfolio)
