@@ -17,6 +17,7 @@ from loanloop_common.portfolio import Portfolio
 from loanloop_common.portfolio_file import load_portfolio
 from loanloop_trainer.domain.ports import Exit
 from loanloop_trainer.model import Hooks, Progress, Ranks, TrainingData
+from loanloop_trainer.runner.loading import RowsUnreadable
 from loanloop_trainer.runner.orders import Orders
 from loanloop_trainer.runner.training import Work, exit_of
 from loanloop_trainer.store.claimed import ClaimedRunStore, FinishedModel, Run, RunLost
@@ -168,6 +169,17 @@ async def test_training_that_can_learn_nothing_ends_the_run_with_a_sentence(
 
     assert run.state == "failed"
     assert run.error.startswith("the loss is no number any more at step 1 of the phase train")
+
+
+async def test_loans_that_cannot_be_read_end_the_run_with_a_sentence(run: FakeClaimedRun, orders: Orders) -> None:
+    async def unreadable(run: Run, portfolio: Portfolio) -> TrainingData:
+        raise RowsUnreadable(2, NOW, "Expected `object`, got `null`")
+
+    assert await exit_of(Work(run, orders, unreadable, FakeComputation()).finish_or_fail(), run.run_id) == Exit.ENDED
+
+    assert run.state == "failed"
+    assert run.error.startswith("the features of 2 stored loans can't be read")
+    assert run.error.endswith("loan_data.processed_data.")
 
 
 def test_crash_ends_the_process_though_its_thread_computes_on() -> None:
