@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from loanloop_common.collector import spare_collector
+from loanloop_common.garbage_collection import spare_collector
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.postgres import Pool
 from loanloop_ingest.loan_files import open_loan_file

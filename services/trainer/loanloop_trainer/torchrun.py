@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID, uuid4
 
-from loanloop_common.collector import spare_collector
 from loanloop_common.errors import LoanloopError
+from loanloop_common.garbage_collection import spare_collector
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.postgres import create_pool
