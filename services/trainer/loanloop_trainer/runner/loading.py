@@ -7,6 +7,7 @@ from typing import Any
 
 import asyncpg
 import numpy as np
+import numpy.typing as npt
 import structlog
 from loanloop_common.errors import LoanloopError, Unavailable, in_one_line
 from loanloop_common.loan_codec import LoanCodec
@@ -14,6 +15,7 @@ from loanloop_common.portfolio import Portfolio
 from loanloop_common.postgres import UNREACHABLE, Pool, create_pool
 from loanloop_common.wire_rules import UNDECODABLE
 
+from loanloop_trainer.domain.split import Mask
 from loanloop_trainer.model import TrainingData
 from loanloop_trainer.store.claimed import Run
 from loanloop_trainer.store.freeze import Window
@@ -91,8 +93,8 @@ class _Columns:
     def __init__(self, portfolio: Portfolio) -> None:
         self._codec = LoanCodec(portfolio)
         self._columns: dict[str, list[Any]] = {name: [] for name in portfolio.features}
-        self._defaulted: list[bool] = []
-        self._occurred_at: list[int] = []
+        self._defaulted: list[Mask] = []
+        self._since_2000: list[npt.NDArray[np.timedelta64]] = []
         self._texts = frozenset(f.name for f in portfolio.features.values() if f.kind == "category")
         self._seen: dict[str | None, str | None] = {}
         self._unreadable: list[tuple[int, str]] = []
@@ -108,8 +110,8 @@ class _Columns:
         for name, values in columns.items():
             # A bank's name comes thousands of times; one string of it is enough.
             self._columns[name].extend(map(self._seen.setdefault, values, values) if name in self._texts else values)
-        self._defaulted += loans.defaulted
-        self._occurred_at += loans.occurred_at
+        self._defaulted.append(np.array(loans.defaulted, np.bool_))
+        self._since_2000.append(np.array(loans.occurred_at, "timedelta64[us]"))
 
     def _unreadable_of(self, loans: StoredLoans) -> Iterator[tuple[int, str]]:
         for occurred_at, features in zip(loans.occurred_at, loans.features, strict=True):
@@ -123,7 +125,6 @@ class _Columns:
         if self._unreadable:
             occurred_at, reason = self._unreadable[0]
             raise RowsUnreadable(len(self._unreadable), EPOCH + timedelta(microseconds=occurred_at), reason)
-        since_2000 = np.array(self._occurred_at, "timedelta64[us]")
-        return TrainingData(
-            self._columns, np.array(self._defaulted, np.bool_), np.datetime64("2000-01-01", "us") + since_2000
-        )
+        since_2000 = np.concatenate([np.empty(0, "timedelta64[us]"), *self._since_2000])
+        defaulted = np.concatenate([np.empty(0, np.bool_), *self._defaulted])
+        return TrainingData(self._columns, defaulted, np.datetime64("2000-01-01", "us") + since_2000)
