@@ -47,6 +47,11 @@ def declines(probability: float | Floats, threshold: float) -> bool | npt.NDArra
     return probability >= threshold
 
 
+def are_probabilities(values: Floats) -> npt.NDArray[np.bool_]:
+    """Of each; NaN, which `declines` would let pass, is none."""
+    return (values >= 0) & (values <= 1)
+
+
 class AllowedField(_Part):
     """A field known only after the decision that the portfolio allows all the same."""
 

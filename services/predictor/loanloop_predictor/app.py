@@ -29,6 +29,7 @@ from loanloop_predictor.serving.shared_batches import SharedBatches
 from loanloop_predictor.store.availability import DatabaseAway
 from loanloop_predictor.store.decisions import DecisionStore
 from loanloop_predictor.store.models import ModelStore
+from loanloop_predictor.store.refusals import RefusalStore
 
 SERVICE = "predictor"
 GATHER_EVENTS_S = 0.25  # of REST, while more come: they are stored and answered already
@@ -61,7 +62,7 @@ def make_consumers(
         base.broker,
         Topic.LOAN_RECEIVED,
         group=SERVICE,
-        handle=LoanHandler(decider, base.broker).decide_loans,
+        handle=LoanHandler(decider, base.broker, RefusalStore(base.pool)).decide_loans,
         name="loans",
         max_records=base.settings.predictor.batch_records,
     )

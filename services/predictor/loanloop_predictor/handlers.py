@@ -8,16 +8,19 @@ from functools import partial
 import structlog
 from aiokafka import ConsumerRecord
 from loanloop_common.background import in_background
+from loanloop_common.dead_letters import Refusal, publish_refusals
 from loanloop_common.errors import InvalidMessage
 from loanloop_common.event_codec import decode_event
 from loanloop_common.events import ModelDeployed, Topic
 from loanloop_common.kafka import BatchConsumer, Broker, Finish, arrived_at, publish_batch
 from loanloop_common.telemetry import count
 
+from loanloop_predictor.domain.decisions import NoProbability, Undecided
 from loanloop_predictor.domain.deployments import is_newer
 from loanloop_predictor.domain.scored import scored_event
 from loanloop_predictor.serving.champions import Champions
 from loanloop_predictor.serving.decider import Decider, ScoredLoans, StreamedDecisions
+from loanloop_predictor.store.refusals import RefusalStore
 
 log = structlog.get_logger()
 
@@ -25,21 +28,35 @@ log = structlog.get_logger()
 class LoanHandler:
     """Decides what `loan.received` brings. A batch is stored and published while the next one is scored."""
 
-    def __init__(self, decider: Decider, broker: Broker) -> None:
+    def __init__(self, decider: Decider, broker: Broker, refusals: RefusalStore) -> None:
         self._decider = decider
         self._broker = broker
+        self._refusals = refusals
 
     async def decide_loans(self, records: Sequence[ConsumerRecord]) -> Finish:
         """What is left to be done, behind which the offsets are committed."""
         now = datetime.now(UTC)
         scored = await self._decider.score_streamed([(record.value, arrived_at(record, now)) for record in records])
-        return partial(self._record, scored)
+        return partial(self._record, scored, records)
 
-    async def _record(self, scored: ScoredLoans) -> None:
+    async def _record(self, scored: ScoredLoans, records: Sequence[ConsumerRecord]) -> None:
         batch = await self._decider.record_streamed(scored)
         events = [(one.decision.loan_id.encode(), scored_event(one)) for one in batch.to_publish]
         await publish_batch(self._broker, Topic.LOAN_SCORED, events)
+        if batch.undecided:
+            await self._refuse([_refusal(records[one.place], one) for one in batch.undecided])
         _count(batch)
+
+    async def _refuse(self, refusals: Sequence[Refusal]) -> None:
+        for refusal in refusals:
+            place = {"partition": refusal.record.partition, "offset": refusal.record.offset}
+            log.error("loan_not_decided", message=refusal.message, **place)
+        await self._refusals.record(refusals)
+        await publish_refusals(self._broker, refusals)
+
+
+def _refusal(record: ConsumerRecord, undecided: Undecided) -> Refusal:
+    return Refusal(record, "no_probability", str(NoProbability(undecided.version)))
 
 
 class DeploymentHandler:
@@ -69,6 +86,7 @@ def _count(batch: StreamedDecisions) -> None:
         ("invalid", batch.n_invalid),
         ("conflict", batch.n_conflicts),
         ("not_kept", batch.n_not_kept),
+        ("no_probability", len(batch.undecided)),
         ("refused_by_database", batch.n_refused),
     ):
         count("loanloop_predictor_skipped_total", n_skipped, reason=reason)

@@ -31,7 +31,7 @@ class ReadingDecider:
 async def read(*, occurred_at: datetime, arrived_at: datetime | None) -> StreamedLoans:
     decider = ReadingDecider()
     loan = as_bytes(make_loan(1, occurred_at=occurred_at.isoformat()))
-    handler = LoanHandler(decider, broker=None)  # type: ignore[arg-type]  # nothing is published
+    handler = LoanHandler(decider, broker=None, refusals=None)  # type: ignore[arg-type]  # nothing is published
     await handler.decide_loans([make_record(loan, arrived_at=arrived_at)])
     return decider.read
 

@@ -3,8 +3,9 @@
 import io
 import zipfile
 
+import numpy as np
 import pytest
-from loanloop_common.bundle import MAX_BUNDLE_BYTES, pack, unpack
+from loanloop_common.bundle import MAX_BUNDLE_BYTES, are_probabilities, pack, unpack
 from loanloop_common.errors import BundleCorrupt
 
 from tests.support.bundles import make_bundle
@@ -97,3 +98,9 @@ def test_a_bundle_over_the_limit_is_refused() -> None:
 def test_the_error_names_the_version(packed: bytes) -> None:
     with pytest.raises(BundleCorrupt, match="bundle v7"):
         unpack(b"", version="v7")
+
+
+def test_nan_and_what_lies_outside_nothing_and_certainty_are_no_probabilities() -> None:
+    values = np.array([0.0, 1.0, 0.5, np.nan, np.inf, -np.inf, -1e-9, 1.0 + 1e-9])
+
+    assert are_probabilities(values).tolist() == [True, True, True, False, False, False, False, False]

@@ -27,6 +27,14 @@ def test_one_bad_record_fails_no_other() -> None:
     read = read_streamed(CODEC, [(value, NOW) for value in values])
     assert [one.loan.loan_id for one in read.to_decide] == ["loan-1", "loan-2"]
     assert (read.n_invalid, read.n_history) == (2, 1)
+    assert read.places == [0, 4]
+
+
+def test_what_is_decided_already_is_passed_over_and_the_others_keep_their_places() -> None:
+    values = [as_bytes(make_loan(number)) for number in range(3)]
+    read = read_streamed(CODEC, [(value, NOW) for value in values], is_decided=lambda value: value == values[1])
+    assert [one.loan.loan_id for one in read.to_decide] == ["loan-0", "loan-2"]
+    assert read.places == [0, 2]
 
 
 def test_request_and_event_of_the_same_loan_have_the_same_hash() -> None:

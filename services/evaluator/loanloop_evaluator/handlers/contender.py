@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from loanloop_common.bundle import declines
+from loanloop_common.bundle import are_probabilities, declines
 from loanloop_common.errors import BundleCorrupt
 from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.portfolio import Portfolio
@@ -41,7 +41,7 @@ class Contender:
     def score(self, features: Sequence[str]) -> None:
         """Raises BundleCorrupt when the model gives what is no probability."""
         probability = np.asarray(self.scorer.probabilities(features), dtype=np.float64)
-        if not ((probability >= 0) & (probability <= 1)).all():
+        if not are_probabilities(probability).all():
             raise BundleCorrupt(self.bundle.version, "its scores are no probabilities")
         self.batches.append(probability)
 

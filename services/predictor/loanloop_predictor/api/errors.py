@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from loanloop_predictor.api.admission import Overloaded
 from loanloop_predictor.api.body import BodyTooLarge, BodyTooSlow
-from loanloop_predictor.domain.decisions import DecisionNotKept
+from loanloop_predictor.domain.decisions import DecisionNotKept, NoProbability
 from loanloop_predictor.serving.champions import NoModel
 
 log = structlog.get_logger()
@@ -36,6 +36,7 @@ _ANSWERS: tuple[tuple[type[LoanloopError], int, str, str], ...] = (
     (InvalidMessage, 422, "invalid_message", ""),
     (EventConflict, 409, "conflict", ""),
     (DecisionNotKept, 410, "not_kept", ""),
+    (NoProbability, 500, "no_probability", ""),
     (BodyTooLarge, 413, "too_large", ""),
     (BodyTooSlow, 408, "too_slow", ""),
     (NoModel, 503, "no_model", ""),

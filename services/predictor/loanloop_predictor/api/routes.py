@@ -47,6 +47,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     410: {"model": ErrorAnswer, "description": "The event_id was decided; the decision is no longer kept"},
     413: {"model": ErrorAnswer, "description": "The body is too large"},
     422: {"model": ErrorAnswer, "description": "A field breaks a rule"},
+    500: {"model": ErrorAnswer, "description": "The live version gives this loan no probability; it is not decided"},
     503: {
         "model": ErrorAnswer,
         "description": "No model yet, the database away, or too many requests: send it again under the same event_id",

@@ -52,6 +52,22 @@ class DecisionNotKept(LoanloopError):
         )
 
 
+class NoProbability(LoanloopError):
+    """A loan that a version gives none: it is neither approved nor declined."""
+
+    def __init__(self, version: str) -> None:
+        super().__init__(f"{version} gives this loan no probability; it is not decided")
+
+
+class Undecided(Struct, frozen=True, gc=False):
+    """A loan that a version gave no probability; `place` is its message's in the batch."""
+
+    event_id: UUID
+    payload_sha256: bytes
+    version: str
+    place: int
+
+
 def first_of_each_event(decisions: Iterable[Decision]) -> list[Decision]:
     """In the order of event_id, so that two replicas lock the same keys in the same order."""
     first: dict[UUID, Decision] = {}

@@ -1,6 +1,6 @@
 """Loans as they come in: by stream as whole events, by REST with the envelope left to us. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -25,21 +25,32 @@ class IncomingLoan(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(slots=True)
 class StreamedLoans:
-    """What a batch of records holds. History is stored by ingest, never decided; ingest alone dead-letters."""
+    """What a batch of records holds. History is stored by ingest, never decided; what is invalid ingest dead-letters.
+
+    `places`: of the loans to decide, among the messages.
+    """
 
     to_decide: list[IncomingLoan] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
     n_history: int = 0
     n_invalid: int = 0
 
 
-def read_streamed(codec: LoanCodec, messages: Iterable[tuple[bytes | None, datetime]]) -> StreamedLoans:
+def read_streamed(
+    codec: LoanCodec,
+    messages: Iterable[tuple[bytes | None, datetime]],
+    *,
+    is_decided: Callable[[bytes | None], bool] = lambda _: False,
+) -> StreamedLoans:
     """By the rules of ingest, so that nothing is decided that will not be stored.
 
     Each message comes with the moment that it arrived at: whether a date lies in the future does not depend on when
-    it is read.
+    it is read. What `is_decided` knows is passed over.
     """
     read = StreamedLoans()
-    for value, arrived_at in messages:
+    for place, (value, arrived_at) in enumerate(messages):
+        if is_decided(value):
+            continue
         try:
             loan = codec.decode(value or b"")
             check_dates(loan, arrived_at)
@@ -50,6 +61,7 @@ def read_streamed(codec: LoanCodec, messages: Iterable[tuple[bytes | None, datet
             read.n_history += 1
         else:
             read.to_decide.append(IncomingLoan(loan, codec.payload_hash(loan)))
+            read.places.append(place)
     return read
 
 

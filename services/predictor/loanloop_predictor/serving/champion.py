@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from loanloop_common.bundle import Bundle
+from loanloop_common.features import Floats
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.scoring import Scorer, engine
 from loanloop_common.verified_scorer import load_verified
@@ -29,10 +30,9 @@ class Champion:
     def bundle(self) -> Bundle:
         return self.scorer.bundle
 
-    def probabilities(self, incoming: Sequence[IncomingLoan]) -> list[float]:
-        """CPU-bound: call it in a thread."""
-        probabilities: list[float] = self.scorer.score_features([one.loan.features for one in incoming]).tolist()
-        return probabilities
+    def probabilities(self, incoming: Sequence[IncomingLoan]) -> Floats:
+        """CPU-bound: call it in a thread. What the model gives: a value may be none."""
+        return self.scorer.score_features([one.loan.features for one in incoming])
 
     def redeployed(self, deployment: Deployment) -> "Champion":
         """The same version under a newer deployment (a promote or unpin of what is live): nothing is loaded."""

@@ -3,20 +3,27 @@
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import compress
+from uuid import UUID
 
+from loanloop_common.bundle import are_probabilities
 from loanloop_common.errors import EventConflict, InvalidMessage, LoanloopError
+from loanloop_common.features import Floats
 from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.telemetry import observe
+from msgspec import structs
 
 from loanloop_predictor.domain.deciding import decide
 from loanloop_predictor.domain.decisions import (
     Channel,
     Decision,
     DecisionNotKept,
+    NoProbability,
     StoredDecision,
+    Undecided,
     conflicts,
     time_ordered_ids,
 )
@@ -24,7 +31,7 @@ from loanloop_predictor.domain.incoming import IncomingLoan, StreamedLoans, hash
 from loanloop_predictor.serving.champion import Champion
 from loanloop_predictor.serving.champions import Champions
 from loanloop_predictor.serving.decided_here import DecidedHere
-from loanloop_predictor.store.decisions import DecisionStore, Recorded
+from loanloop_predictor.store.decisions import DecisionStore, Held, Recorded
 
 Answer = StoredDecision | LoanloopError
 
@@ -35,21 +42,27 @@ class ScoredLoans:
 
     read: StreamedLoans
     decisions: list[Decision]
+    undecided: Sequence[Undecided] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredRequests:
-    """Decisions on loans that were asked for, one for each in its place; nobody knows of them yet."""
+    """Decisions on loans that were asked for; nobody knows of them yet."""
 
     incoming: Sequence[IncomingLoan]
     decisions: list[Decision]
+    undecided: Sequence[Undecided]
 
 
 @dataclass(frozen=True, slots=True)
 class StreamedDecisions:
-    """`to_publish`: every decision of the batch that the stream has made, now or at an earlier delivery."""
+    """`to_publish`: every decision of the batch that the stream has made, now or at an earlier delivery.
+
+    `undecided`: what got no probability, and was not decided earlier.
+    """
 
     to_publish: list[StoredDecision]
+    undecided: list[Undecided]
     n_new: int
     n_history: int
     n_invalid: int
@@ -73,19 +86,21 @@ class Decider:
 
     async def record_streamed(self, scored: ScoredLoans) -> StreamedDecisions:
         """Raises Unavailable: then nothing is lost, and what is stored of the batch stays as it is."""
-        read, decisions = scored.read, scored.decisions
-        recorded = await self._store.record_streamed(decisions)
+        recorded = await self._store.record_streamed(scored.decisions)
         held = recorded.held
-        found = [made for made in decisions if made.event_id in held]
+        held.update(await self._decided_earlier(scored.undecided, but=held))
+        asked: list[Decision | Undecided] = [*scored.decisions, *scored.undecided]
+        found = [one for one in asked if one.event_id in held]
         # Each once, in the order that they came in.
         agreeing = dict.fromkeys(m.event_id for m in found if not conflicts(held[m.event_id], m.payload_sha256))
         stored = [one for event_id in agreeing if isinstance(one := held[event_id], StoredDecision)]
         return StreamedDecisions(
             # What REST has decided leaves by the outbox.
             to_publish=[one for one in stored if one.decision.channel == "stream"],
+            undecided=[one for one in scored.undecided if one.event_id not in held],
             n_new=sum(one.is_new for one in stored),
-            n_history=read.n_history,
-            n_invalid=read.n_invalid,
+            n_history=scored.read.n_history,
+            n_invalid=scored.read.n_invalid,
             n_conflicts=sum(conflicts(held[m.event_id], m.payload_sha256) for m in found),
             n_not_kept=len(agreeing) - len(stored),
             n_refused=len(recorded.refused),
@@ -95,8 +110,8 @@ class Decider:
         """Changes nothing. Raises NoModel."""
         started = time.perf_counter()
         champion = self._champions.serving()
-        decisions = await asyncio.to_thread(self._decide, champion, incoming, started, "rest")
-        return ScoredRequests(incoming, decisions)
+        decisions, undecided = await asyncio.to_thread(self._decide, champion, incoming, started, "rest")
+        return ScoredRequests(incoming, decisions, undecided)
 
     async def record_requested(self, scored: ScoredRequests) -> list[Answer]:
         """An answer in each loan's place; one bad loan fails no other. Raises Unavailable for all."""
@@ -105,33 +120,47 @@ class Decider:
         recorded = await self._store.record_requested(scored.decisions, events)
         stored = (one for one in recorded.held.values() if isinstance(one, StoredDecision))
         self._decided_here.remember(events[one.decision.event_id] for one in stored if one.is_new)
-        return [self._answer(one, recorded) for one in incoming]
+        recorded.held.update(await self._decided_earlier(scored.undecided, but=recorded.held))
+        without = {one.event_id: NoProbability(one.version) for one in scored.undecided}
+        known = recorded.held.keys() | recorded.refused
+        return [
+            self._answer(one, recorded) if one.loan.event_id in known else without[one.loan.event_id]
+            for one in incoming
+        ]
+
+    async def _decided_earlier(self, undecided: Sequence[Undecided], *, but: Mapping[UUID, Held]) -> dict[UUID, Held]:
+        """A loan that gets no probability now may have been decided by another version, or under its event just now."""
+        event_ids = [one.event_id for one in undecided if one.event_id not in but]
+        return await self._store.fetch_held(event_ids) if event_ids else {}
 
     def _read_and_decide(
         self, champion: Champion, messages: Sequence[tuple[bytes | None, datetime]], started: float
     ) -> ScoredLoans:
-        recognised = self._decided_here.recognise
-        read = read_streamed(self._codec, (message for message in messages if not recognised(message[0])))
-        return ScoredLoans(read, self._decide(champion, read.to_decide, started, "stream"))
+        read = read_streamed(self._codec, messages, is_decided=self._decided_here.recognise)
+        decisions, undecided = self._decide(champion, read.to_decide, started, "stream")
+        return ScoredLoans(read, decisions, [structs.replace(one, place=read.places[one.place]) for one in undecided])
 
     def _decide(
         self, champion: Champion, incoming: Sequence[IncomingLoan], started: float, channel: Channel
-    ) -> list[Decision]:
+    ) -> tuple[list[Decision], list[Undecided]]:
         if not incoming:
-            return []
-        scoring = time.perf_counter()
-        probabilities = champion.probabilities(incoming)
-        done = time.perf_counter()
-        observe("loanloop_predictor_score_seconds", done - scoring, channel=channel)
-        return decide(
+            return [], []
+        probabilities = _probabilities(champion, incoming, channel)
+        latency_ms = (time.perf_counter() - started) * 1000
+        sound = are_probabilities(probabilities)
+        undecided = [] if sound.all() else _undecided(incoming, sound.tolist(), champion.by.version)
+        if undecided:
+            incoming, probabilities = [*compress(incoming, sound.tolist())], probabilities[sound]
+        decisions = decide(
             self._codec,
             incoming,
-            probabilities,
+            probabilities.tolist(),
             champion.by,
             decision_ids=time_ordered_ids(int(time.time() * 1000), os.urandom(10 * len(incoming))),
-            latency_ms=(done - started) * 1000,
+            latency_ms=latency_ms,
             channel=channel,
         )
+        return decisions, undecided
 
     def _answer(self, one: IncomingLoan, recorded: Recorded) -> Answer:
         event_id = one.loan.event_id
@@ -144,3 +173,18 @@ class Decider:
         else:
             differs = conflicts(held, hash_if_dated(self._codec, one, held.decision.occurred_at))
         return EventConflict(str(event_id)) if differs else held
+
+
+def _probabilities(champion: Champion, incoming: Sequence[IncomingLoan], channel: Channel) -> Floats:
+    started = time.perf_counter()
+    probabilities = champion.probabilities(incoming)
+    observe("loanloop_predictor_score_seconds", time.perf_counter() - started, channel=channel)
+    return probabilities
+
+
+def _undecided(incoming: Sequence[IncomingLoan], sound: Sequence[bool], version: str) -> list[Undecided]:
+    return [
+        Undecided(one.loan.event_id, one.payload_sha256, version, place)
+        for place, one in enumerate(incoming)
+        if not sound[place]
+    ]

@@ -80,6 +80,11 @@ class DecisionStore:
 
         return await self._record_all(decisions, record)
 
+    async def fetch_held(self, event_ids: Sequence[UUID]) -> dict[UUID, Held]:
+        """What is decided of these events."""
+        async with connection_of(self._pool) as connection:
+            return await _fetch_by_event(connection, event_ids)
+
     async def fetch_decision(self, decision_id: UUID) -> StoredDecision | None:
         """Raises DecisionNotKept."""
         async with connection_of(self._pool) as connection:
