@@ -159,6 +159,7 @@ class ModelConfig(_Part):
     mask_share: float = Field(default=0.3, gt=0, lt=1)
     epochs: int = Field(default=6, ge=1)
     min_steps: int = Field(default=600, ge=0)  # of all epochs: few loans are passed several times within one
+    half_life_days: int = Field(default=0, ge=0)  # so much older, and a loan counts half in training; 0: all alike
     unknown_share: float = Field(default=0.0, ge=0, lt=1)  # of the values, shown in training as never seen
     patience: int = Field(default=3, ge=1)
     batch_size: int = Field(default=256, ge=2)

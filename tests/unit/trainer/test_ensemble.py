@@ -194,9 +194,10 @@ def test_as_many_trees_are_kept_as_rank_the_newest_loans_best(ensemble: Ensemble
 def test_one_class_alone_gives_a_sentence(trained: TrainedModel) -> None:
     loans = trained.validation
     few = np.arange(len(loans.x_cat)) < FOLDS - 1
+    alike = np.ones(len(few), np.float32)
 
     with pytest.raises(TooFewToBoost, match='set kind = "tabtransformer"'):
-        boost(trained.encoder, (loans, few), (loans, few), trained.portfolio.model, seed=1)
+        boost(trained.encoder, (loans, few, alike), (loans, few), trained.portfolio.model, seed=1)
 
 
 def test_weight_goes_to_the_model_that_knows_more() -> None:
@@ -223,7 +224,8 @@ def test_tables_know_the_training_loans_alone(trained: TrainedModel) -> None:
     chance = np.random.default_rng(3)
     labels, others = chance.random(len(loans.x_cat)) < 0.3, chance.random(len(loans.x_cat)) < 0.5
 
-    one, two = (boost(trained.encoder, (loans, labels), (loans, newer), model, seed=1) for newer in (labels, others))
+    older = (loans, labels, np.ones(len(labels), np.float32))
+    one, two = (boost(trained.encoder, older, (loans, newer), model, seed=1) for newer in (labels, others))
 
     assert all(np.array_equal(*tables) for tables in zip(one.tables, two.tables, strict=True))
 

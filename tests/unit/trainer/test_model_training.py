@@ -169,6 +169,20 @@ def test_loans_without_a_label_are_seen_by_pretraining_alone() -> None:
     assert with_more.n_train + with_more.n_validation == N_LOANS
 
 
+def test_what_held_of_older_loans_can_count_less() -> None:
+    """Of the older two thirds the opposite holds."""
+    data = make_data()
+    is_older = np.arange(N_LOANS) < N_LOANS * 2 // 3
+    turned = replace(data, defaulted=np.where(is_older, ~data.defaulted, data.defaulted))
+
+    forgetful, alike = (
+        train(turned, small_portfolio(pretrain_epochs=0, half_life_days=days), seed=1, threads=1) for days in (5, 0)
+    )
+
+    assert (forgetful.metrics["roc_auc"] or 0) > 0.7
+    assert (alike.metrics["roc_auc"] or 0) < 0.5
+
+
 def test_a_value_never_seen_counts_as_an_average_one() -> None:
     """Without `unknown_share` the same loans from an unseen state get .43 instead of .33."""
     data = make_data()

@@ -17,6 +17,7 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import TargetEncoder
 from threadpoolctl import threadpool_limits
 
+from loanloop_trainer.domain.recency import Weights
 from loanloop_trainer.domain.split import Mask
 
 Singles = npt.NDArray[np.float32]
@@ -59,14 +60,14 @@ class Boosting:
 
 def boost(
     encoder: Encoder,
-    older: tuple[EncodedBatch, Mask],
+    older: tuple[EncodedBatch, Mask, Weights],
     newer: tuple[EncodedBatch, Mask],
     config: ModelConfig,
     *,
     seed: int,
 ) -> Boosting:
     """Learns on the older loans and keeps as many trees as rank the newer ones best. Raises TooFewToBoost."""
-    loans, defaulted = older
+    loans, defaulted, weights = older
     fewest = int(min(defaulted.sum(), (~defaulted).sum()))
     if fewest < FOLDS:
         raise TooFewToBoost(fewest)
@@ -82,7 +83,7 @@ def boost(
         random_state=seed,
     )
     with _one_thread():
-        fitted.fit(np.column_stack([shares, numbers]).astype(np.float32), defaulted)
+        fitted.fit(np.column_stack([shares, numbers]).astype(np.float32), defaulted, weights)
     return Boosting(tables, fitted, _best_stage(Boosting(tables, fitted, config.trees), *newer))
 
 

@@ -8,6 +8,7 @@ from loanloop_common.features import EncodedBatch, Encoder
 from loanloop_common.portfolio import ModelConfig
 from torch import Tensor
 
+from loanloop_trainer.domain.recency import Weights
 from loanloop_trainer.domain.split import Mask
 from loanloop_trainer.model.ranks import Ranks
 
@@ -16,12 +17,14 @@ from loanloop_trainer.model.ranks import Ranks
 class EncodedLoans:
     """The older loans to learn from and the newer ones held out, by an encoder that saw only the former.
 
-    `unlabelled`, perhaps no rows at all, are seen by pretraining alone.
+    `older_weights`: (B,) what each counts in the loss, 1 on average. `unlabelled`, perhaps no rows at all, are seen by
+    pretraining alone.
     """
 
     encoder: Encoder
     older: EncodedBatch
     older_defaulted: Mask
+    older_weights: Weights
     newer: EncodedBatch
     newer_defaulted: Mask
     unlabelled: EncodedBatch
@@ -59,9 +62,10 @@ class Lesson:
             Encoder.from_dict(about["encoder"]),
             EncodedBatch(*x[:3]),
             x[3].astype(np.bool_),
-            EncodedBatch(*x[4:7]),
-            x[7].astype(np.bool_),
-            EncodedBatch(*x[8:11]),
+            x[4],
+            EncodedBatch(*x[5:8]),
+            x[8].astype(np.bool_),
+            EncodedBatch(*x[9:12]),
         )
         config = ModelConfig.model_validate(about["config"])
         kept = checkpoint.numpy().tobytes() or None
@@ -69,7 +73,7 @@ class Lesson:
 
 
 def _tensors_of(loans: EncodedLoans) -> list[Tensor]:
-    older = (*loans.older, loans.older_defaulted.astype(np.uint8))
+    older = (*loans.older, loans.older_defaulted.astype(np.uint8), loans.older_weights)
     newer = (*loans.newer, loans.newer_defaulted.astype(np.uint8))
     return [torch.from_numpy(part) for part in (*older, *newer, *loans.unlabelled)]
 

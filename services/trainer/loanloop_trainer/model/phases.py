@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from loanloop_trainer.domain.recency import Weights
 from loanloop_trainer.domain.split import Mask
 from loanloop_trainer.model.checkpoint import copied
 from loanloop_trainer.model.learning import Learner, inputs_of, one_cycle, steps_per_epoch
@@ -47,16 +48,18 @@ def pretrain(learner: Learner, loans: EncodedBatch, on_progress: OnProgress) -> 
 
 def fine_tune(
     learner: Learner,
-    loans: EncodedBatch,
-    defaulted: Mask,
+    older: tuple[EncodedBatch, Mask, Weights],
     held_out: tuple[EncodedBatch, Mask],
     on_progress: OnProgress,
     on_epoch: OnEpoch = lambda _epoch, _score: None,
 ) -> None:
     """Leaves the network with the weights of the epoch that ranked the held-out loans best."""
+    loans, defaulted, counts = older
     config, inputs = learner.config, inputs_of(loans, learner.device)
     labels = torch.from_numpy(defaulted.astype(np.int64)).to(learner.device)
-    weights = class_weights(labels) if config.class_weights else None
+    weights = torch.from_numpy(counts).to(learner.device)
+    if config.class_weights:
+        weights = weights * class_weights(labels)[labels]
     per_pass = steps_per_epoch(len(labels), config.batch_size)
     n_passes = passes_per_epoch(per_pass, epochs=config.epochs, min_steps=config.min_steps)
     per_epoch = per_pass * n_passes
@@ -65,7 +68,7 @@ def fine_tune(
     forward = partial(_classified, learner.network, config.unknown_share)
     for step, rows in learner.steps(len(labels), config.batch_size, config.epochs * n_passes):
         learner.network.train()
-        loss_of = partial(functional.cross_entropy, target=labels[rows], weight=weights)
+        loss_of = partial(weighted_loss, labels=labels[rows], weights=weights[rows])
         learning_rate = one_cycle(step, n_steps, config.learning_rate)
         loss = learner.learn(step, inputs, rows, forward, loss_of, learning_rate=learning_rate)
         if step % per_epoch == 0:
@@ -106,6 +109,11 @@ def _remember_best(learner: Learner, score: float) -> None:
         learner.position = replace(learner.position, best_score=score, stale_epochs=0)
     else:
         learner.position = replace(learner.position, stale_epochs=learner.position.stale_epochs + 1)
+
+
+def weighted_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Cross-entropy of (B, 2) logits. `weights` are 1 on average over all loans, not over those of each batch."""
+    return (functional.cross_entropy(logits, labels, reduction="none") * weights).mean()
 
 
 def class_weights(labels: Tensor) -> Tensor:

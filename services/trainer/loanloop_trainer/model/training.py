@@ -16,6 +16,7 @@ from loanloop_common.portfolio import ModelConfig, Portfolio
 from loanloop_trainer.domain.audit import Finding, audit_features
 from loanloop_trainer.domain.blending import best_share
 from loanloop_trainer.domain.calibration import best_threshold, platt, validation_metrics
+from loanloop_trainer.domain.recency import recency_weights
 from loanloop_trainer.domain.split import Mask, split_by_day
 from loanloop_trainer.model.boosting import boost
 from loanloop_trainer.model.checkpoint import CheckpointUnusable, Position
@@ -128,6 +129,7 @@ def _encoded(data: TrainingData, portfolio: Portfolio) -> EncodedLoans:
         encoder,
         labelled,
         older.defaulted,
+        recency_weights(older.occurred_at, portfolio.model.half_life_days),
         encoder.encode_columns(newer.columns),
         newer.defaulted,
         unlabelled,
@@ -156,7 +158,8 @@ def _learn(lesson: Lesson, workers: Workers, hooks: Hooks) -> Learner:
         pretrain(learner, loans.to_pretrain, hooks.on_progress)
         learner.enter(Position(phase="train"))
     held_out = (loans.newer, loans.newer_defaulted)
-    fine_tune(learner, loans.older, loans.older_defaulted, held_out, hooks.on_progress, hooks.on_epoch)
+    older = (loans.older, loans.older_defaulted, loans.older_weights)
+    fine_tune(learner, older, held_out, hooks.on_progress, hooks.on_epoch)
     return learner
 
 
@@ -207,7 +210,8 @@ def _log_odds_held_out(learner: Learner, loans: EncodedLoans) -> Floats:
 def _ensemble(learner: Learner, loans: EncodedLoans, by_network: Floats, hooks: Hooks) -> Ensemble:
     """Trees beside the network that has learnt. They take seconds: a resumed training fits them again."""
     hooks.on_progress(Progress("boost"))
-    older, newer = (loans.older, loans.older_defaulted), (loans.newer, loans.newer_defaulted)
+    older = (loans.older, loans.older_defaulted, loans.older_weights)
+    newer = (loans.newer, loans.newer_defaulted)
     boosting = boost(loans.encoder, older, newer, learner.config, seed=learner.seed)
     return Ensemble(boosting, best_share(by_network, boosting.log_odds(loans.newer), loans.newer_defaulted))
 
