@@ -14,4 +14,5 @@ def recency_weights(occurred_at: Times, half_life_days: int) -> Weights:
         return np.ones(len(occurred_at), np.float32)
     age_days = (occurred_at.max() - occurred_at) / np.timedelta64(1, "D")
     weights: npt.NDArray[np.float64] = np.exp2(-age_days / half_life_days)
-    return (weights / weights.mean()).astype(np.float32)
+    of_mean_1: Weights = (weights / weights.mean()).astype(np.float32)
+    return of_mean_1

@@ -43,7 +43,7 @@ class RowsUnreadable(LoanloopError):
         self.n_rows = n_rows
         super().__init__(
             f"the features of {n_rows:,} stored loans can't be read, first of one that occurred at "
-            f"{first.isoformat()}: {reason}; mend or delete them in loan_data.processed_data"
+            f"{first.isoformat()}: {reason}; mend or delete them in the table processed_data"
         )
 
 
