@@ -179,7 +179,7 @@ async def test_loans_that_cannot_be_read_end_the_run_with_a_sentence(run: FakeCl
 
     assert run.state == "failed"
     assert run.error.startswith("the features of 2 stored loans can't be read")
-    assert run.error.endswith("loan_data.processed_data.")
+    assert run.error.endswith("the table processed_data.")
 
 
 def test_crash_ends_the_process_though_its_thread_computes_on() -> None:
