@@ -19,6 +19,7 @@ LOANLOOP_TEST_BACKEND=embedded (the default) or containers.
 
 import os
 import shutil
+import sys
 import tempfile
 import uuid
 from collections.abc import AsyncIterator
@@ -63,18 +64,27 @@ class Backend(Protocol):
     async def stop_services(self) -> None: ...
 
 
+LAST_LINES = 40
+
+
 def chosen_backend() -> str:
     return os.environ.get("LOANLOOP_TEST_BACKEND", "embedded")  # noqa: TID251 - the tests' own switch
 
 
 @asynccontextmanager
 async def running_backend() -> AsyncIterator[Backend]:
-    """A backend of its own, on free ports and an empty folder that is removed at the end."""
+    """A backend of its own, on free ports and an empty folder that is removed at the end.
+
+    What the logs say last is printed before: pytest shows it where a test has failed.
+    """
     folder = Path(tempfile.mkdtemp(prefix="loanloop-test-"))
     try:
         async with EmbeddedInfrastructure(folder, ports=ANY_FREE) as infrastructure:
             yield infrastructure
     finally:
+        for log in sorted((folder / "logs").glob("*.log")):
+            last = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
+            sys.stdout.write("\n".join([f"{log.name} ends:", *last, ""]))
         shutil.rmtree(folder, ignore_errors=True)
 
 
