@@ -58,7 +58,7 @@ def bench(
         for goal in result.found.goals:
             value = "not measured" if goal.value is None else f"{goal.value:.3g}"
             why_not = f"; not judged: {goal.not_judged}" if goal.not_judged else ""
-            missed = ", not reached" if goal.reached is False and not goal.not_judged else ""
+            missed = ", not reached" if not goal.reached and not goal.not_judged else ""
             print(f"{name}: {goal.what}: {value} ({goal.is_reached_when} {goal.bound:g}{why_not}{missed})")
         print(f"{name}: {keep(result)}", file=sys.stderr)
     print(write_report())

@@ -127,4 +127,4 @@ class _Columns:
             raise RowsUnreadable(len(self._unreadable), EPOCH + timedelta(microseconds=occurred_at), reason)
         since_2000 = np.concatenate([np.empty(0, "timedelta64[us]"), *self._since_2000])
         defaulted = np.concatenate([np.empty(0, np.bool_), *self._defaulted])
-        return TrainingData(self._columns, defaulted, np.datetime64("2000-01-01", "us") + since_2000)
+        return TrainingData(self._columns, defaulted, np.datetime64(EPOCH.replace(tzinfo=None), "us") + since_2000)
