@@ -3,6 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
+from uuid import UUID
 
 import pytest
 from loanloop_common.events import Topic
@@ -52,11 +53,9 @@ async def test_nothing_is_lost_or_done_twice_when_everything_is_killed_in_mid_st
         "decided twice": 0,
         "rejected": 0,
     }
-    published = defaultdict(set)
-    for event in await world.scored():
-        published[str(event.loan_event_id)].add(event.event_id)
-    assert set(published) == {loan.event_id for loan in new}
-    assert {len(decisions) for decisions in published.values()} == {1}
+    # Published behind the commit in the database, so it may come a moment later.
+    await eventually(lambda: all_published(world, {loan.event_id for loan in new}), within_s=60)
+    assert {len(decisions) for decisions in (await published(world)).values()} == {1}
 
 
 async def stream(world: World, *, first: int, until: asyncio.Event) -> list[Loan]:
@@ -83,6 +82,18 @@ async def sent(world: World, events: list[dict[str, object]]) -> bool:
 async def all_stored(world: World, n: int) -> bool:
     stored: int = await world.pool.fetchval("SELECT count(*) FROM loan_data.event_keys")
     return stored == n
+
+
+async def all_published(world: World, event_ids: set[str]) -> bool:
+    return set(await published(world)) == event_ids
+
+
+async def published(world: World) -> dict[str, set[UUID]]:
+    """The decisions by the loan's event."""
+    decisions = defaultdict(set)
+    for event in await world.scored():
+        decisions[str(event.loan_event_id)].add(event.event_id)
+    return decisions
 
 
 async def counts(world: World) -> dict[str, int]:

@@ -286,3 +286,21 @@ def test_consumer_without_group_that_is_no_broadcast_is_refused(kafka_settings: 
 
 async def _is_committed(broker: Broker, topic: str, n: int) -> bool:
     return await committed(broker.settings.bootstrap_servers, topic, topic) == n
+
+
+@pytest.mark.parametrize("task", ["fetching", "coordination"])
+async def test_consumer_whose_background_task_has_ended_starts_again(broker: Broker, topic: str, task: str) -> None:
+    handler = RecordingHandler()
+    await publish_batch(broker, topic, numbered(5))
+
+    async with consuming(broker, topic, handle=handler, group=topic) as consumer:
+        await eventually(lambda: _is_committed(broker, topic, 5))
+        library = consumer._subscriber.consumer
+        ended = library._fetcher._fetch_task if task == "fetching" else library._coordinator._coordination_task
+        ended.cancel()
+        await asyncio.wait({ended})
+        await asyncio.sleep(1.5)  # what was asked of the broker before still comes
+        await publish_batch(broker, topic, numbered(10)[5:])
+        await eventually(lambda: _is_committed(broker, topic, 10))
+
+    assert handler.values == dict.fromkeys((value for _, value in numbered(10)), 1)

@@ -39,6 +39,10 @@ _SASL = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512":
 class ObservedConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka is untyped
     """Says when fetching fails: FastStream logs such an error and asks the same, perhaps dead, consumer again.
 
+    At the end of aiokafka's task that fetches nobody looks, and nothing comes any more. The end of the one that
+    coordinates comes out of the next call as a CancelledError, with which FastStream ends its loop in silence
+    (aiokafka 0.14, FastStream 0.7).
+
     With `auto_offset_reset="none"` it begins where the log starts, and tells what was removed before the group read it:
     aiokafka's own reset would pass over it in silence.
     """
@@ -52,6 +56,8 @@ class ObservedConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka is u
         try:
             # Where nothing has come in its time, the framework sleeps for as long again, and so does what comes then.
             wait_ms = max(timeout_ms, WAIT_FOR_RECORDS_MS)
+            if self._fetcher.error_future.done():
+                raise KafkaError("the task that fetches has ended")
             return await super().getmany(*partitions, timeout_ms=wait_ms, max_records=max_records)
         except ConsumerStoppedError:
             raise
@@ -62,7 +68,7 @@ class ObservedConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka is u
             for partition, unread_from in out_of_range.args[0].items():
                 await self._go_to_start(partition, unread_from=unread_from)
             return {}
-        except Exception:
+        except BaseException:
             self.fetching_failed.set()
             raise
 
@@ -81,7 +87,7 @@ class ObservedConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka is u
                     read_to=unread_from,
                     start=start,
                 )
-        except Exception:
+        except BaseException:
             self.fetching_failed.set()
             raise
         if partition in self.assignment():

@@ -146,11 +146,14 @@ class BatchConsumer:
         if not joining.done():
             joining.cancel()
             return False
-        if error := joining.exception():
-            if not isinstance(error, (KafkaError, OSError)):
-                raise error
-            log.warning("consumer_cannot_start", consumer=self.name, error=repr(error))
-        return error is None
+        # aiokafka can answer a start with CancelledError, as it can a stop.
+        error = asyncio.CancelledError() if joining.cancelled() else joining.exception()
+        if error is None:
+            return True
+        if not isinstance(error, (KafkaError, OSError, asyncio.CancelledError)):
+            raise error
+        log.warning("consumer_cannot_start", consumer=self.name, error=repr(error))
+        return False
 
     async def _work(self, records: tuple[ConsumerRecord, ...]) -> None:
         """FastStream calls this for each batch. Nothing is raised: it would go on to the next batch."""

@@ -103,6 +103,9 @@ class Handling:
             if self._finishing:
                 await asyncio.wait({self._finishing})
             batch.gave_up.set()
+        except BaseException:  # a cancellation: the framework's loop ends with it
+            batch.gave_up.set()
+            raise
 
     async def _previous_finished(self, batch: _Batch) -> None:
         """Raises _NotDone where the batch before this one was not finished: it comes again first."""
