@@ -1,6 +1,7 @@
 """The models whose quality is compared: each learns from the same loans and judges the same later ones.
 
-All of them hold out the same newest loans of those they learn from, for calibration and threshold.
+All of them hold out the same newest loans of those they learn from, for calibration and threshold, and learn these too
+before they judge.
 """
 
 import json
@@ -16,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from loanloop_common.bundle import unpack
-from loanloop_common.features import MISSING, EncodedBatch, with_derived
+from loanloop_common.features import MISSING, EncodedBatch, Floats, with_derived
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.scoring import Scorer
 from loanloop_trainer.domain.split import split_by_day
@@ -98,7 +99,7 @@ def lightgbm(task: Task) -> Fit:
         (folder / "settings.json").write_text(json.dumps(settings))
         for part, loans in parts.items():
             table = _inputs(loans, task.portfolio, categories)
-            labelled = table.append_column("defaulted", pa.array(loans.defaulted)) if part == "train" else table
+            labelled = table.append_column("defaulted", pa.array(loans.defaulted)) if part != "judged" else table
             pq.write_table(labelled, folder / f"{part}.parquet")
         started = time.monotonic()
         # Threads that wait by spinning take the cores from those that still compute.
@@ -113,22 +114,24 @@ def logistic_regression(task: Task) -> Fit:
     """On one column for each value of a category, and the numbers as the network gets them."""
     started = time.monotonic()
     train_part, validation = task.learnt_parts()
-    config = task.portfolio.model.model_copy(update={"min_count": LOGISTIC_MIN_COUNT})
-    encoder = fit_encoder(task.portfolio.model_copy(update={"model": config}), train_part.columns)
-    known = encoder.encode_columns(train_part.columns)
+    held_out = _logistic_log_odds(train_part, validation, task.portfolio)
+    chosen = fitted_on_validation(held_out, validation.defaulted)
+    judged = _logistic_log_odds(task.learnt, task.judged, task.portfolio)
+    return Fit(verdict(judged, task.judged.defaulted, *chosen), time.monotonic() - started)
+
+
+def _logistic_log_odds(learnt: TrainingData, asked: TrainingData, portfolio: Portfolio) -> Floats:
+    config = portfolio.model.model_copy(update={"min_count": LOGISTIC_MIN_COUNT})
+    encoder = fit_encoder(portfolio.model_copy(update={"model": config}), learnt.columns)
+    known = encoder.encode_columns(learnt.columns)
     one_hot = OneHotEncoder(handle_unknown="ignore", dtype=np.float32).fit(known.x_cat)
 
     def inputs(loans: EncodedBatch) -> csr_matrix:
         numbers = np.column_stack([loans.x_num, loans.x_exact == MISSING]).astype(np.float32)
         return hstack([one_hot.transform(loans.x_cat), csr_matrix(numbers)], format="csr")
 
-    model = LogisticRegression(max_iter=LOGISTIC_STEPS).fit(inputs(known), train_part.defaulted)
-    train_s = time.monotonic() - started
-    held_out, judged = (
-        model.decision_function(inputs(encoder.encode_columns(loans.columns))) for loans in (validation, task.judged)
-    )
-    chosen = fitted_on_validation(held_out.astype(np.float64), validation.defaulted)
-    return Fit(verdict(judged.astype(np.float64), task.judged.defaulted, *chosen), train_s)
+    model = LogisticRegression(max_iter=LOGISTIC_STEPS).fit(inputs(known), learnt.defaulted)
+    return np.asarray(model.decision_function(inputs(encoder.encode_columns(asked.columns))), np.float64)
 
 
 CONTENDERS: dict[str, Contender] = {

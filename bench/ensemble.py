@@ -85,10 +85,10 @@ def rows_of(split: SplitLoans, trained: TrainedModel, seed: int) -> Iterator[dic
     held_out = split_by_day(
         split.learnt.occurred_at, validation_share=trained.portfolio.model.validation_share
     ).validation
-    known = log_odds_of(trained, trained.validation)
+    known = trained.held_out
     later = log_odds_of(trained, trained.encoder.encode_columns(split.judged.columns))
     for model in MODELS:
-        found = judged(known[model], split.learnt.defaulted[held_out], later[model], split.judged.defaulted)
+        found = judged(getattr(known, model), split.learnt.defaulted[held_out], later[model], split.judged.defaulted)
         yield {
             "split": split.name, "seed": seed, "model": model, "learnt": len(split.learnt),
             "judged": len(split.judged), **{name: found[name] for name in MEASURES},

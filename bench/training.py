@@ -1,9 +1,9 @@
 """Training: rows a second beside a plain eager loop and peers; growth with the number of loans; reading them.
 
 The race is of one network, one batch size, one order of loans: the classifier of the preset `sba`, two epochs that pass
-each loan once (`min_steps = 0`), no pretraining; shipped and eager loops take as many steps and validate as often.
-Contestants take turns, peers too; each is given its best of the rounds. The eager loops and the peers run with one
-thread and with all, and the better one is what a ratio is taken to. Pretraining's speed is measured apart.
+each loan once (`min_steps = 0`), neither pretraining nor refit; shipped and eager loops take as many steps and validate
+as often. Contestants take turns, peers too; each is given its best of the rounds. The eager loops and the peers run
+with one thread and with all, and the better one is what a ratio is taken to. Pretraining's speed is measured apart.
 """
 
 import asyncio
@@ -22,8 +22,8 @@ from bench.training_race import Peer, Row, eager, parts_of, peer, shipped
 
 TITLE = "training: rows a second beside an eager loop and peers, growth, reading"
 PEERS = ("pytorch_tabular", "tab_transformer_pytorch")
-MODEL: dict[str, Any] = {"epochs": 2, "patience": 2, "pretrain_epochs": 0, "min_steps": 0}
-PRETRAINING: dict[str, Any] = {"epochs": 1, "pretrain_epochs": 1, "min_steps": 0}
+MODEL: dict[str, Any] = {"epochs": 2, "patience": 2, "pretrain_epochs": 0, "min_steps": 0, "refit": False}
+PRETRAINING: dict[str, Any] = {"epochs": 1, "pretrain_epochs": 1, "min_steps": 0, "refit": False}
 # Two trainings that differ in nothing but their seed differ by as much.
 SAME_QUALITY = 0.01
 

@@ -29,7 +29,7 @@ def measured(n: int, path: Path, *, pretrain_epochs: int) -> Figures:
 
 def main() -> None:
     n, path, pretrain_epochs = int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-    chosen = portfolio(epochs=1, min_steps=0, pretrain_epochs=pretrain_epochs)
+    chosen = portfolio(epochs=1, min_steps=0, refit=False, pretrain_epochs=pretrain_epochs)
     train(loans(2000, path), chosen, seed=1)  # what comes once
     data, before = loans(n, path), psutil.Process().memory_info().rss
     forget_peak()  # the loans themselves apart

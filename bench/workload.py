@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
+import numpy as np
 import pyarrow.parquet as pq
 import torch
 from loanloop_common.bundle import Calibration
@@ -22,7 +23,7 @@ from loanloop_common.resources import resource_folder
 from loanloop_trainer.model.encoding import fit_encoder
 from loanloop_trainer.model.exporting import export
 from loanloop_trainer.model.tabtransformer import TabTransformer
-from loanloop_trainer.model.training import TrainedModel
+from loanloop_trainer.model.training import HeldOut, TrainedModel
 
 PORTFOLIO = load_portfolio("sba")
 CODEC = LoanCodec(PORTFOLIO)
@@ -122,6 +123,7 @@ def make_bundle(version: str = "v1") -> bytes:
         metrics={},
         audit=[],
         validation=encoded(),
+        held_out=HeldOut(np.zeros(0)),
         train_from=DAY,
         train_to=DAY,
         n_train=ENCODER_ROWS,

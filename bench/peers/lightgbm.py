@@ -1,7 +1,8 @@
 """LightGBM on loans in files: `lightgbm.py FOLDER`; run with -P, since this file has the package's name.
 
-FOLDER has `train`, `validation` and `judged.parquet` with one column for each input, `train` also `defaulted`; and
-`settings.json` with seed, threads and the names of the categories. Answers with `log_odds.npz`: validation and judged.
+FOLDER has `train`, `validation` and `judged.parquet` with one column for each input, but for the last also `defaulted`;
+and `settings.json` with seed, threads and the names of the categories. Answers with `log_odds.npz`: validation, by a
+model of the training loans, and judged, by one that has learnt the validation loans as well, as the product's does.
 """
 
 import json
@@ -32,23 +33,33 @@ def matrix(loans: pa.Table, values: dict[str, pa.Array]) -> np.ndarray:
     return np.column_stack([column.cast("float64").to_numpy(zero_copy_only=False) for column in columns])
 
 
-def main() -> None:
-    folder = Path(sys.argv[1])
-    settings = json.loads((folder / "settings.json").read_text())
-    train = pq.read_table(folder / "train.parquet")
-    defaulted = train["defaulted"].to_numpy(zero_copy_only=False)
-    train = train.drop_columns(["defaulted"])
-    values = {name: train[name].combine_chunks().drop_null().unique() for name in settings["categories"]}
+def labelled(path: Path) -> tuple[pa.Table, np.ndarray]:
+    loans = pq.read_table(path)
+    return loans.drop_columns(["defaulted"]), loans["defaulted"].to_numpy(zero_copy_only=False)
+
+
+def log_odds(learnt: pa.Table, defaulted: np.ndarray, asked: pa.Table, settings: dict) -> np.ndarray:
+    values = {name: learnt[name].combine_chunks().drop_null().unique() for name in settings["categories"]}
     model = lightgbm.LGBMClassifier(
         **PARAMETERS, random_state=settings["seed"], n_jobs=settings["threads"], verbosity=-1
     )
-    categories = [train.column_names.index(name) for name in settings["categories"]]
-    model.fit(matrix(train, values), defaulted, categorical_feature=categories)
-    log_odds = {
-        part: model.booster_.predict(matrix(pq.read_table(folder / f"{part}.parquet"), values), raw_score=True)
-        for part in ("validation", "judged")
-    }
-    np.savez(folder / "log_odds.npz", **log_odds)
+    categories = [learnt.column_names.index(name) for name in settings["categories"]]
+    model.fit(matrix(learnt, values), defaulted, categorical_feature=categories)
+    return model.booster_.predict(matrix(asked, values), raw_score=True)
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    settings = json.loads((folder / "settings.json").read_text())
+    train, train_defaulted = labelled(folder / "train.parquet")
+    validation, validation_defaulted = labelled(folder / "validation.parquet")
+    all_loans = pa.concat_tables([train, validation])
+    all_defaulted = np.concatenate([train_defaulted, validation_defaulted])
+    np.savez(
+        folder / "log_odds.npz",
+        validation=log_odds(train, train_defaulted, validation, settings),
+        judged=log_odds(all_loans, all_defaulted, pq.read_table(folder / "judged.parquet"), settings),
+    )
 
 
 if __name__ == "__main__":

@@ -168,6 +168,7 @@ class ModelConfig(_Part):
     class_weights: bool = False
     mixed_precision: Literal["auto", "off", "bf16"] = "auto"
     validation_share: float = Field(default=0.1, gt=0, lt=0.5)
+    refit: bool = True  # once all is chosen on the newest loans, it learns again, these as well
     trees: int = Field(default=300, ge=1, le=2000)
     tree_depth: int = Field(default=5, ge=1, le=8)
     tree_learning_rate: float = Field(default=0.1, gt=0)

@@ -15,9 +15,10 @@ from loanloop_common.scoring import Scorer
 from loanloop_common.verified_scorer import load_verified
 from loanloop_trainer.domain.blending import best_share
 from loanloop_trainer.model import Hooks, TrainedModel, export, train
-from loanloop_trainer.model.boosting import FOLDS, Boosting, TooFewToBoost, boost
+from loanloop_trainer.model.boosting import FOLDS, Boosting, TooFewToBoost, best_boosted
 from loanloop_trainer.model.ensemble import Ensemble, TreeForm
 from loanloop_trainer.model.exporting import PARITY
+from loanloop_trainer.model.lesson import LabelledLoans
 from loanloop_trainer.model.perfect_trees import perfect_trees, rounded_down
 
 from tests.support.bundles import read_sample
@@ -194,10 +195,10 @@ def test_as_many_trees_are_kept_as_rank_the_newest_loans_best(ensemble: Ensemble
 def test_one_class_alone_gives_a_sentence(trained: TrainedModel) -> None:
     loans = trained.validation
     few = np.arange(len(loans.x_cat)) < FOLDS - 1
-    alike = np.ones(len(few), np.float32)
+    few_loans = LabelledLoans(loans, few, np.ones(len(few), np.float32))
 
     with pytest.raises(TooFewToBoost, match='set kind = "tabtransformer"'):
-        boost(trained.encoder, (loans, few, alike), (loans, few), trained.portfolio.model, seed=1)
+        best_boosted(trained.encoder, few_loans, few_loans, trained.portfolio.model, seed=1)
 
 
 def test_weight_goes_to_the_model_that_knows_more() -> None:
@@ -224,8 +225,8 @@ def test_tables_know_the_training_loans_alone(trained: TrainedModel) -> None:
     chance = np.random.default_rng(3)
     labels, others = chance.random(len(loans.x_cat)) < 0.3, chance.random(len(loans.x_cat)) < 0.5
 
-    older = (loans, labels, np.ones(len(labels), np.float32))
-    one, two = (boost(trained.encoder, older, (loans, newer), model, seed=1) for newer in (labels, others))
+    older, turned = (LabelledLoans(loans, part, np.ones(len(labels), np.float32)) for part in (labels, others))
+    one, two = (best_boosted(trained.encoder, older, newer, model, seed=1) for newer in (older, turned))
 
     assert all(np.array_equal(*tables) for tables in zip(one.tables, two.tables, strict=True))
 

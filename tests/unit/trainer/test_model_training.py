@@ -13,6 +13,9 @@ from loanloop_trainer.domain.split import TooFewDays
 from loanloop_trainer.model import Hooks, Progress, TrainedModel, TrainingData, export, train
 from loanloop_trainer.model.checkpoint import CheckpointUnusable, Position, from_bytes, to_bytes
 from loanloop_trainer.model.exporting import PARITY, ParityBroken
+from loanloop_trainer.model.phases import log_odds
+from loanloop_trainer.model.workers import Workers
+from sklearn.metrics import roc_auc_score
 
 from tests.support.tiny_training import N_LOANS, Killed, make_data, small_portfolio, weights_of
 
@@ -54,7 +57,7 @@ def test_one_loan_with_a_value_or_a_ratio_beyond_all_spoils_no_training() -> Non
     assert (trained.metrics["roc_auc"] or 0) > 0.7
 
 
-@pytest.mark.parametrize("killed_after", [1, 5, 9, 12, 20, 24])
+@pytest.mark.parametrize("killed_after", [1, 5, 9, 12, 20, 24, 25, 30, 40])
 def test_a_killed_training_resumes_to_the_same_bits(trained: TrainedModel, killed_after: int) -> None:
     kept: list[bytes] = []
 
@@ -125,6 +128,7 @@ def test_progress_names_every_phase_in_order_and_ends_each_at_its_last_step() ->
         "audit",
         "pretrain",
         "train",
+        "refit",
         "calibrate",
         "export",
     ]
@@ -181,6 +185,23 @@ def test_what_held_of_older_loans_can_count_less() -> None:
 
     assert (forgetful.metrics["roc_auc"] or 0) > 0.7
     assert (alike.metrics["roc_auc"] or 0) < 0.5
+
+
+def test_all_is_chosen_before_the_newest_loans_are_learnt_and_they_are_learnt() -> None:
+    """Of the loans held out the opposite holds, which only those who learn from them can know."""
+    data = make_data()
+    is_newest = np.arange(N_LOANS) >= N_LOANS * 9 // 10
+    turned = replace(data, defaulted=np.where(is_newest, ~data.defaulted, data.defaulted))
+    facts = {"pretrain_epochs": 0, "half_life_days": 3, "patience": 4}
+    again, once = (train(turned, small_portfolio(refit=refit, **facts), seed=1, threads=1) for refit in (True, False))
+
+    assert (again.calibration, again.threshold, again.metrics) == (once.calibration, once.threshold, once.metrics)
+    with Workers(1) as workers:
+        by_again, by_once = (log_odds(one.network, one.validation, workers) for one in (again, once))
+    assert by_once.tolist() == once.held_out.network.tolist() == again.held_out.network.tolist()
+    assert (
+        roc_auc_score(turned.defaulted[is_newest], by_once) < 0.5 < roc_auc_score(turned.defaulted[is_newest], by_again)
+    )
 
 
 def test_a_value_never_seen_counts_as_an_average_one() -> None:

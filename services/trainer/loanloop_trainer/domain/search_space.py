@@ -12,7 +12,7 @@ TrialState = Literal["complete", "pruned", "failed"]
 FROM_FILE = "portfolio file"
 # Settings of [model] that no search depends on: to change them takes nothing from its result.
 BESIDE_THE_SEARCH = frozenset(
-    {"mixed_precision", "kind", "trees", "tree_depth", "tree_learning_rate", "tree_min_loans"}
+    {"mixed_precision", "refit", "kind", "trees", "tree_depth", "tree_learning_rate", "tree_min_loans"}
 )
 
 

@@ -4,7 +4,7 @@ A category is the share of defaults among the training loans with its value, cro
 a tree sees of a loan's category only what other loans say. The tables of these shares and the trees are what is served.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +17,8 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import TargetEncoder
 from threadpoolctl import threadpool_limits
 
-from loanloop_trainer.domain.recency import Weights
 from loanloop_trainer.domain.split import Mask
+from loanloop_trainer.model.lesson import LabelledLoans
 
 Singles = npt.NDArray[np.float32]
 
@@ -58,16 +58,17 @@ class Boosting:
             return np.asarray(next(s for i, s in enumerate(stages, start=1) if i == self.n_trees), np.float64)
 
 
-def boost(
-    encoder: Encoder,
-    older: tuple[EncodedBatch, Mask, Weights],
-    newer: tuple[EncodedBatch, Mask],
-    config: ModelConfig,
-    *,
-    seed: int,
+def best_boosted(
+    encoder: Encoder, older: LabelledLoans, newer: LabelledLoans, config: ModelConfig, *, seed: int
 ) -> Boosting:
     """Learns on the older loans and keeps as many trees as rank the newer ones best. Raises TooFewToBoost."""
-    loans, defaulted, weights = older
+    boosting = boosted(encoder, older, config, n_trees=config.trees, seed=seed)
+    return replace(boosting, n_trees=_best_stage(boosting, newer))
+
+
+def boosted(encoder: Encoder, learnt: LabelledLoans, config: ModelConfig, *, n_trees: int, seed: int) -> Boosting:
+    """Raises TooFewToBoost."""
+    loans, defaulted = learnt.inputs, learnt.defaulted
     fewest = int(min(defaulted.sum(), (~defaulted).sum()))
     if fewest < FOLDS:
         raise TooFewToBoost(fewest)
@@ -75,7 +76,7 @@ def boost(
     numbers = np.where(loans.x_exact == MISSING, np.float32(MISSING_NUMBER), loans.x_num)
     fitted = HistGradientBoostingClassifier(
         learning_rate=config.tree_learning_rate,
-        max_iter=config.trees,
+        max_iter=n_trees,
         max_depth=config.tree_depth,
         max_leaf_nodes=2**config.tree_depth,
         min_samples_leaf=config.tree_min_loans,
@@ -83,8 +84,10 @@ def boost(
         random_state=seed,
     )
     with _one_thread():
-        fitted.fit(np.column_stack([shares, numbers]).astype(np.float32), defaulted, weights)
-    return Boosting(tables, fitted, _best_stage(Boosting(tables, fitted, config.trees), *newer))
+        fitted.fit(
+            np.column_stack([shares, numbers]).astype(np.float32), defaulted, learnt.weights / learnt.weights.mean()
+        )
+    return Boosting(tables, fitted, n_trees)
 
 
 def _one_thread() -> threadpool_limits:
@@ -110,11 +113,12 @@ def _cross_fitted(
     return shares, tuple(tables)
 
 
-def _best_stage(boosting: Boosting, newer: EncodedBatch, defaulted: Mask) -> int:
+def _best_stage(boosting: Boosting, newer: LabelledLoans) -> int:
+    defaulted = newer.defaulted
     if defaulted.all() or not defaulted.any():
         return boosting.n_trees
     with _one_thread():
-        stages = boosting.fitted.staged_decision_function(boosting.inputs(newer))
+        stages = boosting.fitted.staged_decision_function(boosting.inputs(newer.inputs))
         scores = {
             n: roc_auc_score(defaulted, stage)
             for n, stage in enumerate(stages, start=1)

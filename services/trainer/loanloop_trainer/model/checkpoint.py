@@ -5,7 +5,7 @@ No random generator is in it: what a step draws follows from the seed and the st
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from safetensors import SafetensorError
@@ -13,7 +13,9 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-FORMAT = 2
+FORMAT = 3
+LearningPhase = Literal["pretrain", "train", "refit"]
+PHASES: tuple[LearningPhase, ...] = get_args(LearningPhase)
 _ABOUT = "about"  # JSON as bytes, beside the tensors
 
 
@@ -25,9 +27,10 @@ class CheckpointUnusable(ValueError):
 class Position:
     """Where a training stands: after `step` steps of `phase`."""
 
-    phase: Literal["pretrain", "train"] = "pretrain"
+    phase: LearningPhase = "pretrain"
     step: int = 0
     best_score: float | None = None
+    best_epoch: int = 0
     stale_epochs: int = 0
 
 

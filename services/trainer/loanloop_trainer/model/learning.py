@@ -15,7 +15,7 @@ from torch import Generator, Tensor, nn
 from torch.optim import AdamW
 
 from loanloop_trainer.model import checkpoint
-from loanloop_trainer.model.checkpoint import Position
+from loanloop_trainer.model.checkpoint import PHASES, Position
 from loanloop_trainer.model.pretraining import Inputs, Projection
 from loanloop_trainer.model.tabtransformer import TabTransformer
 from loanloop_trainer.model.workers import Workers
@@ -43,7 +43,7 @@ def epoch_order(n_rows: int, *, seed: int, epoch: int) -> Tensor:
 
 def chance_of(*, seed: int, position: Position, step: int, part: int, device: torch.device) -> Generator:
     """What a part of a step draws depends on nothing drawn before: neither threads nor a resumption change it."""
-    words = np.random.SeedSequence([seed, position.phase == "train", step, part]).generate_state(1)
+    words = np.random.SeedSequence([seed, PHASES.index(position.phase), step, part]).generate_state(1)
     return Generator(device).manual_seed(int(words[0]))
 
 
@@ -78,6 +78,7 @@ class Learner:
     def __post_init__(self) -> None:
         self.device = self.workers.device
         self._parameters = [*self.network.parameters(), *self.projection.parameters()]
+        self.pretrained: dict[str, Tensor] = {}  # where learning from labels starts
         self.best: dict[str, Tensor] = {}
         self._saved_at = monotonic()
         self._optimizer = self._fresh_optimizer()
@@ -166,6 +167,7 @@ class Learner:
         tensors = {
             **checkpoint.prefixed("network", self.network.state_dict()),
             **checkpoint.prefixed("projection", self.projection.state_dict()),
+            **checkpoint.prefixed("pretrained", self.pretrained),
             **checkpoint.prefixed("best", self.best),
             **checkpoint.prefixed("optimizer", checkpoint.optimizer_tensors(self._optimizer)),
         }
@@ -177,7 +179,10 @@ class Learner:
         self.enter(position)
         self.network.load_state_dict(checkpoint.part("network", tensors))
         self.projection.load_state_dict(checkpoint.part("projection", tensors))
-        self.best = {name: t.to(self.device) for name, t in checkpoint.part("best", tensors).items()}
+        self.pretrained, self.best = (
+            {name: t.to(self.device) for name, t in checkpoint.part(prefix, tensors).items()}
+            for prefix in ("pretrained", "best")
+        )
         checkpoint.load_optimizer(self._optimizer, checkpoint.part("optimizer", tensors))
 
     def _fresh_optimizer(self) -> AdamW:

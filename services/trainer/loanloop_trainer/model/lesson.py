@@ -14,24 +14,41 @@ from loanloop_trainer.model.ranks import Ranks
 
 
 @dataclass(frozen=True)
-class EncodedLoans:
-    """The older loans to learn from and the newer ones held out, by an encoder that saw only the former.
+class LabelledLoans:
+    """`weights`: (B,) what each counts beside the others."""
 
-    `older_weights`: (B,) what each counts in the loss, 1 on average. `unlabelled`, perhaps no rows at all, are seen by
-    pretraining alone.
+    inputs: EncodedBatch
+    defaulted: Mask
+    weights: Weights
+
+    def rows(self, chosen: slice) -> "LabelledLoans":
+        """A view."""
+        return LabelledLoans(self.inputs.rows(chosen), self.defaulted[chosen], self.weights[chosen])
+
+
+@dataclass(frozen=True)
+class EncodedLoans:
+    """Loans by an encoder that saw only the `older` ones. The `newer` are held out to choose by, `unlabelled`, perhaps
+    no rows at all, are seen by pretraining alone.
     """
 
     encoder: Encoder
-    older: EncodedBatch
-    older_defaulted: Mask
-    older_weights: Weights
-    newer: EncodedBatch
-    newer_defaulted: Mask
+    labelled: LabelledLoans  # the older ones first
+    n_older: int
     unlabelled: EncodedBatch
 
     @property
+    def older(self) -> LabelledLoans:
+        return self.labelled.rows(slice(0, self.n_older))
+
+    @property
+    def newer(self) -> LabelledLoans:
+        return self.labelled.rows(slice(self.n_older, None))
+
+    @property
     def to_pretrain(self) -> EncodedBatch:
-        return self.older.followed_by(self.unlabelled) if len(self.unlabelled.x_cat) else self.older
+        older = self.older.inputs
+        return older.followed_by(self.unlabelled) if len(self.unlabelled.x_cat) else older
 
 
 @dataclass(frozen=True)
@@ -49,6 +66,7 @@ class Lesson:
         about = {
             "config": self.config.model_dump(mode="json"),
             "encoder": self.loans.encoder.to_dict(),
+            "n_older": self.loans.n_older,
             "seed": self.seed,
             "fingerprint": self.fingerprint,
         }
@@ -58,24 +76,18 @@ class Lesson:
     def hear(cls, ranks: Ranks) -> "Lesson":
         about, (*parts, checkpoint) = ranks.hear()
         x = [part.numpy() for part in parts]
-        loans = EncodedLoans(
-            Encoder.from_dict(about["encoder"]),
-            EncodedBatch(*x[:3]),
-            x[3].astype(np.bool_),
-            x[4],
-            EncodedBatch(*x[5:8]),
-            x[8].astype(np.bool_),
-            EncodedBatch(*x[9:12]),
-        )
+        labelled = LabelledLoans(EncodedBatch(*x[:3]), x[3].astype(np.bool_), x[4])
+        encoder = Encoder.from_dict(about["encoder"])
+        loans = EncodedLoans(encoder, labelled, about["n_older"], EncodedBatch(*x[5:8]))
         config = ModelConfig.model_validate(about["config"])
         kept = checkpoint.numpy().tobytes() or None
         return cls(loans, config, about["seed"], about["fingerprint"], kept)
 
 
 def _tensors_of(loans: EncodedLoans) -> list[Tensor]:
-    older = (*loans.older, loans.older_defaulted.astype(np.uint8), loans.older_weights)
-    newer = (*loans.newer, loans.newer_defaulted.astype(np.uint8))
-    return [torch.from_numpy(part) for part in (*older, *newer, *loans.unlabelled)]
+    labelled = loans.labelled
+    parts = (*labelled.inputs, labelled.defaulted.astype(np.uint8), labelled.weights, *loans.unlabelled)
+    return [torch.from_numpy(part) for part in parts]
 
 
 def _bytes_as_tensor(data: bytes) -> Tensor:

@@ -1,4 +1,4 @@
-"""The two phases of learning: pretraining without labels, then the classifier with early stopping."""
+"""The phases of learning: pretraining without labels, the classifier with early stopping, and again with all loans."""
 
 import math
 from collections.abc import Callable
@@ -12,10 +12,10 @@ from sklearn.metrics import roc_auc_score
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from loanloop_trainer.domain.recency import Weights
 from loanloop_trainer.domain.split import Mask
-from loanloop_trainer.model.checkpoint import copied
+from loanloop_trainer.model.checkpoint import LearningPhase, copied
 from loanloop_trainer.model.learning import Learner, inputs_of, one_cycle, steps_per_epoch
+from loanloop_trainer.model.lesson import LabelledLoans
 from loanloop_trainer.model.pretraining import Inputs, nt_xent, projected_views
 from loanloop_trainer.model.progress import Meter, OnProgress
 from loanloop_trainer.model.tabtransformer import TabTransformer
@@ -47,39 +47,61 @@ def pretrain(learner: Learner, loans: EncodedBatch, on_progress: OnProgress) -> 
 
 
 def fine_tune(
-    learner: Learner,
-    older: tuple[EncodedBatch, Mask, Weights],
-    held_out: tuple[EncodedBatch, Mask],
-    on_progress: OnProgress,
-    on_epoch: OnEpoch = lambda _epoch, _score: None,
+    learner: Learner, older: LabelledLoans, newer: LabelledLoans, on_progress: OnProgress, on_epoch: OnEpoch
 ) -> None:
-    """Leaves the network with the weights of the epoch that ranked the held-out loans best."""
-    loans, defaulted, counts = older
-    config, inputs = learner.config, inputs_of(loans, learner.device)
-    labels = torch.from_numpy(defaulted.astype(np.int64)).to(learner.device)
-    weights = torch.from_numpy(counts).to(learner.device)
+    """Leaves the network with the weights of the epoch that ranked the newer loans best."""
+
+    def judge(epoch: int) -> bool:
+        score = roc_auc(learner.network, newer.inputs, newer.defaulted, learner.workers)
+        _remember_best(learner, score, epoch)
+        on_epoch(epoch, score)
+        return learner.position.stale_epochs < learner.config.patience
+
+    _classify(learner, older, on_progress, phase="train", epochs=learner.config.epochs, goes_on=judge)
+    learner.network.load_state_dict(learner.best)
+
+
+def refit(learner: Learner, labelled: LabelledLoans, on_progress: OnProgress) -> None:
+    """Learns again what `fine_tune` did, from the newest loans as well, for as many epochs as were best there.
+
+    They say most of what comes (docs/decisions/0058). Nothing is left to judge the network by that comes of it.
+    """
+    if learner.position.step == 0:
+        learner.network.load_state_dict(learner.pretrained)
+    epochs = learner.position.best_epoch
+    _classify(learner, labelled, on_progress, phase="refit", epochs=epochs, goes_on=lambda _epoch: True)
+
+
+def _classify(
+    learner: Learner,
+    loans: LabelledLoans,
+    on_progress: OnProgress,
+    *,
+    phase: LearningPhase,
+    epochs: int,
+    goes_on: Callable[[int], bool],
+) -> None:
+    config, inputs = learner.config, inputs_of(loans.inputs, learner.device)
+    labels = torch.from_numpy(loans.defaulted.astype(np.int64)).to(learner.device)
+    weights = torch.from_numpy(loans.weights / loans.weights.mean()).to(learner.device)
     if config.class_weights:
         weights = weights * class_weights(labels)[labels]
     per_pass = steps_per_epoch(len(labels), config.batch_size)
     n_passes = passes_per_epoch(per_pass, epochs=config.epochs, min_steps=config.min_steps)
     per_epoch = per_pass * n_passes
-    n_steps = per_epoch * config.epochs
-    meter = Meter("train", on_progress, epochs=config.epochs, steps=n_steps, first=learner.position.step)
+    n_steps = per_epoch * epochs
+    meter = Meter(phase, on_progress, epochs=epochs, steps=n_steps, first=learner.position.step)
     forward = partial(_classified, learner.network, config.unknown_share)
-    for step, rows in learner.steps(len(labels), config.batch_size, config.epochs * n_passes):
+    for step, rows in learner.steps(len(labels), config.batch_size, epochs * n_passes):
         learner.network.train()
         loss_of = partial(weighted_loss, labels=labels[rows], weights=weights[rows])
         learning_rate = one_cycle(step, n_steps, config.learning_rate)
         loss = learner.learn(step, inputs, rows, forward, loss_of, learning_rate=learning_rate)
-        if step % per_epoch == 0:
-            score = roc_auc(learner.network, *held_out, learner.workers)
-            _remember_best(learner, score)
-            on_epoch(step // per_epoch, score)
+        over = step % per_epoch == 0 and not goes_on(step // per_epoch)
         meter.advance(step=step, rows=len(rows), loss=loss, validation_roc_auc=learner.position.best_score)
         learner.advance(step)
-        if learner.position.stale_epochs >= config.patience:
+        if over:
             break
-    learner.network.load_state_dict(learner.best)
 
 
 def passes_per_epoch(per_pass: int, *, epochs: int, min_steps: int) -> int:
@@ -102,11 +124,11 @@ def with_unknown(loans: Inputs, share: float, chance: Generator) -> Inputs:
     return x_cat.masked_fill(hidden_cat, UNKNOWN), x_num, x_exact.masked_fill(hidden_exact, UNKNOWN)
 
 
-def _remember_best(learner: Learner, score: float) -> None:
+def _remember_best(learner: Learner, score: float, epoch: int) -> None:
     best = learner.position.best_score
     if best is None or score >= best:
         learner.best = copied(learner.network)
-        learner.position = replace(learner.position, best_score=score, stale_epochs=0)
+        learner.position = replace(learner.position, best_score=score, best_epoch=epoch, stale_epochs=0)
     else:
         learner.position = replace(learner.position, stale_epochs=learner.position.stale_epochs + 1)
 

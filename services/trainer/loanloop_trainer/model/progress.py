@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from time import monotonic
 from typing import Any, Literal
 
-Phase = Literal["audit", "pretrain", "train", "boost", "calibrate", "export"]
+Phase = Literal["audit", "pretrain", "train", "refit", "boost", "calibrate", "export"]
 REPORT_EVERY_S = 0.5
 
 

@@ -1,5 +1,6 @@
-"""The training, from frozen loans to a calibrated network: audit, pretrain, train, calibrate."""
+"""The training, from frozen loans to a calibrated network: audit, pretrain, train, calibrate, refit."""
 
+import copy
 import hashlib
 import math
 from collections.abc import Callable
@@ -18,14 +19,14 @@ from loanloop_trainer.domain.blending import best_share
 from loanloop_trainer.domain.calibration import best_threshold, platt, validation_metrics
 from loanloop_trainer.domain.recency import recency_weights
 from loanloop_trainer.domain.split import Mask, split_by_day
-from loanloop_trainer.model.boosting import boost
-from loanloop_trainer.model.checkpoint import CheckpointUnusable, Position
+from loanloop_trainer.model.boosting import best_boosted, boosted
+from loanloop_trainer.model.checkpoint import CheckpointUnusable, Position, copied
 from loanloop_trainer.model.data import TrainingData
 from loanloop_trainer.model.encoding import fit_encoder
 from loanloop_trainer.model.ensemble import Ensemble
 from loanloop_trainer.model.learning import CHECKPOINT_EVERY_S, Learner, SaveCheckpoint
-from loanloop_trainer.model.lesson import EncodedLoans, Lesson
-from loanloop_trainer.model.phases import OnEpoch, fine_tune, log_odds, pretrain
+from loanloop_trainer.model.lesson import EncodedLoans, LabelledLoans, Lesson
+from loanloop_trainer.model.phases import OnEpoch, fine_tune, log_odds, pretrain, refit
 from loanloop_trainer.model.pretraining import Projection
 from loanloop_trainer.model.progress import OnProgress, Progress
 from loanloop_trainer.model.ranks import ALONE, Ranks
@@ -51,8 +52,26 @@ NO_HOOKS = Hooks()
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """(B,) log-odds of the validation loans, by models that had not learnt from them."""
+
+    network: Floats
+    trees: Floats | None = None
+    ensemble: Floats | None = None
+
+    @property
+    def decisive(self) -> Floats:
+        """Of the model that is served."""
+        return self.network if self.ensemble is None else self.ensemble
+
+
+@dataclass(frozen=True)
 class TrainedModel:
-    """A network, with the trees beside it if there are any, and all that its bundle says about it."""
+    """A network, with the trees beside it if there are any, and all that its bundle says about it.
+
+    `metrics`, calibration and threshold rest on `held_out`: what each model said of the validation loans before it
+    learnt these as well.
+    """
 
     network: TabTransformer
     encoder: Encoder
@@ -63,6 +82,7 @@ class TrainedModel:
     metrics: dict[str, float | None]
     audit: list[Finding]
     validation: EncodedBatch
+    held_out: HeldOut
     train_from: datetime
     train_to: datetime
     n_train: int
@@ -81,8 +101,8 @@ def train(  # its data, and with whom and how it computes
 ) -> TrainedModel:
     """Deterministic by seed, also across a resumption, on the same machine and numbers of processes and threads.
 
-    The newest loans of `data` are held out to stop early, calibrate and choose the threshold; the gate's loans must
-    not be in `data` at all. The other processes of `ranks` must `follow`. Raises TooFewDays.
+    The newest loans of `data` are held out to stop early, calibrate and choose the threshold, and learnt after that.
+    The gate's loans must not be in `data` at all. The other processes of `ranks` must `follow`. Raises TooFewDays.
     """
     hooks.on_progress(Progress("audit"))
     findings = audit(data, portfolio)
@@ -93,11 +113,11 @@ def train(  # its data, and with whom and how it computes
         lesson.tell(ranks)
         with Workers(threads, ranks) as workers:
             learner = _learn(lesson, workers, hooks)
-    by_network = _log_odds_held_out(learner, loans)
-    ensemble = _ensemble(learner, loans, by_network, hooks) if portfolio.model.kind == "ensemble" else None
+    held_out, ensemble = HeldOut(network=_log_odds_held_out(learner, loans)), None
+    if portfolio.model.kind == "ensemble":
+        held_out, ensemble = _ensemble(learner, loans, held_out, hooks)
     hooks.on_progress(Progress("calibrate"))
-    logits = by_network if ensemble is None else ensemble.log_odds(by_network, loans.newer)
-    trained = _concluded(learner, loans, logits, data=data, portfolio=portfolio, findings=findings)
+    trained = _concluded(learner, loans, held_out, data=data, portfolio=portfolio, findings=findings)
     return replace(trained, ensemble=ensemble)
 
 
@@ -113,8 +133,8 @@ def learn_alone(
     data: TrainingData, portfolio: Portfolio, *, seed: int, threads: int | None = None, hooks: Hooks = NO_HOOKS
 ) -> None:
     """Learns as `train` does and keeps nothing: what comes of it is what `hooks.on_epoch` heard. Raises TooFewDays."""
-    loans = _encoded(data, portfolio)
-    lesson = Lesson(loans, portfolio.model, seed, _fingerprint(portfolio, seed, loans), checkpoint=None)
+    loans, config = _encoded(data, portfolio), portfolio.model.model_copy(update={"refit": False})
+    lesson = Lesson(loans, config, seed, _fingerprint(portfolio, seed, loans), checkpoint=None)
     with Workers(threads) as workers:
         _learn(lesson, workers, hooks)
 
@@ -123,17 +143,12 @@ def _encoded(data: TrainingData, portfolio: Portfolio) -> EncodedLoans:
     split = split_by_day(data.occurred_at, validation_share=portfolio.model.validation_share)
     older, newer = data.rows(split.train), data.rows(split.validation)
     encoder = fit_encoder(portfolio, older.columns)
-    labelled = encoder.encode_columns(older.columns)
-    unlabelled = labelled.rows(slice(0, 0)) if data.unlabelled is None else encoder.encode_columns(data.unlabelled)
-    return EncodedLoans(
-        encoder,
-        labelled,
-        older.defaulted,
-        recency_weights(older.occurred_at, portfolio.model.half_life_days),
-        encoder.encode_columns(newer.columns),
-        newer.defaulted,
-        unlabelled,
-    )
+    inputs = encoder.encode_columns(older.columns).followed_by(encoder.encode_columns(newer.columns))
+    occurred_at = np.concatenate([older.occurred_at, newer.occurred_at])
+    weights = recency_weights(occurred_at, portfolio.model.half_life_days)
+    labelled = LabelledLoans(inputs, np.concatenate([older.defaulted, newer.defaulted]), weights)
+    unlabelled = inputs.rows(slice(0, 0)) if data.unlabelled is None else encoder.encode_columns(data.unlabelled)
+    return EncodedLoans(encoder, labelled, len(older.defaulted), unlabelled)
 
 
 def audit(data: TrainingData, portfolio: Portfolio) -> list[Finding]:
@@ -156,10 +171,13 @@ def _learn(lesson: Lesson, workers: Workers, hooks: Hooks) -> Learner:
     _resume(learner, lesson.checkpoint)
     if learner.position.phase == "pretrain":
         pretrain(learner, loans.to_pretrain, hooks.on_progress)
+        learner.pretrained = copied(learner.network)
         learner.enter(Position(phase="train"))
-    held_out = (loans.newer, loans.newer_defaulted)
-    older = (loans.older, loans.older_defaulted, loans.older_weights)
-    fine_tune(learner, older, held_out, hooks.on_progress, hooks.on_epoch)
+    if learner.position.phase == "train":
+        fine_tune(learner, loans.older, loans.newer, hooks.on_progress, hooks.on_epoch)
+        learner.enter(replace(learner.position, phase="refit", step=0))
+    if learner.config.refit:
+        refit(learner, loans.labelled, hooks.on_progress)
     return learner
 
 
@@ -178,13 +196,13 @@ def _learner(lesson: Lesson, workers: Workers, hooks: Hooks) -> Learner:
 def _concluded(
     learner: Learner,
     loans: EncodedLoans,
-    logits: Floats,
+    held_out: HeldOut,
     *,
     data: TrainingData,
     portfolio: Portfolio,
     findings: list[Finding],
 ) -> TrainedModel:
-    calibration, threshold, metrics = _calibrated(logits, loans.newer_defaulted)
+    calibration, threshold, metrics = _calibrated(held_out.decisive, loans.newer.defaulted)
     return TrainedModel(
         network=learner.network.cpu().eval(),
         encoder=loans.encoder,
@@ -194,26 +212,34 @@ def _concluded(
         threshold=threshold,
         metrics=metrics,
         audit=findings,
-        validation=loans.newer,
+        validation=loans.newer.inputs,
+        held_out=held_out,
         train_from=_moment(data.occurred_at.min()),
         train_to=_moment(data.occurred_at.max()),
-        n_train=len(loans.older_defaulted),
-        n_validation=len(loans.newer_defaulted),
+        n_train=loans.n_older,
+        n_validation=len(loans.newer.defaulted),
     )
 
 
 def _log_odds_held_out(learner: Learner, loans: EncodedLoans) -> Floats:
+    """By the network that had not learnt them yet."""
+    chosen = copy.deepcopy(learner.network)
+    chosen.load_state_dict(learner.best)
     with Workers(learner.workers.n) as workers:  # the other processes have gone
-        return log_odds(learner.network, loans.newer, workers)
+        return log_odds(chosen, loans.newer.inputs, workers)
 
 
-def _ensemble(learner: Learner, loans: EncodedLoans, by_network: Floats, hooks: Hooks) -> Ensemble:
+def _ensemble(learner: Learner, loans: EncodedLoans, held_out: HeldOut, hooks: Hooks) -> tuple[HeldOut, Ensemble]:
     """Trees beside the network that has learnt. They take seconds: a resumed training fits them again."""
     hooks.on_progress(Progress("boost"))
-    older = (loans.older, loans.older_defaulted, loans.older_weights)
-    newer = (loans.newer, loans.newer_defaulted)
-    boosting = boost(loans.encoder, older, newer, learner.config, seed=learner.seed)
-    return Ensemble(boosting, best_share(by_network, boosting.log_odds(loans.newer), loans.newer_defaulted))
+    newer, config = loans.newer, learner.config
+    boosting = best_boosted(loans.encoder, loans.older, newer, config, seed=learner.seed)
+    by_trees = boosting.log_odds(newer.inputs)
+    chosen = Ensemble(boosting, best_share(held_out.network, by_trees, newer.defaulted))
+    by_both = chosen.log_odds(held_out.network, newer.inputs)
+    if config.refit:
+        boosting = boosted(loans.encoder, loans.labelled, config, n_trees=boosting.n_trees, seed=learner.seed)
+    return HeldOut(held_out.network, by_trees, by_both), replace(chosen, boosting=boosting)
 
 
 def _calibrated(logits: Floats, defaulted: Mask) -> tuple[Calibration, float, dict[str, float | None]]:
@@ -254,7 +280,7 @@ def _resume(learner: Learner, data: bytes | None) -> None:
 
 def _fingerprint(portfolio: Portfolio, seed: int, loans: EncodedLoans) -> str:
     said = hashlib.sha256(f"{seed} {portfolio.schema_hash} {portfolio.model.model_dump_json()}".encode())
-    for part in (*loans.to_pretrain, loans.older_defaulted):
+    for part in (*loans.labelled.inputs, loans.labelled.defaulted, *loans.unlabelled):
         said.update(np.ascontiguousarray(part).tobytes())
     return said.hexdigest()
 
