@@ -20,6 +20,7 @@ from loanloop_trainer.model.ensemble import Ensemble, TreeForm
 from loanloop_trainer.model.exporting import PARITY
 from loanloop_trainer.model.lesson import LabelledLoans
 from loanloop_trainer.model.perfect_trees import perfect_trees, rounded_down
+from sklearn.metrics import roc_auc_score
 
 from tests.support.bundles import read_sample
 from tests.support.tiny_training import Killed, small_portfolio
@@ -190,6 +191,15 @@ def test_killed_training_gives_the_same_ensemble(trained: TrainedModel, ensemble
 def test_as_many_trees_are_kept_as_rank_the_newest_loans_best(ensemble: Ensemble) -> None:
     assert 10 <= ensemble.boosting.n_trees <= TREES["trees"]  # type: ignore[operator]
     assert perfect_trees(ensemble.boosting, weight=1.0).n_trees == ensemble.boosting.n_trees
+
+
+def test_trees_learn_what_was_held_out_once_they_are_chosen(trained: TrainedModel, ensemble: Ensemble) -> None:
+    defaulted = read_sample(N_LOANS, trained.portfolio).defaulted[-trained.n_validation :]
+    assert trained.held_out.trees is not None
+
+    known = ensemble.boosting.log_odds(trained.validation)
+
+    assert roc_auc_score(defaulted, known) > roc_auc_score(defaulted, trained.held_out.trees) + 0.05
 
 
 def test_one_class_alone_gives_a_sentence(trained: TrainedModel) -> None:
