@@ -119,7 +119,7 @@ class Manifest(_Part):
     threshold: float = Field(ge=0, le=1)
     calibration: Calibration
     metric: str
-    metrics: dict[str, float | None] = Field(description="On the validation rows")
+    metrics: dict[str, float | None] = Field(description="On the validation rows, before it learnt these too")
     seed: int
     kind: Literal["tabtransformer", "ensemble"] = "tabtransformer"
     weights: dict[str, float] = Field(default_factory=dict, description="Of the log-odds of an ensemble's models")
