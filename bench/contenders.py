@@ -1,7 +1,7 @@
 """The models whose quality is compared: each learns from the same loans and judges the same later ones.
 
 All of them hold out the same newest loans of those they learn from, for calibration and threshold, and learn these too
-before they judge.
+before they judge; to all of them older loans count as the portfolio says.
 """
 
 import json
@@ -20,7 +20,8 @@ from loanloop_common.bundle import unpack
 from loanloop_common.features import MISSING, EncodedBatch, Floats, with_derived
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.scoring import Scorer
-from loanloop_trainer.domain.split import split_by_day
+from loanloop_trainer.domain.recency import Weights, recency_weights
+from loanloop_trainer.domain.split import Split, split_by_day
 from loanloop_trainer.model import Hooks, TrainingData, export, train
 from loanloop_trainer.model.encoding import fit_encoder
 from scipy.sparse import csr_matrix, hstack
@@ -48,11 +49,13 @@ class Task:
     checkpoint: Path
     say: Callable[[str], None]
 
-    def learnt_parts(self) -> tuple[TrainingData, TrainingData]:
+    @property
+    def split(self) -> Split:
         """The older loans, and the newer ones that the trainer too holds out."""
-        share = self.portfolio.model.validation_share
-        split = split_by_day(self.learnt.occurred_at, validation_share=share)
-        return self.learnt.rows(split.train), self.learnt.rows(split.validation)
+        return split_by_day(self.learnt.occurred_at, validation_share=self.portfolio.model.validation_share)
+
+    def weights(self, loans: TrainingData) -> Weights:
+        return recency_weights(loans.occurred_at, self.portfolio.model.half_life_days)
 
 
 @dataclass(frozen=True)
@@ -68,61 +71,86 @@ Contender = Callable[[Task], Fit]
 
 def tabtransformer(task: Task) -> Fit:
     """The product's own training, judged by the bundle that would be served."""
-    started = time.monotonic()
+    elapsed_s = _Elapsed(task.checkpoint.with_suffix(".seconds"))
+
+    def save(checkpoint: bytes) -> None:
+        _write(task.checkpoint, checkpoint)
+        elapsed_s.keep()
+
     hooks = Hooks(
-        save_checkpoint=lambda data: _write(task.checkpoint, data),
+        save_checkpoint=save,
         checkpoint_every_s=CHECKPOINT_EVERY_S,
         checkpoint=task.checkpoint.read_bytes() if task.checkpoint.is_file() else None,
     )
     trained = train(task.learnt, task.portfolio, seed=task.seed, threads=cores(), hooks=hooks)
     bundle = unpack(export(trained, version="v1", code_version="bench"))
-    train_s = time.monotonic() - started
+    train_s = elapsed_s()
     scorer = Scorer(bundle, threads=cores())
     try:
         log_odds = scorer.logits(bundle.encoder.encode_columns(task.judged.columns))
     finally:
         scorer.close()
     task.checkpoint.unlink(missing_ok=True)
+    elapsed_s.forget()
     manifest = bundle.manifest
     return Fit(verdict(log_odds, task.judged.defaulted, manifest.calibration, manifest.threshold), train_s)
 
 
+class _Elapsed:
+    """Seconds of all the runs that a fit took, those that were cut off up to their last checkpoint."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._before = float(path.read_text()) if path.is_file() else 0.0
+        self._started = time.monotonic()
+
+    def __call__(self) -> float:
+        return self._before + time.monotonic() - self._started
+
+    def keep(self) -> None:
+        _write(self._path, f"{self()}".encode())
+
+    def forget(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+
 def lightgbm(task: Task) -> Fit:
     """In an environment of its own. Raises PeerUnavailable where that can't be made."""
-    python = environment("lightgbm", task.say)
-    train_part, validation = task.learnt_parts()
-    parts = {"train": train_part, "validation": validation, "judged": task.judged}
+    python, split = environment("lightgbm", task.say), task.split
+    parts = {"train": split.train, "validation": split.validation}
     with tempfile.TemporaryDirectory(prefix="loanloop-bench-") as name:
         folder = Path(name)
         categories = _categories(task.portfolio)
         settings = {"seed": task.seed, "threads": cores(), "categories": categories}
         (folder / "settings.json").write_text(json.dumps(settings))
-        for part, loans in parts.items():
-            table = _inputs(loans, task.portfolio, categories)
-            labelled = table.append_column("defaulted", pa.array(loans.defaulted)) if part != "judged" else table
-            pq.write_table(labelled, folder / f"{part}.parquet")
+        learnt = _inputs(task.learnt, task.portfolio, categories)
+        learnt = learnt.append_column("defaulted", pa.array(task.learnt.defaulted))
+        learnt = learnt.append_column("weight", pa.array(task.weights(task.learnt)))
+        for part, rows in parts.items():
+            pq.write_table(learnt.filter(pa.array(rows)), folder / f"{part}.parquet")
+        pq.write_table(_inputs(task.judged, task.portfolio, categories), folder / "judged.parquet")
         started = time.monotonic()
         # Threads that wait by spinning take the cores from those that still compute.
         subprocess.run([python, "-P", program("lightgbm"), folder], check=True, env=_ENVIRONMENT)
         train_s = time.monotonic() - started
         log_odds = np.load(folder / "log_odds.npz")
-    chosen = fitted_on_validation(log_odds["validation"], validation.defaulted)
+    chosen = fitted_on_validation(log_odds["validation"], task.learnt.defaulted[split.validation])
     return Fit(verdict(log_odds["judged"], task.judged.defaulted, *chosen), train_s)
 
 
 def logistic_regression(task: Task) -> Fit:
     """On one column for each value of a category, and the numbers as the network gets them."""
     started = time.monotonic()
-    train_part, validation = task.learnt_parts()
-    held_out = _logistic_log_odds(train_part, validation, task.portfolio)
+    train_part, validation = task.learnt.rows(task.split.train), task.learnt.rows(task.split.validation)
+    held_out = _logistic_log_odds(train_part, validation, task)
     chosen = fitted_on_validation(held_out, validation.defaulted)
-    judged = _logistic_log_odds(task.learnt, task.judged, task.portfolio)
+    judged = _logistic_log_odds(task.learnt, task.judged, task)
     return Fit(verdict(judged, task.judged.defaulted, *chosen), time.monotonic() - started)
 
 
-def _logistic_log_odds(learnt: TrainingData, asked: TrainingData, portfolio: Portfolio) -> Floats:
-    config = portfolio.model.model_copy(update={"min_count": LOGISTIC_MIN_COUNT})
-    encoder = fit_encoder(portfolio.model_copy(update={"model": config}), learnt.columns)
+def _logistic_log_odds(learnt: TrainingData, asked: TrainingData, task: Task) -> Floats:
+    config = task.portfolio.model.model_copy(update={"min_count": LOGISTIC_MIN_COUNT})
+    encoder = fit_encoder(task.portfolio.model_copy(update={"model": config}), learnt.columns)
     known = encoder.encode_columns(learnt.columns)
     one_hot = OneHotEncoder(handle_unknown="ignore", dtype=np.float32).fit(known.x_cat)
 
@@ -130,7 +158,7 @@ def _logistic_log_odds(learnt: TrainingData, asked: TrainingData, portfolio: Por
         numbers = np.column_stack([loans.x_num, loans.x_exact == MISSING]).astype(np.float32)
         return hstack([one_hot.transform(loans.x_cat), csr_matrix(numbers)], format="csr")
 
-    model = LogisticRegression(max_iter=LOGISTIC_STEPS).fit(inputs(known), learnt.defaulted)
+    model = LogisticRegression(max_iter=LOGISTIC_STEPS).fit(inputs(known), learnt.defaulted, task.weights(learnt))
     return np.asarray(model.decision_function(inputs(encoder.encode_columns(asked.columns))), np.float64)
 
 

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import loanloop_common.features
 import loanloop_trainer.model
+from loanloop_common import bundle, features, portfolio, scoring
 from loanloop_trainer import domain
 
 from bench.contenders import Fit
@@ -59,6 +59,9 @@ def _code() -> str:
     """Of all that decides what a fit gives, but for the packages."""
     folders = [Path(str(module.__file__)).parent for module in (loanloop_trainer.model, domain)]
     files = [path for folder in folders for path in sorted(folder.glob("*.py"))]
-    files += [Path(str(loanloop_common.features.__file__)), _BENCH / "peers" / "lightgbm.txt"]
-    files += [_BENCH / name for name in ("contenders.py", "judging.py", "loans.py", "trials.py", "peers/lightgbm.py")]
+    files += [Path(str(module.__file__)) for module in (bundle, features, portfolio, scoring)]
+    files += [
+        _BENCH / name
+        for name in ("contenders.py", "judging.py", "loans.py", "trials.py", "peers/lightgbm.py", "peers/lightgbm.txt")
+    ]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()

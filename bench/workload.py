@@ -23,7 +23,7 @@ from loanloop_common.resources import resource_folder
 from loanloop_trainer.model.encoding import fit_encoder
 from loanloop_trainer.model.exporting import export
 from loanloop_trainer.model.tabtransformer import TabTransformer
-from loanloop_trainer.model.training import HeldOut, TrainedModel
+from loanloop_trainer.model.trained import HeldOut, TrainedModel
 
 PORTFOLIO = load_portfolio("sba")
 CODEC = LoanCodec(PORTFOLIO)

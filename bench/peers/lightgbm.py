@@ -1,12 +1,14 @@
 """LightGBM on loans in files: `lightgbm.py FOLDER`; run with -P, since this file has the package's name.
 
-FOLDER has `train`, `validation` and `judged.parquet` with one column for each input, but for the last also `defaulted`;
-and `settings.json` with seed, threads and the names of the categories. Answers with `log_odds.npz`: validation, by a
-model of the training loans, and judged, by one that has learnt the validation loans as well, as the product's does.
+FOLDER has `train`, `validation` and `judged.parquet` with one column for each input, but for the last also `defaulted`
+and `weight`; and `settings.json` with seed, threads and the names of the categories. Answers with `log_odds.npz`:
+validation, by a model of the training loans, and judged, by one that has learnt the validation loans as well, as the
+product's does.
 """
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import lightgbm
@@ -33,32 +35,38 @@ def matrix(loans: pa.Table, values: dict[str, pa.Array]) -> np.ndarray:
     return np.column_stack([column.cast("float64").to_numpy(zero_copy_only=False) for column in columns])
 
 
-def labelled(path: Path) -> tuple[pa.Table, np.ndarray]:
-    loans = pq.read_table(path)
-    return loans.drop_columns(["defaulted"]), loans["defaulted"].to_numpy(zero_copy_only=False)
+@dataclass(frozen=True)
+class Labelled:
+    inputs: pa.Table
+    defaulted: np.ndarray
+    weight: np.ndarray
+
+    @classmethod
+    def read(cls, *paths: Path) -> "Labelled":
+        loans = pa.concat_tables([pq.read_table(path) for path in paths])
+        beside = [loans[name].to_numpy() for name in ("defaulted", "weight")]
+        return cls(loans.drop_columns(["defaulted", "weight"]), *beside)
 
 
-def log_odds(learnt: pa.Table, defaulted: np.ndarray, asked: pa.Table, settings: dict) -> np.ndarray:
-    values = {name: learnt[name].combine_chunks().drop_null().unique() for name in settings["categories"]}
+def log_odds(learnt: Labelled, asked: pa.Table, settings: dict) -> np.ndarray:
+    values = {name: learnt.inputs[name].combine_chunks().drop_null().unique() for name in settings["categories"]}
     model = lightgbm.LGBMClassifier(
         **PARAMETERS, random_state=settings["seed"], n_jobs=settings["threads"], verbosity=-1
     )
-    categories = [learnt.column_names.index(name) for name in settings["categories"]]
-    model.fit(matrix(learnt, values), defaulted, categorical_feature=categories)
+    categories = [learnt.inputs.column_names.index(name) for name in settings["categories"]]
+    weight = learnt.weight / learnt.weight.mean()
+    model.fit(matrix(learnt.inputs, values), learnt.defaulted, sample_weight=weight, categorical_feature=categories)
     return model.booster_.predict(matrix(asked, values), raw_score=True)
 
 
 def main() -> None:
     folder = Path(sys.argv[1])
     settings = json.loads((folder / "settings.json").read_text())
-    train, train_defaulted = labelled(folder / "train.parquet")
-    validation, validation_defaulted = labelled(folder / "validation.parquet")
-    all_loans = pa.concat_tables([train, validation])
-    all_defaulted = np.concatenate([train_defaulted, validation_defaulted])
+    train, validation, judged = (folder / f"{part}.parquet" for part in ("train", "validation", "judged"))
     np.savez(
         folder / "log_odds.npz",
-        validation=log_odds(train, train_defaulted, validation, settings),
-        judged=log_odds(all_loans, all_defaulted, pq.read_table(folder / "judged.parquet"), settings),
+        validation=log_odds(Labelled.read(train), Labelled.read(validation).inputs, settings),
+        judged=log_odds(Labelled.read(train, validation), pq.read_table(judged), settings),
     )
 
 

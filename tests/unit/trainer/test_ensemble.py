@@ -18,7 +18,7 @@ from loanloop_trainer.model import Hooks, TrainedModel, export, train
 from loanloop_trainer.model.boosting import FOLDS, Boosting, TooFewToBoost, best_boosted
 from loanloop_trainer.model.ensemble import Ensemble, TreeForm
 from loanloop_trainer.model.exporting import PARITY
-from loanloop_trainer.model.lesson import LabelledLoans
+from loanloop_trainer.model.loans import LabelledLoans
 from loanloop_trainer.model.perfect_trees import perfect_trees, rounded_down
 from sklearn.metrics import roc_auc_score
 

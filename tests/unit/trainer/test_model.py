@@ -190,7 +190,9 @@ def test_an_epoch_has_at_least_one_step() -> None:
 
 
 def test_class_weights_make_both_classes_weigh_alike() -> None:
-    labels = torch.tensor([1, 0, 0, 0])
-    weights = class_weights(labels)
+    labels, alike = torch.tensor([1, 0, 0, 0]), torch.ones(4)
+    weights = class_weights(labels, alike)
+    with_old_loans = class_weights(labels, torch.tensor([1.0, 1.0, 0.5, 0.5]))
 
     assert weights[1].item() == pytest.approx(3 * weights[0].item())
+    assert with_old_loans[1].item() == pytest.approx(2 * with_old_loans[0].item())

@@ -15,6 +15,7 @@ from loanloop_trainer.model.checkpoint import CheckpointUnusable, Position, from
 from loanloop_trainer.model.exporting import PARITY, ParityBroken
 from loanloop_trainer.model.phases import log_odds
 from loanloop_trainer.model.workers import Workers
+from safetensors.torch import load
 from sklearn.metrics import roc_auc_score
 
 from tests.support.tiny_training import N_LOANS, Killed, make_data, small_portfolio, weights_of
@@ -79,6 +80,25 @@ def test_a_killed_training_resumes_to_the_same_bits(trained: TrainedModel, kille
 
     assert weights_of(resumed) == weights_of(trained)
     assert resumed.threshold == trained.threshold
+
+
+def test_a_training_that_was_killed_when_it_had_stopped_early_goes_on_from_there() -> None:
+    data = make_data()
+    noise = TrainingData(data.columns, np.random.default_rng(6).random(N_LOANS) < 0.5, data.occurred_at)
+    portfolio, kept = small_portfolio(epochs=40, patience=1, pretrain_epochs=0), list[bytes]()
+    hooks = Hooks(save_checkpoint=kept.append, checkpoint_every_s=0)
+    whole = train(noise, portfolio, seed=1, threads=1, hooks=hooks)
+    last = [one for one in kept if b'"phase": "train"' in _about(one)][-1]
+
+    resumed = train(noise, portfolio, seed=1, threads=1, hooks=Hooks(checkpoint=last))
+
+    assert b'"stale_epochs": 1' in _about(last)
+    assert weights_of(resumed) == weights_of(whole)
+    assert resumed.threshold == whole.threshold
+
+
+def _about(checkpoint: bytes) -> bytes:
+    return bytes(load(checkpoint)["about"].tolist())
 
 
 @pytest.mark.parametrize("damage", [b"", b"nonsense", b"\xff" * 100])
@@ -202,6 +222,17 @@ def test_all_is_chosen_before_the_newest_loans_are_learnt_and_they_are_learnt() 
     assert (
         roc_auc_score(turned.defaulted[is_newest], by_once) < 0.5 < roc_auc_score(turned.defaulted[is_newest], by_again)
     )
+
+
+@pytest.mark.parametrize("n_loans", [N_LOANS, 700, 760, 800, 900])
+def test_an_epoch_of_all_loans_has_as_many_passes_as_one_of_the_older_ones(n_loans: int) -> None:
+    said: list[Progress] = []
+    portfolio = small_portfolio(pretrain_epochs=0, epochs=2, min_steps=30, patience=2)
+
+    train(make_data(n_loans), portfolio, seed=1, threads=1, hooks=Hooks(on_progress=said.append))
+
+    first, again = ([p for p in said if p.phase == phase][-1] for phase in ("train", "refit"))
+    assert again.steps / again.epochs >= first.steps / first.epochs
 
 
 def test_a_value_never_seen_counts_as_an_average_one() -> None:

@@ -10,6 +10,8 @@ PHASES = {
     "audit": "audits each feature alone, out of time, for leaks",
     "pretrain": "pretrains on masked views of the loans, without labels (NT-Xent)",
     "train": "trains the TabTransformer on the labels",
+    "refit": "trains it once more, with the loans that were held out to choose by",
+    "boost": "grows the ensemble's trees",
     "calibrate": "calibrates probabilities and chooses the threshold on the validation loans",
     "export": "exports to ONNX and checks that it gives what torch gives",
 }

@@ -4,7 +4,8 @@ from loanloop_trainer.model.data import TrainingData
 from loanloop_trainer.model.exporting import export
 from loanloop_trainer.model.progress import Progress
 from loanloop_trainer.model.ranks import ALONE, Ranks
-from loanloop_trainer.model.training import Hooks, TrainedModel, follow, learn_alone, train
+from loanloop_trainer.model.trained import TrainedModel
+from loanloop_trainer.model.training import Hooks, follow, learn_alone, train
 
 __all__ = [
     "ALONE",

@@ -2,6 +2,7 @@
 
 A category is the share of defaults among the training loans with its value, cross-fitted while the trees learn, so that
 a tree sees of a loan's category only what other loans say. The tables of these shares and the trees are what is served.
+Where older loans count less, they do so for the trees; in the shares all count alike.
 """
 
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from sklearn.preprocessing import TargetEncoder
 from threadpoolctl import threadpool_limits
 
 from loanloop_trainer.domain.split import Mask
-from loanloop_trainer.model.lesson import LabelledLoans
+from loanloop_trainer.model.loans import LabelledLoans
 
 Singles = npt.NDArray[np.float32]
 
@@ -48,8 +49,7 @@ class Boosting:
     def inputs(self, loans: EncodedBatch) -> Singles:
         """(B, C + K) what the trees compare with their thresholds."""
         shares = [table[loans.x_cat[:, i]] for i, table in enumerate(self.tables)]
-        numbers = np.where(loans.x_exact == MISSING, np.float32(MISSING_NUMBER), loans.x_num)
-        return np.column_stack([*shares, numbers]).astype(np.float32)
+        return np.column_stack([*shares, _numbers(loans)]).astype(np.float32)
 
     def log_odds(self, loans: EncodedBatch) -> Floats:
         """(B,) of default, as scikit-learn computes them."""
@@ -73,7 +73,7 @@ def boosted(encoder: Encoder, learnt: LabelledLoans, config: ModelConfig, *, n_t
     if fewest < FOLDS:
         raise TooFewToBoost(fewest)
     shares, tables = _cross_fitted(encoder, loans, defaulted, seed)
-    numbers = np.where(loans.x_exact == MISSING, np.float32(MISSING_NUMBER), loans.x_num)
+    inputs = np.column_stack([shares, _numbers(loans)]).astype(np.float32)
     fitted = HistGradientBoostingClassifier(
         learning_rate=config.tree_learning_rate,
         max_iter=n_trees,
@@ -84,10 +84,13 @@ def boosted(encoder: Encoder, learnt: LabelledLoans, config: ModelConfig, *, n_t
         random_state=seed,
     )
     with _one_thread():
-        fitted.fit(
-            np.column_stack([shares, numbers]).astype(np.float32), defaulted, learnt.weights / learnt.weights.mean()
-        )
+        fitted.fit(inputs, defaulted, learnt.weights / learnt.weights.mean())
     return Boosting(tables, fitted, n_trees)
+
+
+def _numbers(loans: EncodedBatch) -> Singles:
+    numbers: Singles = np.where(loans.x_exact == MISSING, np.float32(MISSING_NUMBER), loans.x_num)
+    return numbers
 
 
 def _one_thread() -> threadpool_limits:

@@ -19,7 +19,7 @@ from loanloop_trainer.model.learning import inputs_of
 from loanloop_trainer.model.phases import log_odds
 from loanloop_trainer.model.progress import OnProgress, Progress
 from loanloop_trainer.model.serving_form import ServingForm
-from loanloop_trainer.model.training import TrainedModel
+from loanloop_trainer.model.trained import TrainedModel
 from loanloop_trainer.model.workers import Workers
 
 PARITY = 1e-4

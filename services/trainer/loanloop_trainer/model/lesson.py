@@ -8,47 +8,8 @@ from loanloop_common.features import EncodedBatch, Encoder
 from loanloop_common.portfolio import ModelConfig
 from torch import Tensor
 
-from loanloop_trainer.domain.recency import Weights
-from loanloop_trainer.domain.split import Mask
+from loanloop_trainer.model.loans import EncodedLoans, LabelledLoans
 from loanloop_trainer.model.ranks import Ranks
-
-
-@dataclass(frozen=True)
-class LabelledLoans:
-    """`weights`: (B,) what each counts beside the others."""
-
-    inputs: EncodedBatch
-    defaulted: Mask
-    weights: Weights
-
-    def rows(self, chosen: slice) -> "LabelledLoans":
-        """A view."""
-        return LabelledLoans(self.inputs.rows(chosen), self.defaulted[chosen], self.weights[chosen])
-
-
-@dataclass(frozen=True)
-class EncodedLoans:
-    """Loans by an encoder that saw only the `older` ones. The `newer` are held out to choose by, `unlabelled`, perhaps
-    no rows at all, are seen by pretraining alone.
-    """
-
-    encoder: Encoder
-    labelled: LabelledLoans  # the older ones first
-    n_older: int
-    unlabelled: EncodedBatch
-
-    @property
-    def older(self) -> LabelledLoans:
-        return self.labelled.rows(slice(0, self.n_older))
-
-    @property
-    def newer(self) -> LabelledLoans:
-        return self.labelled.rows(slice(self.n_older, None))
-
-    @property
-    def to_pretrain(self) -> EncodedBatch:
-        older = self.older.inputs
-        return older.followed_by(self.unlabelled) if len(self.unlabelled.x_cat) else older
 
 
 @dataclass(frozen=True)

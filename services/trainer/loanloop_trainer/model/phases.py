@@ -2,20 +2,21 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import torch
 from loanloop_common.features import UNKNOWN, EncodedBatch, Floats
+from loanloop_common.portfolio import ModelConfig
 from sklearn.metrics import roc_auc_score
 from torch import Generator, Tensor
 from torch.nn import functional
 
 from loanloop_trainer.domain.split import Mask
-from loanloop_trainer.model.checkpoint import LearningPhase, copied
+from loanloop_trainer.model.checkpoint import copied
 from loanloop_trainer.model.learning import Learner, inputs_of, one_cycle, steps_per_epoch
-from loanloop_trainer.model.lesson import LabelledLoans
+from loanloop_trainer.model.loans import EncodedLoans, LabelledLoans
 from loanloop_trainer.model.pretraining import Inputs, nt_xent, projected_views
 from loanloop_trainer.model.progress import Meter, OnProgress
 from loanloop_trainer.model.tabtransformer import TabTransformer
@@ -46,58 +47,72 @@ def pretrain(learner: Learner, loans: EncodedBatch, on_progress: OnProgress) -> 
         learner.advance(step)
 
 
-def fine_tune(
-    learner: Learner, older: LabelledLoans, newer: LabelledLoans, on_progress: OnProgress, on_epoch: OnEpoch
-) -> None:
+def fine_tune(learner: Learner, loans: EncodedLoans, on_progress: OnProgress, on_epoch: OnEpoch) -> None:
     """Leaves the network with the weights of the epoch that ranked the newer loans best."""
+    newer, patience = loans.newer, learner.config.patience
 
     def judge(epoch: int) -> bool:
         score = roc_auc(learner.network, newer.inputs, newer.defaulted, learner.workers)
         _remember_best(learner, score, epoch)
         on_epoch(epoch, score)
-        return learner.position.stale_epochs < learner.config.patience
+        return learner.position.stale_epochs < patience
 
-    _classify(learner, older, on_progress, phase="train", epochs=learner.config.epochs, goes_on=judge)
+    if learner.position.stale_epochs < patience:  # resumed, it may have ended
+        plan = Plan.of(loans.n_older, len(loans.older), learner.config)
+        meter = Meter("train", on_progress, epochs=plan.epochs, steps=plan.steps, first=learner.position.step)
+        _classify(learner, loans.older, plan, meter, epochs=plan.epochs, goes_on=judge)
     learner.network.load_state_dict(learner.best)
 
 
-def refit(learner: Learner, labelled: LabelledLoans, on_progress: OnProgress) -> None:
-    """Learns again what `fine_tune` did, from the newest loans as well, for as many epochs as were best there.
+def refit(learner: Learner, loans: EncodedLoans, on_progress: OnProgress) -> None:
+    """Learns again as `fine_tune` did, at the same rates and for as many epochs as were best there, from all loans.
 
-    They say most of what comes (docs/decisions/0058). Nothing is left to judge the network by that comes of it.
+    The newest say most of what comes (docs/decisions/0058). Nothing is left to judge the network by that comes of it.
     """
     if learner.position.step == 0:
         learner.network.load_state_dict(learner.pretrained)
-    epochs = learner.position.best_epoch
-    _classify(learner, labelled, on_progress, phase="refit", epochs=epochs, goes_on=lambda _epoch: True)
+    plan, epochs = Plan.of(loans.n_older, len(loans.labelled), learner.config), learner.position.best_epoch
+    steps = plan.per_epoch * epochs
+    meter = Meter("refit", on_progress, epochs=epochs, steps=steps, first=learner.position.step)
+    _classify(learner, loans.labelled, plan, meter, epochs=epochs, goes_on=lambda _epoch: True)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How often the classifier may learn from its loans; the learning rate follows all `steps`, taken or not."""
+
+    n_passes: int  # of an epoch
+    per_epoch: int  # steps
+    epochs: int
+
+    @classmethod
+    def of(cls, n_older: int, n_loans: int, config: ModelConfig) -> "Plan":
+        """An epoch passes the loans as often as one of the older loans alone does: what is best there counts in it."""
+        per_pass_of_older = steps_per_epoch(n_older, config.batch_size)
+        n_passes = passes_per_epoch(per_pass_of_older, epochs=config.epochs, min_steps=config.min_steps)
+        return cls(n_passes, steps_per_epoch(n_loans, config.batch_size) * n_passes, config.epochs)
+
+    @property
+    def steps(self) -> int:
+        return self.per_epoch * self.epochs
 
 
 def _classify(
-    learner: Learner,
-    loans: LabelledLoans,
-    on_progress: OnProgress,
-    *,
-    phase: LearningPhase,
-    epochs: int,
-    goes_on: Callable[[int], bool],
+    learner: Learner, loans: LabelledLoans, plan: Plan, meter: Meter, *, epochs: int, goes_on: Callable[[int], bool]
 ) -> None:
+    """`goes_on` is asked after each of the epochs."""
     config, inputs = learner.config, inputs_of(loans.inputs, learner.device)
     labels = torch.from_numpy(loans.defaulted.astype(np.int64)).to(learner.device)
     weights = torch.from_numpy(loans.weights / loans.weights.mean()).to(learner.device)
     if config.class_weights:
-        weights = weights * class_weights(labels)[labels]
-    per_pass = steps_per_epoch(len(labels), config.batch_size)
-    n_passes = passes_per_epoch(per_pass, epochs=config.epochs, min_steps=config.min_steps)
-    per_epoch = per_pass * n_passes
-    n_steps = per_epoch * epochs
-    meter = Meter(phase, on_progress, epochs=epochs, steps=n_steps, first=learner.position.step)
+        weights = weights * class_weights(labels, weights)[labels]
     forward = partial(_classified, learner.network, config.unknown_share)
-    for step, rows in learner.steps(len(labels), config.batch_size, epochs * n_passes):
+    for step, rows in learner.steps(len(loans), config.batch_size, epochs * plan.n_passes):
         learner.network.train()
         loss_of = partial(weighted_loss, labels=labels[rows], weights=weights[rows])
-        learning_rate = one_cycle(step, n_steps, config.learning_rate)
+        learning_rate = one_cycle(step, plan.steps, config.learning_rate)
         loss = learner.learn(step, inputs, rows, forward, loss_of, learning_rate=learning_rate)
-        over = step % per_epoch == 0 and not goes_on(step // per_epoch)
+        over = step % plan.per_epoch == 0 and not goes_on(step // plan.per_epoch)
         meter.advance(step=step, rows=len(rows), loss=loss, validation_roc_auc=learner.position.best_score)
         learner.advance(step)
         if over:
@@ -138,10 +153,10 @@ def weighted_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     return (functional.cross_entropy(logits, labels, reduction="none") * weights).mean()
 
 
-def class_weights(labels: Tensor) -> Tensor:
-    """(2,) Both classes weigh alike in the sum of losses."""
-    counts = torch.bincount(labels, minlength=2).clamp(min=1)
-    return len(labels) / (2.0 * counts)
+def class_weights(labels: Tensor, weights: Tensor) -> Tensor:
+    """(2,) Beside the loans' own `weights`, both classes weigh alike in the sum of losses."""
+    totals = torch.bincount(labels, weights, minlength=2)
+    return weights.sum() / (2.0 * totals.clamp(min=1e-9))
 
 
 def roc_auc(network: TabTransformer, loans: EncodedBatch, defaulted: Mask, workers: Workers) -> float:

@@ -1,7 +1,6 @@
 """The training, from frozen loans to a calibrated network: audit, pretrain, train, calibrate, refit."""
 
 import copy
-import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,26 +10,26 @@ import numpy as np
 import structlog
 import torch
 from loanloop_common.bundle import Calibration
-from loanloop_common.features import EncodedBatch, Encoder, Floats
+from loanloop_common.features import Encoder, Floats
 from loanloop_common.portfolio import ModelConfig, Portfolio
 
 from loanloop_trainer.domain.audit import Finding, audit_features
 from loanloop_trainer.domain.blending import best_share
 from loanloop_trainer.domain.calibration import best_threshold, platt, validation_metrics
-from loanloop_trainer.domain.recency import recency_weights
-from loanloop_trainer.domain.split import Mask, split_by_day
+from loanloop_trainer.domain.split import Mask
 from loanloop_trainer.model.boosting import best_boosted, boosted
 from loanloop_trainer.model.checkpoint import CheckpointUnusable, Position, copied
 from loanloop_trainer.model.data import TrainingData
-from loanloop_trainer.model.encoding import fit_encoder
 from loanloop_trainer.model.ensemble import Ensemble
 from loanloop_trainer.model.learning import CHECKPOINT_EVERY_S, Learner, SaveCheckpoint
-from loanloop_trainer.model.lesson import EncodedLoans, LabelledLoans, Lesson
+from loanloop_trainer.model.lesson import Lesson
+from loanloop_trainer.model.loans import EncodedLoans, encoded_loans
 from loanloop_trainer.model.phases import OnEpoch, fine_tune, log_odds, pretrain, refit
 from loanloop_trainer.model.pretraining import Projection
 from loanloop_trainer.model.progress import OnProgress, Progress
 from loanloop_trainer.model.ranks import ALONE, Ranks
 from loanloop_trainer.model.tabtransformer import TabTransformer
+from loanloop_trainer.model.trained import HeldOut, TrainedModel
 from loanloop_trainer.model.workers import Workers
 
 log = structlog.get_logger()
@@ -51,45 +50,6 @@ class Hooks:
 NO_HOOKS = Hooks()
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """(B,) log-odds of the validation loans, by models that had not learnt from them."""
-
-    network: Floats
-    trees: Floats | None = None
-    ensemble: Floats | None = None
-
-    @property
-    def decisive(self) -> Floats:
-        """Of the model that is served."""
-        return self.network if self.ensemble is None else self.ensemble
-
-
-@dataclass(frozen=True)
-class TrainedModel:
-    """A network, with the trees beside it if there are any, and all that its bundle says about it.
-
-    `metrics`, calibration and threshold rest on `held_out`: what each model said of the validation loans before it
-    learnt these as well.
-    """
-
-    network: TabTransformer
-    encoder: Encoder
-    portfolio: Portfolio
-    seed: int
-    calibration: Calibration
-    threshold: float
-    metrics: dict[str, float | None]
-    audit: list[Finding]
-    validation: EncodedBatch
-    held_out: HeldOut
-    train_from: datetime
-    train_to: datetime
-    n_train: int
-    n_validation: int
-    ensemble: Ensemble | None = None
-
-
 def train(  # its data, and with whom and how it computes
     data: TrainingData,
     portfolio: Portfolio,
@@ -107,18 +67,15 @@ def train(  # its data, and with whom and how it computes
     hooks.on_progress(Progress("audit"))
     findings = audit(data, portfolio)
     hooks.on_audit(findings)
-    loans = _encoded(data, portfolio)
-    lesson = Lesson(loans, portfolio.model, seed, _fingerprint(portfolio, seed, loans), hooks.checkpoint)
+    loans = encoded_loans(data, portfolio)
+    lesson = Lesson(loans, portfolio.model, seed, loans.fingerprint(portfolio, seed), hooks.checkpoint)
     with ranks.met():
         lesson.tell(ranks)
         with Workers(threads, ranks) as workers:
             learner = _learn(lesson, workers, hooks)
-    held_out, ensemble = HeldOut(network=_log_odds_held_out(learner, loans)), None
-    if portfolio.model.kind == "ensemble":
-        held_out, ensemble = _ensemble(learner, loans, held_out, hooks)
+    held_out, ensemble = _judged(learner, loans, portfolio, hooks)
     hooks.on_progress(Progress("calibrate"))
-    trained = _concluded(learner, loans, held_out, data=data, portfolio=portfolio, findings=findings)
-    return replace(trained, ensemble=ensemble)
+    return _concluded(learner, loans, held_out, ensemble, data=data, portfolio=portfolio, findings=findings)
 
 
 def follow(ranks: Ranks, *, threads: int | None = None, on_progress: OnProgress = lambda _: None) -> None:
@@ -133,22 +90,10 @@ def learn_alone(
     data: TrainingData, portfolio: Portfolio, *, seed: int, threads: int | None = None, hooks: Hooks = NO_HOOKS
 ) -> None:
     """Learns as `train` does and keeps nothing: what comes of it is what `hooks.on_epoch` heard. Raises TooFewDays."""
-    loans, config = _encoded(data, portfolio), portfolio.model.model_copy(update={"refit": False})
-    lesson = Lesson(loans, config, seed, _fingerprint(portfolio, seed, loans), checkpoint=None)
+    loans, config = encoded_loans(data, portfolio), portfolio.model.model_copy(update={"refit": False})
+    lesson = Lesson(loans, config, seed, fingerprint="", checkpoint=None)
     with Workers(threads) as workers:
         _learn(lesson, workers, hooks)
-
-
-def _encoded(data: TrainingData, portfolio: Portfolio) -> EncodedLoans:
-    split = split_by_day(data.occurred_at, validation_share=portfolio.model.validation_share)
-    older, newer = data.rows(split.train), data.rows(split.validation)
-    encoder = fit_encoder(portfolio, older.columns)
-    inputs = encoder.encode_columns(older.columns).followed_by(encoder.encode_columns(newer.columns))
-    occurred_at = np.concatenate([older.occurred_at, newer.occurred_at])
-    weights = recency_weights(occurred_at, portfolio.model.half_life_days)
-    labelled = LabelledLoans(inputs, np.concatenate([older.defaulted, newer.defaulted]), weights)
-    unlabelled = inputs.rows(slice(0, 0)) if data.unlabelled is None else encoder.encode_columns(data.unlabelled)
-    return EncodedLoans(encoder, labelled, len(older.defaulted), unlabelled)
 
 
 def audit(data: TrainingData, portfolio: Portfolio) -> list[Finding]:
@@ -174,10 +119,10 @@ def _learn(lesson: Lesson, workers: Workers, hooks: Hooks) -> Learner:
         learner.pretrained = copied(learner.network)
         learner.enter(Position(phase="train"))
     if learner.position.phase == "train":
-        fine_tune(learner, loans.older, loans.newer, hooks.on_progress, hooks.on_epoch)
+        fine_tune(learner, loans, hooks.on_progress, hooks.on_epoch)
         learner.enter(replace(learner.position, phase="refit", step=0))
     if learner.config.refit:
-        refit(learner, loans.labelled, hooks.on_progress)
+        refit(learner, loans, hooks.on_progress)
     return learner
 
 
@@ -197,6 +142,7 @@ def _concluded(
     learner: Learner,
     loans: EncodedLoans,
     held_out: HeldOut,
+    ensemble: Ensemble | None,
     *,
     data: TrainingData,
     portfolio: Portfolio,
@@ -217,29 +163,35 @@ def _concluded(
         train_from=_moment(data.occurred_at.min()),
         train_to=_moment(data.occurred_at.max()),
         n_train=loans.n_older,
-        n_validation=len(loans.newer.defaulted),
+        n_validation=len(loans.newer),
+        ensemble=ensemble,
     )
 
 
-def _log_odds_held_out(learner: Learner, loans: EncodedLoans) -> Floats:
-    """By the network that had not learnt them yet."""
+def _judged(
+    learner: Learner, loans: EncodedLoans, portfolio: Portfolio, hooks: Hooks
+) -> tuple[HeldOut, Ensemble | None]:
+    """What the chosen weights say of the held-out loans, which they had not learnt from."""
     chosen = copy.deepcopy(learner.network)
     chosen.load_state_dict(learner.best)
     with Workers(learner.workers.n) as workers:  # the other processes have gone
-        return log_odds(chosen, loans.newer.inputs, workers)
-
-
-def _ensemble(learner: Learner, loans: EncodedLoans, held_out: HeldOut, hooks: Hooks) -> tuple[HeldOut, Ensemble]:
-    """Trees beside the network that has learnt. They take seconds: a resumed training fits them again."""
+        by_network = log_odds(chosen, loans.newer.inputs, workers)
+    if portfolio.model.kind == "tabtransformer":
+        return HeldOut(by_network), None
     hooks.on_progress(Progress("boost"))
+    return _ensemble(learner, loans, by_network)
+
+
+def _ensemble(learner: Learner, loans: EncodedLoans, by_network: Floats) -> tuple[HeldOut, Ensemble]:
+    """Trees beside the network that has learnt. They take seconds: a resumed training fits them again."""
     newer, config = loans.newer, learner.config
     boosting = best_boosted(loans.encoder, loans.older, newer, config, seed=learner.seed)
     by_trees = boosting.log_odds(newer.inputs)
-    chosen = Ensemble(boosting, best_share(held_out.network, by_trees, newer.defaulted))
-    by_both = chosen.log_odds(held_out.network, newer.inputs)
+    chosen = Ensemble(boosting, best_share(by_network, by_trees, newer.defaulted))
+    by_both = chosen.log_odds(by_network, newer.inputs)
     if config.refit:
         boosting = boosted(loans.encoder, loans.labelled, config, n_trees=boosting.n_trees, seed=learner.seed)
-    return HeldOut(held_out.network, by_trees, by_both), replace(chosen, boosting=boosting)
+    return HeldOut(by_network, by_trees, by_both), replace(chosen, boosting=boosting)
 
 
 def _calibrated(logits: Floats, defaulted: Mask) -> tuple[Calibration, float, dict[str, float | None]]:
@@ -276,13 +228,6 @@ def _resume(learner: Learner, data: bytes | None) -> None:
         log.warning("checkpoint_not_used", reason=str(unusable))
     else:
         log.info("training_resumed", phase=learner.position.phase, step=learner.position.step)
-
-
-def _fingerprint(portfolio: Portfolio, seed: int, loans: EncodedLoans) -> str:
-    said = hashlib.sha256(f"{seed} {portfolio.schema_hash} {portfolio.model.model_dump_json()}".encode())
-    for part in (*loans.labelled.inputs, loans.labelled.defaulted, *loans.unlabelled):
-        said.update(np.ascontiguousarray(part).tobytes())
-    return said.hexdigest()
 
 
 def _moment(time: np.datetime64) -> datetime:
