@@ -19,9 +19,11 @@ def in_background(work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task
 
 
 def _report(task: asyncio.Task[None]) -> None:
-    if task.cancelled():
+    if task.cancelled() and task.cancelling():
         return
-    if error := task.exception():
+    # aiokafka can raise CancelledError where nobody has cancelled anything: a part would be gone without a word.
+    error = asyncio.CancelledError("nobody has asked for it") if task.cancelled() else task.exception()
+    if error is not None:
         log.critical("part_crashed", part=task.get_name(), error=repr(error), exc_info=error)
         task.get_loop().call_exception_handler(
             {"message": "a part crashed", "exception": error, FATAL: task.get_name()}

@@ -35,7 +35,7 @@ class Poller:
     ) -> None:
         self.state: Literal["stopped", "looking", "failing"] = "stopped"
         self.name = name
-        self.error: Exception | None = None  # of the last look, while it is failing
+        self.error: BaseException | None = None  # of the last look, while it is failing
         self._look = look
         self._every_s = every_s
         self._gather_s = gather_s
@@ -84,7 +84,9 @@ class Poller:
     async def _looked(self, attempt: int) -> bool:
         try:
             await self._look()
-        except Exception as error:  # whatever it is, the next look may find it mended
+        except (Exception, asyncio.CancelledError) as error:  # whatever it is, the next look may find it mended
+            if isinstance(error, asyncio.CancelledError) and _is_asked_to_end():
+                raise
             self.state, self.error = "failing", error
             traceback = error if attempt == 1 else None
             log.warning("look_failed", name=self.name, attempt=attempt, error=repr(error), exc_info=traceback)
@@ -99,3 +101,9 @@ class Poller:
                 await self._wake.wait()
             if not self._stopping:
                 await asyncio.sleep(max(0.0, not_before - time.monotonic()))
+
+
+def _is_asked_to_end() -> bool:
+    """A library's stray CancelledError asks for nothing."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -3,6 +3,7 @@
 import asyncio
 from functools import partial
 
+from loanloop_common.background import FATAL, in_background
 from loanloop_common.polling import Poller
 
 from tests.support.eventually import eventually
@@ -143,3 +144,33 @@ async def test_stop_looks_a_last_time() -> None:
     await poller.stop()
 
     assert looks.n == 2
+
+
+async def test_cancelled_error_that_nobody_asked_for_is_a_look_that_failed() -> None:
+    answers = iter([asyncio.CancelledError(), None])
+
+    async def look() -> None:
+        if stray := next(answers, None):
+            raise stray
+
+    poller = Poller(look, every_s=0.01, name="test")
+    await poller.start()
+    await eventually(lambda: poller.state == "failing")
+    await eventually(lambda: poller.state == "looking")
+    await poller.stop()
+
+
+async def test_background_task_that_ends_as_cancelled_is_a_crash_unless_it_was_cancelled() -> None:
+    told: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context[FATAL]))
+
+    async def raise_stray() -> None:
+        raise asyncio.CancelledError
+
+    stray, asked = in_background(raise_stray(), name="stray"), in_background(asyncio.sleep(3600), name="asked")
+    await asyncio.sleep(0)
+    asked.cancel()
+    await asyncio.wait({stray, asked})
+    await asyncio.sleep(0)
+
+    assert told == ["stray"]

@@ -19,6 +19,8 @@ from loanloop_common.telemetry import count
 
 log = structlog.get_logger()
 
+_END_JOINING_WITHIN_S = 5.0
+
 
 class BatchConsumer:
     """One FastStream batch subscriber with raw records and explicit commits.
@@ -71,10 +73,10 @@ class BatchConsumer:
         self._running = in_background(self._run(), name=f"consumer-{self.name}")
 
     async def stop(self) -> None:
-        """Let the batch in hand finish, bounded by `finish_batch_within_s`, and leave the group."""
+        """Let the batches in hand finish, each bounded by `finish_batch_within_s`, and leave the group."""
         self._stopping.set()
         if self._running:
-            await bounded(self._running, within_s=self._leave_within_s + 5, what=f"consumer {self.name}")
+            await bounded(self._running, within_s=2 * self._leave_within_s + 5, what=f"consumer {self.name}")
             self._running = None
         self._handling.phase = "stopped"
 
@@ -145,6 +147,7 @@ class BatchConsumer:
         stopping.cancel()
         if not joining.done():
             joining.cancel()
+            await asyncio.wait({joining}, timeout=_END_JOINING_WITHIN_S)
             return False
         # aiokafka can answer a start with CancelledError, as it can a stop.
         error = asyncio.CancelledError() if joining.cancelled() else joining.exception()

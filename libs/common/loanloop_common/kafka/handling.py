@@ -189,7 +189,9 @@ class Handling:
 async def first_of(*events: asyncio.Event, within_s: float | None = None) -> bool:
     """Whether one of the events came in time."""
     tasks = [asyncio.create_task(event.wait()) for event in events]
-    done, _ = await asyncio.wait(tasks, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
-    for task in tasks:
-        task.cancel()
-    return bool(done)
+    try:
+        done, _ = await asyncio.wait(tasks, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+        return bool(done)
+    finally:
+        for task in tasks:
+            task.cancel()
