@@ -27,7 +27,7 @@ from tests.support.loans import as_bytes, make_features, make_loan
 
 PORTFOLIO = load_portfolio("sba")
 CODEC = LoanCodec(PORTFOLIO)
-MAX_BYTES, MAX_LOANS, MAX_REQUESTS = 20_000, 10, 3
+MAX_BYTES, MAX_LOANS, MAX_REQUESTS = 20_000, 40, 3
 LOAN = {"loan_id": "a", "features": make_features(1)}
 
 
@@ -220,6 +220,23 @@ async def test_bad_loan_of_a_batch_fails_no_other(client: httpx.AsyncClient) -> 
     assert answer.status_code == 207
     assert [item["error"] is None for item in answer.json()["results"]] == [True, False, False, True]
     assert (answer.json()["n_decided"], answer.json()["n_refused"]) == (2, 2)
+
+
+@pytest.mark.parametrize("n_loans", [3, MAX_LOANS])
+async def test_batch_of_any_size_is_answered_in_order_and_an_event_sent_twice_alike(
+    client: httpx.AsyncClient, n_loans: int
+) -> None:
+    loans = [make_loan(number) for number in range(n_loans - 2)]
+    loans += [loans[0], loans[0] | {"loan_id": "other"}]
+    answer = await client.post("/predict/batch", json={"loans": loans})
+    bare = await client.post("/predict/batch", json=loans)
+
+    assert (answer.status_code, answer.headers["content-type"]) == (207, "application/json")
+    *decided, conflict = answer.json()["results"]
+    assert [item["decision"]["loan_id"] for item in decided] == [loan["loan_id"] for loan in loans[:-1]]
+    assert decided[-1] == decided[0]
+    assert (conflict["decision"], conflict["error"]["kind"]) == (None, "conflict")
+    assert (bare.status_code, bare.json()) == (207, answer.json())
 
 
 @pytest.mark.parametrize("n_loans", [0, MAX_LOANS + 1])

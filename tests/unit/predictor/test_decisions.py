@@ -1,14 +1,18 @@
 """Decisions, their ids and their event."""
 
+import json
 from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
+from loanloop_common.errors import EventConflict, InvalidField, InvalidMessage, LoanloopError
 from loanloop_common.events import LoanScored
-from loanloop_predictor.api.answers import decision_answer, encoded_answer
+from loanloop_predictor.api.answers import BatchAnswer, DecisionAnswer, encoded_answer, encoded_batch
+from loanloop_predictor.api.errors import detail_of
 from loanloop_predictor.domain.deciding import credit_decision
 from loanloop_predictor.domain.decisions import (
     Decision,
+    NoProbability,
     StoredDecision,
     conflicts,
     first_of_each_event,
@@ -57,10 +61,37 @@ def test_begun_scored_event_lacks_only_when_it_was_stored() -> None:
     assert begun_scored_event(DECISION) + b'"2020-01-01T12:30:00.123456Z"}' == scored_event(STORED)
 
 
+def asked(*ignored: str) -> IncomingLoan:
+    return IncomingLoan(loan=None, payload_sha256=b"", ignored_features=ignored)  # type: ignore[arg-type]  # not looked at
+
+
 @pytest.mark.parametrize("ignored", [(), ("term_month", "zip")])
 def test_answer_is_encoded_as_its_model_says(ignored: tuple[str, ...]) -> None:
-    asked = IncomingLoan(loan=None, payload_sha256=b"", ignored_features=ignored)  # type: ignore[arg-type]  # not looked at
-    assert encoded_answer(STORED, asked) == decision_answer(STORED, asked).model_dump_json().encode()
+    encoded = encoded_answer(STORED, asked(*ignored))
+    answer = DecisionAnswer.model_validate_json(encoded)
+    assert answer.model_dump_json().encode() == encoded
+    said = answer.model_dump()
+    assert (said.pop("ignored_features"), said.pop("decided_at")) == ([*ignored], NOW)
+    assert said == {name: getattr(DECISION, name) for name in said}
+
+
+def test_answers_of_a_batch_are_encoded_as_their_model_says_each_in_its_place() -> None:
+    values = (10**30, 1.5, 1e300, float("inf"), True, None, "a\ud800", [[1], {"a": "b"}])
+    unreadable = [InvalidField("features.\ud800", value, "must be another") for value in values]
+    answers = (STORED, NoProbability("v1"), EventConflict(str(UUID(int=2))), InvalidMessage("the database refuses it"))
+    read: list[IncomingLoan | LoanloopError] = [*unreadable, *(asked("zip") for _ in answers)]
+
+    encoded, n_refused = encoded_batch(read, answers)
+
+    batch = BatchAnswer.model_validate_json(encoded)
+    assert json.loads(batch.model_dump_json()) == json.loads(encoded)
+    assert (n_refused, batch.n_refused, batch.n_decided) == (len(values) + 3, len(values) + 3, 1)
+    assert [item.error for item in batch.results] == [
+        *(detail_of(error) for error in unreadable),
+        *(None if isinstance(answer, StoredDecision) else detail_of(answer) for answer in answers),
+    ]
+    decided = DecisionAnswer.model_validate_json(encoded_answer(STORED, asked("zip")))
+    assert [item.decision for item in batch.results] == [None] * len(values) + [decided, None, None, None]
 
 
 def test_another_payload_conflicts() -> None:

@@ -1,13 +1,15 @@
 """What REST answers."""
 
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
+from loanloop_common.errors import LoanloopError
 from pydantic import BaseModel, ConfigDict, Field
 
-from loanloop_predictor.api.errors import ErrorDetail
+from loanloop_predictor.api.errors import ErrorDetail, detail_of
 from loanloop_predictor.domain.decisions import CreditDecision, StoredDecision
 from loanloop_predictor.domain.incoming import IncomingLoan
 from loanloop_predictor.serving.champion import Champion
@@ -104,19 +106,34 @@ class ModelInfo(BaseModel):
     last_swap: SwapAnswer | None
 
 
-def decision_answer(stored: StoredDecision, asked: IncomingLoan) -> DecisionAnswer:
-    values = zip(DecisionAnswer.model_fields, _values(stored, asked), strict=True)
-    return DecisionAnswer.model_validate(dict(values))
-
-
 # The same fields, encoded in a tenth of the time.
-_Wire = msgspec.defstruct("_Wire", [*DecisionAnswer.model_fields], frozen=True, gc=False)
+_Decision = msgspec.defstruct("_Decision", [*DecisionAnswer.model_fields], frozen=True, gc=False)
+_Item = msgspec.defstruct("_Item", [*BatchItem.model_fields], frozen=True, gc=False)
+_Batch = msgspec.defstruct("_Batch", [*BatchAnswer.model_fields], frozen=True, gc=False)
 _ENCODER = msgspec.json.Encoder()
 
 
 def encoded_answer(stored: StoredDecision, asked: IncomingLoan) -> bytes:
-    """The JSON of `decision_answer`."""
-    return _ENCODER.encode(_Wire(*_values(stored, asked)))
+    """The JSON of a DecisionAnswer."""
+    return _ENCODER.encode(_Decision(*_values(stored, asked)))
+
+
+def encoded_batch(
+    asked: Sequence[IncomingLoan | LoanloopError], answers: Iterable[StoredDecision | LoanloopError]
+) -> tuple[bytes, int]:
+    """The JSON of a BatchAnswer, and how many loans are refused; `answers` are those of the loans that were read."""
+    to_come = iter(answers)
+    items = [_item(next(to_come), one) if isinstance(one, IncomingLoan) else _refused(one) for one in asked]
+    n_refused = sum(item.decision is None for item in items)
+    return _ENCODER.encode(_Batch(items, len(items) - n_refused, n_refused)), n_refused
+
+
+def _item(answer: StoredDecision | LoanloopError, asked: IncomingLoan) -> Any:
+    return _refused(answer) if isinstance(answer, LoanloopError) else _Item(_Decision(*_values(answer, asked)), None)
+
+
+def _refused(error: LoanloopError) -> Any:
+    return _Item(None, dict(detail_of(error)))
 
 
 def _values(stored: StoredDecision, asked: IncomingLoan) -> tuple[Any, ...]:

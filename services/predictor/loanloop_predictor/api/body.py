@@ -24,6 +24,10 @@ class BodyTooSlow(LoanloopError):
         super().__init__(f"the body was not there after {within_s:g} s; no decision is given, send it again")
 
 
+class NotJson(InvalidMessage):
+    """The body is none, or nested deeper than can be followed."""
+
+
 async def read_body(request: Request, *, max_bytes: int, within: TimeLimit) -> bytes:
     """Raises BodyTooLarge or BodyTooSlow."""
     if _declared_bytes(request) > max_bytes:
@@ -52,7 +56,7 @@ def _declared_bytes(request: Request) -> int:
 
 
 def parsed(body: bytes) -> Any:
-    """Raises InvalidMessage where it is not JSON.
+    """Raises NotJson.
 
     A number or text in it that no JSON value can hold is left in place, as infinity or with lone surrogates, so that
     `refuse_unholdable` can name it.
@@ -63,7 +67,7 @@ def parsed(body: bytes) -> Any:
         try:
             return json.loads(body.decode(errors="surrogateescape"))
         except (ValueError, RecursionError):
-            raise InvalidMessage(f"the body is not JSON: {broken}") from broken
+            raise NotJson(f"the body is not JSON: {broken}") from broken
 
 
 def refuse_unholdable(value: Any, path: str = "") -> None:

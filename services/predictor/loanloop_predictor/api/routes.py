@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 from uuid import uuid4
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
-from loanloop_common.errors import InvalidField, InvalidMessage, LoanloopError
+from loanloop_common.errors import InvalidMessage, LoanloopError
 from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.telemetry import metrics_page
 from starlette.types import ASGIApp
@@ -18,19 +18,19 @@ from starlette.types import ASGIApp
 from loanloop_predictor.api.admission import Admission
 from loanloop_predictor.api.answers import (
     BatchAnswer,
-    BatchItem,
     DecisionAnswer,
     HealthAnswer,
     ModelInfo,
     ReloadAnswer,
-    decision_answer,
     encoded_answer,
+    encoded_batch,
     model_info,
 )
+from loanloop_predictor.api.batches import Read, read_batch
 from loanloop_predictor.api.body import parsed, read_body, refuse_unholdable
 from loanloop_predictor.api.direct import Direct
 from loanloop_predictor.api.documents import loan_body, loans_body
-from loanloop_predictor.api.errors import ErrorAnswer, detail_of, install_error_answers
+from loanloop_predictor.api.errors import ErrorAnswer, install_error_answers
 from loanloop_predictor.api.observed import Observed
 from loanloop_predictor.api.responses import Encoded
 from loanloop_predictor.api.time_limit import TimeLimit
@@ -40,6 +40,11 @@ from loanloop_predictor.serving.champions import Champions
 from loanloop_predictor.serving.decider import Answer
 
 Decide = Callable[[Sequence[IncomingLoan]], Awaitable[Sequence[Answer]]]
+P = ParamSpec("P")
+Result = TypeVar("Result")
+
+# A thread takes 40 to 50 µs to be handed work and to hand back its result; ten loans are read in 60 µs.
+_FEW_BYTES, _FEW_LOANS = 4_000, 16
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     408: {"model": ErrorAnswer, "description": "The body came too slowly"},
@@ -77,6 +82,10 @@ class Api:
     def read_one(self, body: bytes) -> IncomingLoan:
         """Raises InvalidMessage."""
         return self.plain.read(body, make_id=uuid4, now=datetime.now(UTC)) or self.read(parsed(body))
+
+    def read_batch(self, body: bytes) -> list[Read]:
+        """Raises InvalidMessage where there is no batch."""
+        return read_batch(body, from_bytes=self.read_one, from_json=self.read, max_loans=self.max_batch_loans)
 
     def read(self, loan: Any) -> IncomingLoan:
         """Raises InvalidMessage."""
@@ -116,50 +125,20 @@ def _add_predictions(app: FastAPI, api: Api) -> None:
     async def predict_batch(request: Request) -> Response:
         """Decide up to a limit of loans; one that is refused fails no other."""
         with api.admission:
-            batch = await _decided_batch(api, await api.body_of(request))
-        return Response(
-            batch.model_dump_json(), status_code=207 if batch.n_refused else 200, media_type="application/json"
-        )
+            return await _answered_batch(api, await api.body_of(request))
 
 
-async def _decided_batch(api: Api, body: bytes) -> BatchAnswer:
-    read = await asyncio.to_thread(_read_batch, api, body)
-    to_decide = [one for one in read if isinstance(one, IncomingLoan)]
-    decided = iter(await api.decide(to_decide) if to_decide else [])
-    return _batch_answer(
-        [
-            _item(one, next(decided)) if isinstance(one, IncomingLoan) else BatchItem(error=detail_of(one))
-            for one in read
-        ]
-    )
+async def _answered_batch(api: Api, body: bytes) -> Response:
+    asked = await _run(len(body) <= _FEW_BYTES, api.read_batch, body)
+    to_decide = [one for one in asked if isinstance(one, IncomingLoan)]
+    answers = await api.decide(to_decide) if to_decide else []
+    content, n_refused = await _run(len(asked) <= _FEW_LOANS, encoded_batch, asked, answers)
+    return Encoded(content, status_code=207 if n_refused else 200)
 
 
-def _read_batch(api: Api, body: bytes) -> list[IncomingLoan | LoanloopError]:
-    content = parsed(body)
-    loans = content.get("loans") if isinstance(content, dict) else content
-    if not isinstance(loans, list) or not loans:
-        raise InvalidMessage('the body must be {"loans": [...]} with at least one loan')
-    if len(loans) > api.max_batch_loans:
-        raise InvalidField("loans", f"{len(loans)} loans", f"must be at most {api.max_batch_loans}")
-    return [_read_one(api, loan) for loan in loans]
-
-
-def _read_one(api: Api, loan: Any) -> IncomingLoan | LoanloopError:
-    try:
-        return api.read(loan)
-    except InvalidMessage as invalid:
-        return invalid
-
-
-def _item(asked: IncomingLoan, answer: Answer) -> BatchItem:
-    if isinstance(answer, LoanloopError):
-        return BatchItem(error=detail_of(answer))
-    return BatchItem(decision=decision_answer(answer, asked))
-
-
-def _batch_answer(results: list[BatchItem]) -> BatchAnswer:
-    n_refused = sum(item.error is not None for item in results)
-    return BatchAnswer(results=results, n_decided=len(results) - n_refused, n_refused=n_refused)
+async def _run(is_short: bool, work: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
+    """What is long would hold up every other request; to what is short a thread would add as much again."""
+    return work(*args, **kwargs) if is_short else await asyncio.to_thread(work, *args, **kwargs)
 
 
 def _add_model(app: FastAPI, api: Api) -> None:

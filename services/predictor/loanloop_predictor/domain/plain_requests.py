@@ -23,6 +23,22 @@ class _Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     outcome: None = None
 
 
+class _Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    loans: list[msgspec.Raw]
+
+
+_BATCHES = msgspec.json.Decoder(list[msgspec.Raw] | _Batch)
+
+
+def loans_apart(body: bytes) -> list[bytes] | None:
+    """The JSON of each loan of a batch, not looked into yet. None where the batch itself needs a closer look."""
+    try:
+        batch = _BATCHES.decode(body)
+    except UNDECODABLE:
+        return None
+    return [bytes(loan) for loan in (batch.loans if isinstance(batch, _Batch) else batch)]
+
+
 class PlainRequests:
     """Reads what keeps each rule and names nothing unknown; the rest is left to `read_requested`, which says why."""
 
