@@ -18,6 +18,7 @@ from tests.support.eventually import eventually
 from tests.support.models_in_memory import ModelsInMemory
 
 PORTFOLIO = load_portfolio("sba")
+SHORT = Unavailable("bundle v2 can't be loaded by OpenVINO for now: std::bad_alloc")
 
 
 async def decide(_: Any) -> Any:
@@ -72,3 +73,28 @@ async def test_the_database_is_away_only_if_it_was_the_reason(error: LoanloopErr
         "database": database,
         "reconcile": "failing",
     }
+
+
+async def test_a_version_that_cannot_be_loaded_for_now_is_named_beside_the_one_that_serves() -> None:
+    store = ModelsInMemory()
+    champions = Champions(store, PORTFOLIO, threads=1)  # type: ignore[arg-type]  # a store in memory
+    store.deploy("v1")
+    store.deploy("v2")
+    store.short_of["v2"] = SHORT
+    live = Poller(champions.reconcile, every_s=0.01, name="live_version")
+    await live.start()
+    await eventually(lambda: champions.current)
+    await eventually(lambda: live.state == "failing")
+    degraded = await health_of(champions, live)
+    del store.short_of["v2"]
+    await eventually(lambda: champions.applied_seq == 2)
+    await eventually(lambda: live.state == "looking")
+    after = await health_of(champions, live)
+    await live.stop()
+    champions.serving().scorer.close()
+
+    assert [degraded[name] for name in ("status", "version", "reconcile", "database", "refused")] == [
+        *("degraded", "v1", "failing", "ok", None)
+    ]
+    assert degraded["postponed"] == {"version": "v2", "deployment_seq": 2, "reason": str(SHORT)}
+    assert [after[name] for name in ("status", "version", "postponed")] == ["ok", "v2", None]

@@ -53,7 +53,7 @@ class SwapAnswer(BaseModel):
     switch_us: float
 
 
-class RefusedAnswer(BaseModel):
+class UnservedAnswer(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     version: str
@@ -71,7 +71,10 @@ class HealthAnswer(BaseModel):
     database: str
     reconcile: str = Field(description="`failing` where the last look for the live version failed; the log says why")
     last_swap: SwapAnswer | None
-    refused: RefusedAnswer | None
+    refused: UnservedAnswer | None
+    postponed: UnservedAnswer | None = Field(
+        description="Newer than what serves, but can't be loaded for now; tried again"
+    )
 
 
 class ReloadAnswer(BaseModel):

@@ -174,7 +174,7 @@ def _add_health(app: FastAPI, api: Api) -> None:
         champions, champion = api.champions, api.champions.current
         stream, database, reconcile = api.stream_state(), api.database_state(), api.reconcile_state()
         well = stream in ("consuming", "starting") and database == "ok" and reconcile != "failing"
-        well = well and champions.refusal is None
+        well = well and champions.refusal is None and champions.postponed is None
         return HealthAnswer.model_validate(
             {
                 "status": "waiting for a model" if champion is None else "ok" if well else "degraded",
@@ -185,6 +185,7 @@ def _add_health(app: FastAPI, api: Api) -> None:
                 "reconcile": reconcile,
                 "last_swap": champions.last_swap,
                 "refused": champions.refusal,
+                "postponed": champions.postponed,
             },
             from_attributes=True,
         )

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -13,6 +13,7 @@ from loanloop_common.portfolio import Portfolio
 from loanloop_predictor.domain.deployments import Deployment, to_apply
 from loanloop_predictor.serving.champion import Champion, load_champion
 from loanloop_predictor.serving.freeing import free
+from loanloop_predictor.store.availability import DatabaseAway
 from loanloop_predictor.store.models import ModelStore
 
 log = structlog.get_logger()
@@ -36,7 +37,7 @@ class Swap:
 
 
 @dataclass(frozen=True, slots=True)
-class RefusedDeployment:
+class UnservedDeployment:
     version: str
     deployment_seq: int
     reason: str
@@ -56,7 +57,8 @@ class Champions:
         self.slot = portfolio.name
         self.available = asyncio.Event()
         self.last_swap: Swap | None = None
-        self.refused: dict[int, RefusedDeployment] = {}
+        self.refused: dict[int, UnservedDeployment] = {}
+        self.postponed: UnservedDeployment | None = None  # the last look could not load it, the next one will try
         self._store = store
         self._portfolio = portfolio
         self._threads = threads
@@ -73,15 +75,17 @@ class Champions:
         return self._current.by.deployment_seq if self._current else None
 
     @property
-    def refusal(self) -> RefusedDeployment | None:
+    def refusal(self) -> UnservedDeployment | None:
         """The newest refused deployment that would otherwise be served."""
-        newest = max(self.refused, default=None)
-        return None if newest is None or newest < (self.applied_seq or 0) else self.refused[newest]
+        return self._newest(self.refused)
 
     def serving(self) -> Champion:
         """Raises NoModel."""
         if self._current is None:
             why = f"; {self.refusal.version} was refused: {self.refusal.reason}" if self.refusal else ""
+            why += (
+                f"; {self.postponed.version} can't be loaded for now: {self.postponed.reason}" if self.postponed else ""
+            )
             raise NoModel(f"waiting for a model: none is deployed for {self._portfolio.name}{why}")
         return self._current
 
@@ -91,21 +95,44 @@ class Champions:
         await self.reconcile()
 
     async def reconcile(self) -> None:
-        """Serve the newest deployment that can be served. Raises Unavailable when the database is away."""
+        """Serve the newest deployment that can be served.
+
+        Raises Unavailable when the database is away, and when a newer deployment can't be loaded for now, for want of
+        memory, say: each look tries it again.
+        """
         async with self._one_at_a_time:
-            while deployment := await self._next():
+            short: dict[int, UnservedDeployment] = {}
+            while deployment := await self._next(short):
                 try:
-                    champion = await self._loaded(deployment)
+                    await self._serve(deployment)
                 except BundleCorrupt as corrupt:
                     await self._refuse(deployment, corrupt.reason)
-                else:
-                    former = self._swap(champion)
-                    # Freeing its sessions takes milliseconds, which the event loop must not spend.
-                    await asyncio.to_thread(free, former)
+                except DatabaseAway:
+                    raise
+                except (Unavailable, MemoryError) as error:
+                    short[deployment.deployment_seq] = _unserved(deployment, error)
+                    if self.postponed is None:
+                        break  # what may have passed at the next look is waited for: decisions of an older version last
+            self.postponed = self._newest(short)
+        self._tell_of_postponed()
 
-    async def _next(self) -> Deployment | None:
+    def _tell_of_postponed(self) -> None:
+        if self.postponed is not None:
+            serving = self._current.by.version if self._current else "nothing"
+            raise Unavailable(f"{self.postponed.reason}; {serving} serves, and {self.postponed.version} is tried again")
+
+    def _newest(self, unserved: Mapping[int, UnservedDeployment]) -> UnservedDeployment | None:
+        newest = max(unserved, default=None)
+        return None if newest is None or newest < (self.applied_seq or 0) else unserved[newest]
+
+    async def _next(self, short: Collection[int]) -> Deployment | None:
         newest_first = await self._store.fetch_deployments(self._portfolio.name)
-        return to_apply(newest_first, self.applied_seq, self.refused)
+        return to_apply(newest_first, self.applied_seq, {*self.refused, *short})
+
+    async def _serve(self, deployment: Deployment) -> None:
+        former = self._swap(await self._loaded(deployment))
+        # Freeing its sessions takes milliseconds, which the event loop must not spend.
+        await asyncio.to_thread(free, former)
 
     async def _loaded(self, deployment: Deployment) -> Champion:
         if self._current and self._current.by.version == deployment.version:
@@ -132,7 +159,7 @@ class Champions:
         return former
 
     async def _refuse(self, deployment: Deployment, reason: str) -> None:
-        refused = RefusedDeployment(deployment.version, deployment.deployment_seq, reason)
+        refused = UnservedDeployment(deployment.version, deployment.deployment_seq, reason)
         serving = self._current.by.version if self._current else None
         log.error("model_refused", version=refused.version, reason=reason, still_serving=serving)
         alert = Alert(
@@ -145,3 +172,9 @@ class Champions:
         # First the alert: what is marked as refused is not looked at again.
         await self._store.raise_alert(alert)
         self.refused[deployment.deployment_seq] = refused
+
+
+def _unserved(deployment: Deployment, error: Exception) -> UnservedDeployment:
+    """The error's words alone: its traceback holds what was loaded so far, and memory may be what is wanted."""
+    told = str(error) or f"bundle {deployment.version} can't be loaded for now: {type(error).__name__}"
+    return UnservedDeployment(deployment.version, deployment.deployment_seq, told)
