@@ -12,7 +12,7 @@ from loanloop_common.errors import InvalidField, InvalidMessage
 from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.portfolio_file import load_portfolio
 from loanloop_predictor.api.batches import Read, read_batch
-from loanloop_predictor.api.body import parsed, refuse_unholdable
+from loanloop_predictor.api.body import NotJson, parsed, refuse_unholdable
 from loanloop_predictor.api.errors import detail_of
 from loanloop_predictor.domain.incoming import IncomingLoan, read_requested
 from loanloop_predictor.domain.plain_requests import PlainRequests, loans_apart
@@ -46,11 +46,12 @@ class Reader:
         self.n_from_json = 0
 
     def from_bytes(self, loan: bytes) -> IncomingLoan:
-        return PLAIN.read(loan, make_id=lambda: UUID(int=7), now=NOW) or self.from_json(parsed(loan))
+        return PLAIN.read(loan, make_id=lambda: UUID(int=7), now=NOW) or self.from_json(*parsed(loan))
 
-    def from_json(self, loan: Any) -> IncomingLoan:
+    def from_json(self, loan: Any, is_holdable: bool = False) -> IncomingLoan:
         self.n_from_json += 1
-        refuse_unholdable(loan)
+        if not is_holdable:
+            refuse_unholdable(loan)
         return read_requested(CODEC, loan, event_id=UUID(int=7), now=NOW)
 
     def read(self, body: bytes) -> list[Read]:
@@ -58,7 +59,7 @@ class Reader:
 
 
 def read_as_a_whole(body: bytes) -> list[Read]:
-    content = parsed(body)
+    content, _ = parsed(body)
     loans = content.get("loans") if isinstance(content, dict) else content
     if not isinstance(loans, list) or not loans:
         raise InvalidMessage('the body must be {"loans": [...]} with at least one loan')
@@ -99,6 +100,22 @@ def bodies(draw: st.DrawFn) -> bytes:
 @example(b"[%s]" % b",".join([LOAN] * (MAX_LOANS + 1)))
 def test_a_batch_read_loan_by_loan_says_what_it_says_as_a_whole(body: bytes) -> None:
     assert told(Reader().read, body) == told(read_as_a_whole, body)
+
+
+@given(odder_loans())
+@example(b'"\\udc00"')
+@example(b'{"\xed\xa0\x80": 1}')
+@example(b"1.7976931348623159e308")
+def test_what_is_said_to_be_holdable_is(body: bytes) -> None:
+    try:
+        content, is_holdable = parsed(body)
+    except NotJson:
+        return
+    if is_holdable:
+        refuse_unholdable(content)
+    else:
+        with pytest.raises(InvalidField):
+            refuse_unholdable(content)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,8 @@ def read_batch(
             return _read_each(apart, from_bytes)
         except NotJson:
             pass  # what is wrong, and where, is told of the whole body
-    return _read_each(_loans_in(parsed(body), max_loans), from_json)
+    content, _ = parsed(body)
+    return _read_each(_loans_in(content, max_loans), from_json)
 
 
 def _read_each(loans: Iterable[Form], read: Callable[[Form], IncomingLoan]) -> list[Read]:

@@ -55,17 +55,17 @@ def _declared_bytes(request: Request) -> int:
     return int(digits[:_TELLING_DIGITS] or b"0")
 
 
-def parsed(body: bytes) -> Any:
-    """Raises NotJson.
+def parsed(body: bytes) -> tuple[Any, bool]:
+    """The body's value, and whether JSON can hold each value in it. Raises NotJson.
 
-    A number or text in it that no JSON value can hold is left in place, as infinity or with lone surrogates, so that
+    A number or text that no JSON value can hold is left in place, as infinity or with lone surrogates, so that
     `refuse_unholdable` can name it.
     """
     try:
-        return msgspec.json.decode(body)
+        return msgspec.json.decode(body), True
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as broken:
         try:
-            return json.loads(body.decode(errors="surrogateescape"))
+            return json.loads(body.decode(errors="surrogateescape")), False
         except (ValueError, RecursionError):
             raise NotJson(f"the body is not JSON: {broken}") from broken
 

@@ -81,16 +81,17 @@ class Api:
 
     def read_one(self, body: bytes) -> IncomingLoan:
         """Raises InvalidMessage."""
-        return self.plain.read(body, make_id=uuid4, now=datetime.now(UTC)) or self.read(parsed(body))
+        return self.plain.read(body, make_id=uuid4, now=datetime.now(UTC)) or self.read(*parsed(body))
 
     def read_batch(self, body: bytes) -> list[Read]:
         """Raises InvalidMessage where there is no batch."""
         return read_batch(body, from_bytes=self.read_one, from_json=self.read, max_loans=self.max_batch_loans)
 
-    def read(self, loan: Any) -> IncomingLoan:
-        """Raises InvalidMessage."""
+    def read(self, loan: Any, is_holdable: bool = False) -> IncomingLoan:
+        """Raises InvalidMessage. What is known to be holdable is not looked through once more."""
         try:
-            refuse_unholdable(loan)
+            if not is_holdable:
+                refuse_unholdable(loan)
             return read_requested(self.codec, loan, event_id=uuid4(), now=datetime.now(UTC))
         except RecursionError as nested:  # what the parser follows, code below it may not
             raise InvalidMessage("the loan is nested too deeply") from nested
