@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from rich.table import Table
 
 from loanloop.labelled_loans import read_labelled_loans
 from loanloop.operating import Operated, operated, operator_name
-from loanloop.tuning_screen import TuningScreen
+from loanloop.tuning_screen import TuningScreen, stop_words
 
 STOPPED_BY_CTRL_C = 130
 NICENESS = 5  # what serves goes first, as with the trainer
@@ -57,14 +58,14 @@ async def search(asked: Asked, data_dir: Path) -> int:
     async with operated(data_dir) as operating, only_search(operating.pool):
         store = TuningStore(operating.pool, operating.portfolio.name)
         begun = await _begun(asked, operating, store)
-        screen = TuningScreen(Console(stderr=True), begun, asked.trials)
+        screen = TuningScreen(Console(stderr=True), begun, asked.trials, anew=asked.anew)
         tuner = Tuner(store, operating.portfolio, begun, Limits(asked.trials, asked.seconds), asked.threads)
         screen.watch(tuner)
         try:
             with screen:
                 best = await tuner.run()
         except asyncio.CancelledError:
-            screen.say(f"Stopped after {screen.n_trials} trials, which are kept: the same command goes on.")
+            screen.say(stop_words(screen.n_trials, anew=asked.anew))
             return STOPPED_BY_CTRL_C
         _show(asked, operating.portfolio, begun, await store.fetch_trials(begun.tuning_id), best)
     return 0
@@ -86,10 +87,15 @@ async def _begun(asked: Asked, operating: Operated, store: TuningStore) -> Begun
 def _loader(file: Path | None, pool: Pool, portfolio: Portfolio) -> Callable[[Window | None], Any]:
     async def load(window: Window | None) -> Loans:
         if file is None:
-            return await load_from_database(pool, portfolio, window)
+            return await load_from_database(pool, portfolio, window, _reading)
+        print(f"Reading the loans of {file} …", file=sys.stderr)
         return await asyncio.to_thread(_of_file, file, portfolio)
 
     return load
+
+
+def _reading(n_loans: int) -> None:
+    print(f"Reading {n_loans:,} labelled loans of the database …", file=sys.stderr)
 
 
 def _of_file(file: Path, portfolio: Portfolio) -> Loans:

@@ -1,5 +1,6 @@
 """What a search shows while it runs: its trials, and the epochs of the one under way."""
 
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
@@ -11,18 +12,32 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 
+def begin_words(begun: Begun, *, anew: bool) -> Iterator[str]:
+    """`anew`: whether --new was given."""
+    begins = "begins" if begun.new else f"goes on after {len(begun.trials)} trials"
+    yield f"Tuning {begun.tuning_id} {begins}: {len(begun.loans.data):,} loans of the {begun.loans.source}."
+    if begun.left is not None:
+        why = "for --new was given" if anew else "for its loans, features, hyperparameters or seed were others"
+        yield f"Tuning {begun.left} had not ended and does not go on, {why}."
+
+
+def stop_words(n_trials: int, *, anew: bool) -> str:
+    done = f"after {n_trials} trials, which are kept" if n_trials else "before a trial had ended"
+    return f"Stopped {done}: the same command{' without --new' if anew else ''} goes on."
+
+
 class TuningScreen:
     """On a terminal two bars; a line for each trial either way."""
 
-    def __init__(self, console: Console, begun: Begun, n_wanted: int) -> None:
+    def __init__(self, console: Console, begun: Begun, n_wanted: int, *, anew: bool) -> None:
         self._console = console
         self._trials = list(begun.trials)
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figures]}"))
         self._bars = Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
         self._all = self._bars.add_task("trials", total=n_wanted, completed=self.n_trials, figures=self._best())
         self._one = self._bars.add_task("reading", total=None, figures="")
-        begins = "begins" if begun.new else f"goes on after {self.n_trials} trials"
-        self.say(f"Tuning {begun.tuning_id} {begins}: {len(begun.loans.data):,} loans of the {begun.loans.source}.")
+        for line in begin_words(begun, anew=anew):
+            self.say(line)
 
     @property
     def n_trials(self) -> int:

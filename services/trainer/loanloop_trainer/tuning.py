@@ -42,7 +42,10 @@ class _LossUndefined(Exception):
 
 @dataclass(frozen=True)
 class Begun:
-    """A search that is stored. `trials`: those it had before; `new`: whether it was begun just now."""
+    """A search that is stored. `trials`: those it had before; `new`: whether it was begun just now.
+
+    `left`: an earlier one that had not ended, and can't go on any more now that there is a newer one.
+    """
 
     tuning_id: int
     tuning: Tuning
@@ -50,6 +53,7 @@ class Begun:
     space: Space
     trials: list[Trial]
     new: bool
+    left: int | None = None
 
 
 async def begin_or_go_on(
@@ -66,8 +70,8 @@ async def begin_or_go_on(
 
     `load` gets the window of the search that may go on, else None.
     """
-    unfinished = None if anew else await store.fetch_unfinished()
-    if unfinished is not None and _goes_on(unfinished[1], portfolio, source, seed):
+    unfinished = await store.fetch_unfinished()
+    if unfinished is not None and not anew and _goes_on(unfinished[1], portfolio, source, seed):
         tuning_id, tuning = unfinished
         loans = await load(tuning.window)
         if loans.sha256() == tuning.loans_sha256:
@@ -76,7 +80,8 @@ async def begin_or_go_on(
     loans = await load(None)
     tuning = _tuning(portfolio, loans, seed)
     tuning_id = await store.begin(tuning, n_rows=len(loans.data), requested_by=requested_by)
-    return Begun(tuning_id, tuning, loans, space_around(portfolio.model), [], new=True)
+    left = unfinished[0] if unfinished else None
+    return Begun(tuning_id, tuning, loans, space_around(portfolio.model), [], new=True, left=left)
 
 
 def _goes_on(tuning: Tuning, portfolio: Portfolio, source: str, seed: int) -> bool:

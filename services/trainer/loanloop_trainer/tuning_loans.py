@@ -1,6 +1,7 @@
 """The loans that a search for hyperparameters learns from: those of the next training, or of a file."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from loanloop_trainer.domain.split import TooFewDays, newest_from
 from loanloop_trainer.domain.window import gate_size, shortage
 from loanloop_trainer.model import TrainingData
 from loanloop_trainer.runner.loading import load_window
-from loanloop_trainer.store.freeze import Window, fetch_window
+from loanloop_trainer.store.freeze import Window, count_window, fetch_window
 
 FROM_DATABASE = "database"
 
@@ -49,14 +50,20 @@ class Loans:
         return self
 
 
-async def load_from_database(pool: Pool, portfolio: Portfolio, window: Window | None) -> Loans:
-    """The loans of a window; without one, of what a training that was made now would have. Raises NothingToLearn."""
-    if window is None:
-        async with pool.acquire() as connection:
+async def load_from_database(
+    pool: Pool, portfolio: Portfolio, window: Window | None, on_count: Callable[[int], None]
+) -> Loans:
+    """The loans of a window; without one, of what a training that was made now would have. Raises NothingToLearn.
+
+    `on_count` is told how many there are before they are read.
+    """
+    async with pool.acquire() as connection:
+        if window is None:
             as_of = await fetch_as_of(connection, portfolio.policy.min_outcomes)
             window = await fetch_window(connection, as_of, portfolio.policy)
-    if window is None:
-        raise NothingToLearn(shortage(0, 0) or "")
+        if window is None:
+            raise NothingToLearn(shortage(0, 0) or "")
+        on_count(await count_window(connection, window))
     return Loans(await load_window(pool, window, portfolio), FROM_DATABASE, window).check(portfolio)
 
 

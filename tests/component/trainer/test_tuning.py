@@ -123,7 +123,7 @@ async def test_search_goes_on_until_it_has_ended(store: TuningsInMemory, portfol
 
     assert (again.new, again.tuning_id, len(again.trials)) == (False, 1, 1)
     assert len(store.trials[1]) == 3
-    assert (after.new, after.tuning_id) == (True, 2)
+    assert (after.new, after.tuning_id, after.left) == (True, 2, None)
 
 
 @pytest.mark.parametrize("what", ["anew", "seed", "loans", "file", "edited file", "features", "model"])
@@ -144,7 +144,9 @@ async def test_search_for_something_else_begins_anew(store: TuningsInMemory, por
         ),
     }
 
-    assert (await other[what]()).new
+    another = await other[what]()
+
+    assert (another.new, another.left) == (True, 1)
 
 
 async def test_limit_that_is_reached_already_stores_the_best_of_what_there_is(

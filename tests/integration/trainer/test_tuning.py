@@ -41,8 +41,8 @@ async def tune(data_dir: Path, *more: str) -> Answer:
     return await loanloop("tune", "--trials", str(TRIALS), "--threads", "1", *more, data_dir=data_dir)
 
 
-async def start_tuning(data_dir: Path) -> Process:
-    arguments = ("tune", "--trials", str(TRIALS), "--threads", "1", "--data-dir", str(data_dir))
+async def start_tuning(data_dir: Path, *more: str) -> Process:
+    arguments = ("tune", "--trials", str(TRIALS), "--threads", "1", *more, "--data-dir", str(data_dir))
     return await asyncio.create_subprocess_exec(
         LOANLOOP, *arguments, env=NO_ENVIRONMENT | WIDE, stdout=PIPE, stderr=PIPE
     )
@@ -68,6 +68,8 @@ async def test_killed_search_goes_on_as_if_nothing_had_been(world: TrainerWorld,
     undisturbed = await tune(data_dir)
 
     assert resumed.code == 0, resumed.err
+    n_loans = await world.pool.fetchval("SELECT n_rows FROM loan_data.tunings WHERE tuning_id = 1")
+    assert f"Reading {n_loans:,} labelled loans of the database" in resumed.err
     assert f"Tuning 1 goes on after {n_kept} trials" in resumed.err
     assert "Tuning 2 begins" in undisturbed.err
     assert 0 < n_kept < TRIALS
@@ -78,14 +80,14 @@ async def test_killed_search_goes_on_as_if_nothing_had_been(world: TrainerWorld,
 
 
 async def test_ctrl_c_ends_a_search_soon_and_keeps_its_trials(world: TrainerWorld, data_dir: Path) -> None:
-    search = await start_tuning(data_dir)
+    search = await start_tuning(data_dir, "--new")
     await eventually(lambda: trials_of(world, 1), within_s=TUNED_WITHIN_S)
 
     search.send_signal(signal.SIGINT)
     _, err = await asyncio.wait_for(search.communicate(), timeout=30)
 
     assert search.returncode == 130
-    assert "the same command goes on" in err.decode()
+    assert "which are kept: the same command without --new goes on" in err.decode()
     assert await world.pool.fetchval("SELECT finished_at FROM loan_data.tunings") is None
     assert await trials_of(world, 1)
 

@@ -1,6 +1,7 @@
 """`loanloop tune`: better hyperparameters for the next trainings."""
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,12 @@ def tune(
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Of this call; without it, no limit.")] = None,
     threads: Annotated[int, typer.Option(min=0, help="0: one for each core.")] = 0,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of all randomness in the search.")] = 0,
-    new: Annotated[bool, typer.Option("--new", help="Begin anew, though an earlier search has not ended.")] = False,
+    new: Annotated[
+        bool,
+        typer.Option(
+            "--new", help="Begin another search, though an earlier one has not ended; that one can't go on then."
+        ),
+    ] = False,
     forget: Annotated[
         bool, typer.Option("--forget", help="No search; from now on train with the file's values.")
     ] = False,
@@ -31,8 +37,8 @@ def tune(
     categories are tried, first those of the portfolio file. The best are stored and used by the next training of the
     portfolio, as long as its features and the file's `[model]` stay as they are. The loans of the gate are not touched.
 
-    Ctrl-C, `kill -9` or a power cut lose the trial under way at most: the same command goes on. With a limit that has
-    been reached already, it stores the best of what there is.
+    Ctrl-C, `kill -9` or a power cut lose the trial under way at most: the same command goes on, but for `--new`, which
+    always begins another search. With a limit that has been reached already, it stores the best of what there is.
 
     **Examples**
 
@@ -41,6 +47,9 @@ def tune(
     - `loanloop tune --loans loans.parquet --json`
     - `loanloop tune --forget`
     """
+    if not forget:
+        print("Loading torch and the trainer …", file=sys.stderr, flush=True)  # takes seconds
+
     from loanloop.tuning import Asked, forget_results, search
 
     if forget:

@@ -25,6 +25,10 @@ SELECT_GATE_FROM = """
     OFFSET $2 LIMIT 1
 """
 
+COUNT_WINDOW = """
+    SELECT count(*) FROM loan_data.processed_data WHERE counts_at <= $1 AND occurred_at > $2 AND occurred_at < $3
+"""
+
 FREEZE = """
     WITH eligible AS (
         SELECT loan_id, defaulted, occurred_at FROM loan_data.processed_data
@@ -61,6 +65,11 @@ async def fetch_window(connection: Connection, as_of: datetime | None, policy: P
         return None
     gate_from = await connection.fetchval(SELECT_GATE_FROM, as_of, max(gate_size(found["n_eligible"], policy) - 1, 0))
     return Window(as_of, found["window_from"], gate_from)
+
+
+async def count_window(connection: Connection, window: Window) -> int:
+    n: int = await connection.fetchval(COUNT_WINDOW, window.as_of, window.first, window.gate_from)
+    return n
 
 
 async def freeze_rows(connection: Connection, run_id: UUID, as_of: datetime | None, policy: Policy) -> str | None:
