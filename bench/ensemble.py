@@ -4,15 +4,12 @@ One training gives all three: the ensemble's network and its trees are also judg
 threshold of its own. Encoder, early stopping, number of trees, weights and thresholds know the training years alone.
 """
 
-import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import structlog
 from loanloop_common.bundle import unpack
 from loanloop_common.features import EncodedBatch, Floats
 from loanloop_common.portfolio import Portfolio
@@ -35,6 +32,7 @@ from bench.machine import cores
 from bench.registry import Options
 from bench.result import Found, Goal
 from bench.runtimes import CHUNK, Run, onnxruntime_of, openvino_of
+from bench.saying import only_errors_logged
 
 TITLE = "TabTransformer, boosted trees, and both in one bundle"
 PORTFOLIO = "sba_application"
@@ -138,16 +136,6 @@ def exceptions(rows: list[dict[str, Any]]) -> list[str]:
         if (better := max(of["network"], of["trees"])) > of["ensemble"]:
             found.append(f"{split} (seed {seed}): {of['ensemble']:.4f} instead of {better:.4f}")
     return found
-
-
-@contextmanager
-def only_errors_logged() -> Iterator[None]:
-    before = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    try:
-        yield
-    finally:
-        structlog.configure(**before)
 
 
 def run(options: Options) -> Found:

@@ -15,6 +15,7 @@ from bench.covering import refuse_uncovered
 from bench.loans import SPLITS, Split
 from bench.registry import Options
 from bench.result import Found, Goal
+from bench.saying import Counted, only_errors_logged
 from bench.trials import Trial, Trials, ground
 
 TITLE = "pretraining: ROC-AUC that it brings out of time, seconds that it costs"
@@ -75,14 +76,18 @@ class Pair:
 def run(options: Options) -> Found:
     size = LONG if options.long else DEFAULT
     size = replace(size, seeds=options.seeds(size.seeds))
-    on = ground(size.presets, size.splits, options)
+    counted = Counted(options.say)
+    on = ground(size.presets, size.splits, replace(options, say=counted))
     refuse_uncovered(on.file.occurred_at, size.splits, on.splits)
-    pairs = [
-        compare(on.trials, portfolio, split, n_labelled, size)
+    asked = [
+        (portfolio, split, n_labelled)
         for portfolio in on.portfolios
         for split in on.splits
         for n_labelled in fitting(size.n_labelled, on.trials.n_window(split, size.n_window))
     ]
+    counted.n_fits = len(asked) * len(size.seeds) * len(("with", "without"))
+    with only_errors_logged():
+        pairs = [compare(on.trials, *one, size, counted) for one in asked]
     rows = [{"what": f"{pair.split}, {pair.n_labelled:,} labelled", **pair.row()} for pair in pairs]
     return Found(
         goals=goals_of(pairs),
@@ -105,12 +110,14 @@ def fitting(n_labelled: tuple[int | None, ...], n_window: int) -> list[int | Non
     return [n for n in n_labelled if n is None or n < n_window]
 
 
-def compare(trials: Trials, portfolio: Portfolio, split: Split, n_labelled: int | None, size: Size) -> Pair:
+def compare(
+    trials: Trials, portfolio: Portfolio, split: Split, n_labelled: int | None, size: Size, counted: Counted
+) -> Pair:
     without = portfolio.model_copy(update={"model": portfolio.model.model_copy(update={"pretrain_epochs": 0})})
 
     def arm(chosen: Portfolio, *, sees_unlabelled: bool) -> list[Fit]:
         drawn = (n_labelled, size.n_window, sees_unlabelled)
-        return [trials.fit(Trial(chosen, split, MODEL, seed, *drawn)) for seed in size.seeds]
+        return [counted.fit(trials, Trial(chosen, split, MODEL, seed, *drawn)) for seed in size.seeds]
 
     arms = arm(portfolio, sees_unlabelled=n_labelled is not None), arm(without, sees_unlabelled=False)
     n_window = trials.n_window(split, size.n_window)

@@ -8,11 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import structlog
 
 from bench import ensemble, pretraining, quality
 from bench.covering import NoSplitCovered
-from bench.ensemble import only_errors_logged
 from bench.registry import Options
 from bench.workload import PORTFOLIO
 
@@ -25,12 +23,3 @@ def test_a_file_of_too_few_years_is_refused(run: Callable[[Options], Any], tmp_p
 
     with pytest.raises(NoSplitCovered, match=r"loans of 2011, 2012, .*2001–2006 → 2007"):
         run(Options(long=False, say=lambda _: None, loans=tmp_path / "mine.parquet"))
-
-
-def test_the_log_speaks_again_after_the_benchmark() -> None:
-    before = structlog.get_config()["wrapper_class"]
-
-    with only_errors_logged():
-        assert structlog.get_config()["wrapper_class"] is not before
-
-    assert structlog.get_config()["wrapper_class"] is before

@@ -16,7 +16,7 @@ from bench.contenders import Fit, Task, logistic_regression
 from bench.fits import KeptFits
 from bench.judging import Verdict, fitted_on_validation, reliability, verdict
 from bench.loans import LoanFile, Split
-from bench.quality import Judged, goal_of
+from bench.quality import Judged, goal_of, notes
 
 PORTFOLIO = load_portfolio("sba")
 N_LOANS = 400
@@ -125,6 +125,28 @@ def test_a_fit_that_was_cut_off_finds_its_checkpoint_again(tmp_path: Path) -> No
     with pytest.raises(KeyboardInterrupt):
         KeptFits(tmp_path).fit(key, cut_off, print)
     assert KeptFits(tmp_path).fit(key, goes_on, print).verdict.figures == {"roc_auc": 0.7}
+
+
+def judged_on(split: Split, **means: float) -> list[Judged]:
+    models = {"ours": "TabTransformer", "boosted": "LightGBM", "logistic": "logistic regression"}
+    return [
+        Judged(preset, split, models[name], 1, 1, 0.1, [made(value)])
+        for preset in ("sba_application", "sba")
+        for name, value in means.items()
+    ]
+
+
+def test_notes_name_the_splits_on_which_each_of_the_others_is_better() -> None:
+    judged = [
+        *judged_on(Split(2001, 2006, 2007), ours=0.70, boosted=0.72, logistic=0.69),
+        *judged_on(Split(2004, 2008, 2009), ours=0.60, boosted=0.55, logistic=0.575),
+    ]
+
+    said = notes(judged, left_out=[])
+
+    assert "sba: TabTransformer is behind LightGBM on 1 of 2 splits: 2001–2006 → 2007 by 0.0200." in said
+    least = "the smallest lead of 2 is 0.0100"
+    assert f"sba: TabTransformer is not behind logistic regression on any split; {least}." in said
 
 
 def test_the_goal_counts_the_splits_on_which_the_network_is_not_behind() -> None:
