@@ -49,10 +49,12 @@ def _section(result: dict[str, Any]) -> list[str]:
         f"load at the end {machine['load_average']:.1f}; {_facts(result['sizes'])}."
     )
     lines = [f"## {result['name']}: {result['title']}", "", about, "", *table(result["rows"])]
+    if columns := result.get("columns"):  # neither of the two has a result that was kept before there were any
+        lines += ["", *(f"- `{name}`: {meaning}" for name, meaning in columns.items())]
     lines += [f"\n{note}" for note in result["notes"]]
     if result["bars"]:
         lines += ["", f"![{result['title']}]({_plot(result).name})"]
-    for picture in result.get("pictures", ()):  # a result that was kept before there were any has none
+    for picture in result.get("pictures", ()):
         lines += ["", f"![{picture}]({picture})"]
     return lines
 

@@ -35,7 +35,8 @@ class Goal:
 class Found:
     """`rows` is a table; `bars` names its label and value columns for a plot. `sizes` says what was measured on.
 
-    `pictures`: files in RESULTS that the benchmark has drawn itself. `details` are kept, not shown.
+    `pictures`: files in RESULTS that the benchmark has drawn itself. `columns`: what those of the table hold, where
+    they don't say so themselves. `details` are kept, not shown.
     """
 
     goals: tuple[Goal, ...]
@@ -44,6 +45,7 @@ class Found:
     bars: tuple[str, str] | None = None
     notes: tuple[str, ...] = ()
     pictures: tuple[str, ...] = ()
+    columns: dict[str, str] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
 
 

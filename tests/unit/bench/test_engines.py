@@ -2,8 +2,23 @@
 
 import numpy as np
 import pytest
+from loanloop_common.features import EncodedBatch, Floats
 
-from bench.engines import FASTEST, LIMIT, SERVED, Row, Served, goals_of, limit_of, log_odds, same_bits
+from bench.engines import (
+    COLUMNS,
+    FASTEST,
+    LIMIT,
+    SERVED,
+    Row,
+    Served,
+    goals_of,
+    limit_of,
+    log_odds,
+    same_bits,
+    tried,
+)
+from bench.report import _section
+from bench.result import Found, Result
 from bench.workload import encoded
 
 
@@ -44,3 +59,30 @@ def test_what_serves_is_the_scorer_with_the_same_bits_in_each_batch() -> None:
         assert len(served(encoded().rows(slice(0, 5)))) == 5
     finally:
         served.close()
+
+
+class Constant:
+    """Scores each loan alike, at once."""
+
+    def __init__(self, threads: int) -> None: ...
+
+    def __call__(self, batch: EncodedBatch) -> Floats:
+        return np.zeros(len(batch.x_cat))
+
+    def close(self) -> None: ...
+
+
+def no_engine(threads: int) -> Constant:
+    raise ImportError
+
+
+def test_each_column_of_the_table_is_explained_on_the_page() -> None:
+    reference = np.zeros(len(encoded().x_cat))
+    rows = [tried(f"engine {make}", make, reference, 0.001, print) for make in (Constant, no_engine)]
+    used = {"ratio"}.union(*rows)
+
+    found = Found((), rows, {}, columns=COLUMNS)
+    page = _section(Result("engines", "a title", found, long=False, took_s=1.0).to_dict())
+
+    assert used == set(COLUMNS)
+    assert all(any(line.startswith(f"- `{name}`: ") for line in page) for name in used)
