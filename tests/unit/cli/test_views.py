@@ -117,6 +117,22 @@ def test_status_shows_a_consumer_that_retries() -> None:
     assert "retrying" in printed(status_view(make_snapshot(instances=(instance,)), width=80))
 
 
+def test_before_the_first_model_a_predictor_waits_for_it_and_with_one_its_loans_wait() -> None:
+    waiting = (make_instance("predictor", detail={"parts": {"loans": "waiting", "rest": "serving"}}),)
+    before = make_snapshot(instances=waiting)
+    after = make_snapshot(instances=waiting, deployments=(make_deployment(1),))
+
+    status = printed(status_view(before, width=80))
+    watch = printed(screen(before, Rates(), None, width=80, height=24))
+    served = printed(status_view(after, width=80))
+
+    assert re.search(r"predictor +waits for a model", status)
+    assert re.search(r"predictor +waits for a model", watch)
+    assert "wait in Kafka until the first model is live" in status
+    assert re.search(r"predictor +loans waiting", served)
+    assert "wait in Kafka" not in served
+
+
 def test_status_and_watch_name_every_part_that_is_not_at_work_on_one_line_in_watch() -> None:
     parts = {"outbox": "failing", "judging": "looking", "rolling": "failing", "evaluator": "consuming"}
     instances = (make_instance("ingest"), make_instance("evaluator", detail={"parts": parts}))

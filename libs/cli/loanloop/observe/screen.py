@@ -55,7 +55,7 @@ def _services(snapshot: Snapshot) -> RenderableType:
     lines = []
     for instance in snapshot.instances:
         version = Text(f"{instance.version} " if instance.version else "", "cyan")
-        lines.append(Text.assemble(f"{instance.service:<10}", version, state_of(instance)))
+        lines.append(Text.assemble(f"{instance.service:<10}", version, state_of(instance, snapshot)))
     loans = snapshot.loans
     return _cut([*lines, Text(f"stored {loans.stored:,} · decided {loans.decided:,}")])
 

@@ -19,6 +19,7 @@ def status_view(snapshot: Snapshot, *, width: int) -> RenderableType:
         headline(snapshot),
         Text(),
         services_table(snapshot),
+        *_waiting_lines(snapshot),
         Text(),
         loans_line(snapshot.loans),
         *_rejected_lines(snapshot),
@@ -51,17 +52,31 @@ def services_table(snapshot: Snapshot) -> Table:
     table = _table("service", "state", "version", "applied", "where")
     for instance in snapshot.instances:
         applied = "" if instance.deployment_seq is None else f"deployment {instance.deployment_seq}"
-        table.add_row(instance.service, state_of(instance), instance.version or "", applied, instance.url or "")
+        table.add_row(
+            instance.service, state_of(instance, snapshot), instance.version or "", applied, instance.url or ""
+        )
     if not snapshot.instances:
         table.add_row("none seen", "", "", "", "")
     return table
 
 
-def state_of(instance: Instance) -> Text:
+def state_of(instance: Instance, snapshot: Snapshot) -> Text:
     if not instance.is_alive:
         return Text(f"away for {duration(instance.age_s)}", "red")
+    if waits_for_a_model(instance, snapshot):
+        return Text("waits for a model", "cyan")
     troubled = ", ".join(f"{name} {state}" for name, state in instance.troubled.items())
     return Text(troubled, "yellow") if troubled else Text("up", "green")
+
+
+def waits_for_a_model(instance: Instance, snapshot: Snapshot) -> bool:
+    """Nothing is amiss with a predictor that leaves the loans in Kafka before it can decide any."""
+    return snapshot.live is None and instance.is_alive and instance.troubled == {"loans": "waiting"}
+
+
+def _waiting_lines(snapshot: Snapshot) -> Iterator[Text]:
+    if any(waits_for_a_model(instance, snapshot) for instance in snapshot.instances):
+        yield Text("Loans that are to be decided wait in Kafka until the first model is live.", "cyan")
 
 
 def loans_line(loans: LoanCounts) -> Text:
