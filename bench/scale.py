@@ -11,7 +11,7 @@ from bench.machine import cores
 from bench.registry import Options
 from bench.result import Found
 
-TITLE = "scale: a second replica, the cost of a decision as tables grow, memory"
+TITLE = "a second replica, the cost of a decision as tables grow, memory"
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from bench.result import Found, Goal
 from bench.training_loans import loans, portfolio
 from bench.training_race import Peer, Row, eager, parts_of, peer, shipped
 
-TITLE = "training: rows a second beside an eager loop and peers, growth, reading"
+TITLE = "training beside an eager loop and peers, its growth, its reading"
 PEERS = ("pytorch_tabular", "tab_transformer_pytorch")
 MODEL: dict[str, Any] = {"epochs": 2, "patience": 2, "pretrain_epochs": 0, "min_steps": 0, "refit": False}
 PRETRAINING: dict[str, Any] = {"epochs": 1, "pretrain_epochs": 1, "min_steps": 0, "refit": False}

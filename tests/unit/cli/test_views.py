@@ -117,6 +117,17 @@ def test_status_shows_a_consumer_that_retries() -> None:
     assert "retrying" in printed(status_view(make_snapshot(instances=(instance,)), width=80))
 
 
+def test_a_version_is_one_line_of_80_columns_however_many_loans_it_has() -> None:
+    many = replace(make_version(10), n_rows=1_234_567)
+    versions = (many, make_version(11, passed=False), make_version(12, passed=None))
+    snapshot = make_snapshot(versions=versions, deployments=(replace(make_deployment(1), version="v10"),))
+
+    lines = printed(status_view(snapshot, width=80), width=80).splitlines()
+
+    assert any(re.search(r"^v10 .* 1,234,567 .* passed +12:00 \(2005-01-01\)", line) for line in lines)
+    assert any(re.search(r"^v12 .* judging", line) for line in lines)
+
+
 def test_before_the_first_model_a_predictor_waits_for_it_and_with_one_its_loans_wait() -> None:
     waiting = (make_instance("predictor", detail={"parts": {"loans": "waiting", "rest": "serving"}}),)
     before = make_snapshot(instances=waiting)

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from loanloop.observe.chart import chart
 from loanloop.observe.snapshot import Instance, LoanCounts, Snapshot
-from loanloop.observe.words import clock, day_of, duration, figure, live_words, month_of, training_words
+from loanloop.observe.words import clock, day_of, duration, figure, live_words, minute, month_of, training_words
 
 REMARKED_VERSIONS = 3
 SEVERITY_STYLES = {"info": "cyan", "warning": "yellow", "critical": "bold red"}
@@ -107,7 +107,7 @@ def lag_table(snapshot: Snapshot) -> RenderableType:
 
 
 def versions_table(snapshot: Snapshot) -> Table:
-    table = _table("version", "loans from – to", ">loans", ">F1", ">AUC", "gate", "live from (loans of)")
+    table = _table("", "loans from – to", ">loans", ">F1", ">AUC", "gate", "live from (loans of)")
     for version in snapshot.versions:
         gate = version.gate
         lives = [d for d in snapshot.deployments if d.version == version.version]
@@ -117,8 +117,8 @@ def versions_table(snapshot: Snapshot) -> Table:
             f"{version.n_rows:,}",
             figure(gate.f1 if gate else None),
             figure(gate.roc_auc if gate else None),
-            _verdict(gate.passed) if gate else Text("not judged yet", "dim"),
-            f"{clock(lives[-1].live_from)} ({day_of(lives[-1].live_from_event_time)})" if lives else "",
+            _verdict(gate.passed) if gate else Text("judging", "dim"),
+            f"{minute(lives[-1].live_from)} ({day_of(lives[-1].live_from_event_time)})" if lives else "",
         )
     return table
 

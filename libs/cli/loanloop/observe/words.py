@@ -21,6 +21,10 @@ def clock(when: datetime | None) -> str:
     return "–" if when is None else f"{when.astimezone(UTC):%H:%M:%S}"
 
 
+def minute(when: datetime) -> str:
+    return f"{when.astimezone(UTC):%H:%M}"
+
+
 def duration(seconds: float) -> str:
     whole = max(round(seconds), 0)
     if whole < 60:
