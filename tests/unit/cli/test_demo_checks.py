@@ -42,6 +42,7 @@ def make_rest(**overrides: Any) -> RestFigures:
 
 def make_ledger(**overrides: int) -> Ledger:
     facts = {
+        "stored": 110, "history": 60, "scored": 50, "decided": 50, "labelled": 110, "waiting_outcomes": 0, "others": 0,
         "loans_without_decision": 0, "decisions_without_loan": 0, "history_decided": 0, "loans_decided_twice": 0,
         "loans_without_outcome": 0, "scored_published": 50,
     }  # fmt: skip
@@ -79,6 +80,27 @@ def test_a_loan_decided_twice_is_seen() -> None:
     (only,) = broken(ledger=make_ledger(loans_decided_twice=1))
 
     assert only.endswith("each exactly once")
+
+
+def test_loans_of_others_beside_the_demos_own_are_said_and_break_nothing() -> None:
+    with_others = make_counts(received=118, stored=116, history=61, scored=54, decided=54, labelled=112, rejected=1)
+
+    checks = checks_of(
+        PLAN,
+        told_story(loans=with_others),
+        Sent(history=60, streamed=40, asked=10, outcomes=50),
+        make_rest(),
+        make_ledger(others=7),
+    )
+
+    assert [check.what for check in checks if not check.holds] == []
+    assert checks[0].what == "loans sent 110 = stored 110 (and 7 messages of others, or repeated)"
+
+
+def test_an_own_loan_that_was_lost_is_seen_also_beside_those_of_others() -> None:
+    lost = make_ledger(stored=109, decided=49, scored=49, labelled=109, others=1)
+
+    assert [what[:27] for what in broken(ledger=lost)] == ["loans sent 110 = stored 109", "outcomes sent 50, each join"]
 
 
 def test_one_failed_request_is_too_many() -> None:

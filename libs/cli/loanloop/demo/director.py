@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 from loanloop_common.errors import Unavailable
 from loanloop_common.events import Topic
 from loanloop_common.kafka import Broker, publish_batch
@@ -36,7 +37,10 @@ SETTLED_WITHIN_S = 600.0
 
 @dataclass
 class Director:
-    """`play` runs the story on an installation whose Kafka, PostgreSQL and services are there."""
+    """`play` runs the story on an installation whose Kafka, PostgreSQL and services are there.
+
+    `loan_ids`: of the loans sent, by stream or by REST; those that anybody else sends meanwhile are none of its story.
+    """
 
     plan: Plan
     portfolio: Portfolio
@@ -49,6 +53,7 @@ class Director:
     chronicle: Chronicle = field(default_factory=Chronicle)
     snapshot: Snapshot | None = None
     refused: list[RefusedRow] = field(default_factory=list)
+    loan_ids: set[str] = field(default_factory=set)
     _replay: Replay | None = None
     _history: int = 0
     _told_longer: bool = False
@@ -97,9 +102,7 @@ class Director:
         selection = Selection(
             now=datetime.now(UTC), outcomes=Outcomes.DUE, since=plan.stream_from, until=plan.at_most_until
         )
-        replay = self._replay = Replay(
-            iter(self._events(selection)), self._publish, self.rest.ask, clock=plan.stream_from
-        )
+        replay = self._replay = Replay(iter(self._events(selection)), self._publish, self._ask, clock=plan.stream_from)
         async with self._looking(replay):
             await replay.run()
             await self.rest.finish()
@@ -198,4 +201,9 @@ class Director:
         return EventSequence(file=file, reader=reader, selection=selection, refuse=self.refused.append)
 
     async def _publish(self, topic: Topic, messages: Sequence[tuple[bytes | None, bytes]]) -> None:
+        self.loan_ids.update(key.decode() for key, _ in messages if key and topic is Topic.LOAN_RECEIVED)
         await publish_batch(self.broker, topic, messages)
+
+    async def _ask(self, loan: bytes) -> None:
+        self.loan_ids.add(msgspec.json.decode(loan)["loan_id"])
+        await self.rest.ask(loan)

@@ -1,5 +1,6 @@
 """The demo's own questions to the database: who was decided how often, how long a swap took, both models' figures."""
 
+from collections.abc import Collection
 from typing import Any
 
 import asyncpg
@@ -7,26 +8,39 @@ from loanloop_common.postgres import Connection
 
 from loanloop.demo.checks import Ledger
 
+LEDGER = """
+    WITH own AS (SELECT unnest($1::text[]) AS loan_id),
+    loans AS (SELECT p.* FROM loan_data.processed_data p JOIN own USING (loan_id)),
+    events AS (SELECT event_id FROM loan_data.raw_data JOIN own USING (loan_id) WHERE topic = 'loan.received'),
+    decisions AS (SELECT event_id FROM loan_data.predictions JOIN own USING (loan_id))
+    SELECT
+        (SELECT count(*) FROM events) AS stored,
+        (SELECT count(*) FROM loans WHERE is_history) AS history,
+        (SELECT count(*) FROM decisions) AS scored,
+        (SELECT count(*) FROM loan_data.decision_keys JOIN events USING (event_id)) AS decided,
+        (SELECT count(*) FROM loans WHERE counts_at IS NOT NULL) AS labelled,
+        (SELECT count(*) FROM loans WHERE features IS NULL) AS waiting_outcomes,
+        (SELECT count(*) FROM loans l
+         WHERE l.features IS NOT NULL AND NOT l.is_history
+           AND NOT EXISTS (SELECT FROM loan_data.decision_keys d WHERE d.event_id = l.event_id))
+            AS loans_without_decision,
+        (SELECT count(*) FROM decisions d
+         WHERE NOT EXISTS (SELECT FROM loan_data.event_keys e WHERE e.event_id = d.event_id))
+            AS decisions_without_loan,
+        (SELECT count(*) FROM loans l JOIN loan_data.decision_keys d USING (event_id) WHERE l.is_history)
+            AS history_decided,
+        (SELECT count(*) - count(DISTINCT event_id) FROM decisions) AS loans_decided_twice,
+        (SELECT count(*) FROM loans WHERE features IS NOT NULL AND defaulted IS NULL) AS loans_without_outcome,
+        (SELECT count(*) FROM loan_data.raw_data WHERE topic = 'loan.received')
+            - (SELECT count(*) FROM events)
+            + (SELECT count(*) FROM loan_data.rejected WHERE topic = 'loan.received' AND service = 'ingest')
+            + (SELECT count(*) FROM loan_data.duplicates WHERE topic = 'loan.received') AS others
+"""
 
-async def fetch_ledger(connection: Connection, *, scored_published: int) -> Ledger:
-    (row,) = await connection.fetch(
-        """
-        SELECT
-            (SELECT count(*) FROM loan_data.processed_data p
-             WHERE p.features IS NOT NULL AND NOT p.is_history
-               AND NOT EXISTS (SELECT FROM loan_data.decision_keys d WHERE d.event_id = p.event_id))
-                AS loans_without_decision,
-            (SELECT count(*) FROM loan_data.decision_keys d
-             WHERE NOT EXISTS (SELECT FROM loan_data.event_keys e WHERE e.event_id = d.event_id))
-                AS decisions_without_loan,
-            (SELECT count(*) FROM loan_data.processed_data p
-             JOIN loan_data.decision_keys d ON d.event_id = p.event_id
-             WHERE p.is_history) AS history_decided,
-            (SELECT count(*) - count(DISTINCT event_id) FROM loan_data.predictions) AS loans_decided_twice,
-            (SELECT count(*) FROM loan_data.processed_data WHERE features IS NOT NULL AND defaulted IS NULL)
-                AS loans_without_outcome
-        """
-    )
+
+async def fetch_ledger(connection: Connection, own: Collection[str], *, scored_published: int) -> Ledger:
+    """`own`: the ids of the loans that the demo sent."""
+    (row,) = await connection.fetch(LEDGER, list(own))
     return Ledger(**row, scored_published=scored_published)
 
 

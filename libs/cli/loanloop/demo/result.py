@@ -1,7 +1,7 @@
 """The demo's end: asks the database, checks, and compares the first version with the live one."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from loanloop_common.events import Topic
@@ -33,13 +33,22 @@ class Result:
 
 
 async def add_up(
-    plan: Plan, portfolio: Portfolio, dsn: str, *, snapshot: Snapshot, sent: Sent, rest: RestFigures, started: float
+    plan: Plan,
+    portfolio: Portfolio,
+    dsn: str,
+    *,
+    snapshot: Snapshot,
+    sent: Sent,
+    own: Collection[str],
+    rest: RestFigures,
+    started: float,
 ) -> Result:
+    """`own`: the ids of the loans that were sent."""
     pool = await create_pool(dsn, application_name="demo", max_size=1)
     try:
         async with pool.acquire() as connection:
             published = snapshot.messages.get(Topic.LOAN_SCORED.value, 0)
-            ledger = await queries.fetch_ledger(connection, scored_published=published)
+            ledger = await queries.fetch_ledger(connection, own, scored_published=published)
             return Result(
                 snapshot=snapshot,
                 sent=sent,

@@ -121,8 +121,16 @@ async def _play(
             director = Director(plan, portfolio, file, stage, observer, broker, rest, lambda: keepers.start("trainer"))
             sent = await director.play()
             snapshot = await observer.snapshot()
-            dsn = infrastructure.postgres_dsn
-            return await add_up(plan, portfolio, dsn, snapshot=snapshot, sent=sent, rest=rest.figures, started=started)
+            return await add_up(
+                plan,
+                portfolio,
+                infrastructure.postgres_dsn,
+                snapshot=snapshot,
+                sent=sent,
+                own=director.loan_ids,
+                rest=rest.figures,
+                started=started,
+            )
     finally:
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
