@@ -20,6 +20,7 @@ from tests.support.snapshots import (
     NOW,
     RULE,
     make_breach,
+    make_counts,
     make_days,
     make_deployment,
     make_instance,
@@ -126,6 +127,19 @@ def test_a_version_is_one_line_of_80_columns_however_many_loans_it_has() -> None
 
     assert any(re.search(r"^v10 .* 1,234,567 .* passed +12:00 \(2005-01-01\)", line) for line in lines)
     assert any(re.search(r"^v12 .* judging", line) for line in lines)
+
+
+def test_counts_of_a_million_loans_are_not_broken_in_the_middle_on_80_columns() -> None:
+    counts = make_counts(received=1_234_567, stored=1_234_567, history=1_000_000, labelled=1_200_000, removed=12)
+    text = printed(status_view(make_snapshot(loans=counts), width=80), width=80)
+
+    for line in (
+        "loans received 1,234,567 · stored 1,234,567 · rejected 0 · duplicates 0",
+        "removed by Kafka before they were read 12",
+        "history 1,000,000 · scored 50 · decided 50",
+        "labelled 1,200,000 · outcomes waiting for their loan 0",
+    ):
+        assert line in [printed_line.rstrip() for printed_line in text.splitlines()]
 
 
 def test_before_the_first_model_a_predictor_waits_for_it_and_with_one_its_loans_wait() -> None:

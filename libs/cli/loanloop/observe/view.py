@@ -84,10 +84,9 @@ def loans_line(loans: LoanCounts) -> Text:
     return Text(
         f"loans received {received} · stored {loans.stored:,} · rejected {loans.rejected:,} · "
         f"duplicates {loans.duplicates:,}"
-        + (f" · removed by Kafka before they were read {loans.removed:,}" if loans.removed else "")
-        + "\n"
-        f"history {loans.history:,} · scored {loans.scored:,} · decided {loans.decided:,} · "
-        f"labelled {loans.labelled:,} · outcomes waiting for their loan {loans.waiting_outcomes:,}"
+        + (f"\nremoved by Kafka before they were read {loans.removed:,}" if loans.removed else "")
+        + f"\nhistory {loans.history:,} · scored {loans.scored:,} · decided {loans.decided:,}"
+        f"\nlabelled {loans.labelled:,} · outcomes waiting for their loan {loans.waiting_outcomes:,}"
     )
 
 
