@@ -3,10 +3,10 @@ import re
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
-from loanloop.demo.chronicle import Chronicle
+from loanloop.demo.chronicle import PHASES, Chronicle
 from loanloop.demo.report import print_next_steps
 from loanloop.observe.chart import chart
 from loanloop.observe.rates import Rates
@@ -14,6 +14,7 @@ from loanloop.observe.screen import screen
 from loanloop.observe.snapshot import Snapshot, as_json
 from loanloop.observe.view import status_view
 from loanloop.runtime.first_steps import FirstSteps
+from loanloop_trainer.model.progress import Phase
 from rich.console import Console
 
 from tests.support.snapshots import (
@@ -259,3 +260,15 @@ def test_lines_to_paste_are_whole_on_a_narrow_terminal() -> None:
     lines = console.file.getvalue().splitlines()
     up = ".venv/bin/loanloop up --data-dir data"
     assert {f"  {step}" for step in (up, steps.produce, steps.predict, steps.consume)} <= set(lines)
+
+
+def test_each_phase_of_a_training_has_a_sentence_and_none_is_told_that_was_not_passed() -> None:
+    assert set(PHASES) == {"load", *get_args(Phase)}
+    at_refit = make_training("running", phase="refit")
+
+    told = Chronicle().news(make_snapshot(training=at_refit))
+    told_without = Chronicle().news(make_snapshot(training=make_training("running", phase="calibrate")))
+
+    assert f"trainer: {PHASES['refit']}" in told
+    assert not {f"trainer: {PHASES[phase]}" for phase in ("refit", "boost")} & {*told_without}
+    assert f"trainer: {PHASES['calibrate']}" in told_without

@@ -15,6 +15,7 @@ PHASES = {
     "calibrate": "calibrates probabilities and chooses the threshold on the validation loans",
     "export": "exports to ONNX and checks that it gives what torch gives",
 }
+NOT_IN_EACH_TRAINING = frozenset({"refit", "boost"})
 
 
 class Chronicle:
@@ -93,10 +94,10 @@ def _training_facts(training: Training) -> Iterator[tuple[tuple[str, ...], str]]
 
 def _reached(training: Training) -> list[str]:
     """The phases up to the one at work, so that none that was short is passed over."""
-    phases = list(PHASES)
+    phases = [phase for phase in PHASES if phase not in NOT_IN_EACH_TRAINING or phase == training.phase]
     if training.state == "succeeded":
         return phases
-    return phases[: phases.index(training.phase) + 1] if training.phase in PHASES else []
+    return phases[: phases.index(training.phase) + 1] if training.phase in phases else []
 
 
 def _audit_facts(training: Training) -> Iterator[tuple[tuple[str, ...], str]]:
