@@ -98,7 +98,7 @@ class ModelInfo(BaseModel):
     portfolio: str
     threshold: float
     metric: str
-    metrics: dict[str, Any] = Field(description="On the newest loans learnt from, before it learnt these too")
+    metrics: dict[str, Any] = Field(description="On its newest loans, when it had not learnt them yet")
     data_from: datetime
     data_to: datetime
     n_rows: int
