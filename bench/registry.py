@@ -20,9 +20,10 @@ NAMES = (
     "ingest",
     "scale",
     "swap",
+    "gpu",
 )
 WITH_SEEDS = ("quality", "pretraining", "ensemble")
-WITH_LOANS = (*WITH_SEEDS, "training")
+WITH_LOANS = (*WITH_SEEDS, "training", "gpu")
 
 
 @dataclass(frozen=True)

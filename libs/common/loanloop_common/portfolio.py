@@ -166,7 +166,7 @@ class ModelConfig(_Part):
     learning_rate: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
     class_weights: bool = False
-    mixed_precision: Literal["auto", "off", "bf16"] = "auto"
+    mixed_precision: Literal["off", "bf16"] = "off"
     validation_share: float = Field(default=0.1, gt=0, lt=0.5)
     refit: bool = True  # once all is chosen on the newest loans, it learns again, these as well
     trees: int = Field(default=300, ge=1, le=2000)

@@ -1,4 +1,4 @@
-"""One run of steps: what both phases share. Batches, learning rate, optimiser, checkpoints."""
+"""One run of steps: what all phases share. Batches, learning rate, optimiser, checkpoints."""
 
 import functools
 import math
@@ -15,6 +15,7 @@ from torch import Generator, Tensor, nn
 from torch.optim import AdamW
 
 from loanloop_trainer.model import checkpoint
+from loanloop_trainer.model.captured import CapturedSteps
 from loanloop_trainer.model.checkpoint import PHASES, Position
 from loanloop_trainer.model.pretraining import Inputs, Projection
 from loanloop_trainer.model.tabtransformer import TabTransformer
@@ -25,7 +26,19 @@ WARM_UP_SHARE = 0.3
 CHECKPOINT_EVERY_S = 5.0
 
 SaveCheckpoint = Callable[[bytes], None]
-Forward = Callable[[Inputs, Generator], Tensor]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a phase learns from `inputs`: `forward` makes outputs of some rows, `loss` sees those of a whole batch and
+    where its rows are."""
+
+    inputs: Inputs
+    forward: Callable[[Inputs, Generator], Tensor]
+    loss: Callable[[Tensor, Tensor], Tensor]
+
+    def __len__(self) -> int:
+        return len(self.inputs[0])
 
 
 def one_cycle(step: int, steps: int, peak: float) -> float:
@@ -41,10 +54,9 @@ def epoch_order(n_rows: int, *, seed: int, epoch: int) -> Tensor:
     return torch.randperm(n_rows, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
 
 
-def chance_of(*, seed: int, position: Position, step: int, part: int, device: torch.device) -> Generator:
+def seed_of(*, seed: int, position: Position, step: int, part: int) -> int:
     """What a part of a step draws depends on nothing drawn before: neither threads nor a resumption change it."""
-    words = np.random.SeedSequence([seed, PHASES.index(position.phase), step, part]).generate_state(1)
-    return Generator(device).manual_seed(int(words[0]))
+    return int(np.random.SeedSequence([seed, PHASES.index(position.phase), step, part]).generate_state(1)[0])
 
 
 def steps_per_epoch(n_rows: int, batch_size: int) -> int:
@@ -77,6 +89,9 @@ class Learner:
 
     def __post_init__(self) -> None:
         self.device = self.workers.device
+        self.captures = self.device.type == "cuda" and self.workers.ranks.n == 1
+        self._captured: CapturedSteps | None = None
+        self._chance = Generator(self.device)
         self._parameters = [*self.network.parameters(), *self.projection.parameters()]
         self.pretrained: dict[str, Tensor] = {}  # where learning from labels starts
         self.best: dict[str, Tensor] = {}
@@ -87,43 +102,64 @@ class Learner:
         """Begins a phase with an optimiser that remembers nothing."""
         self.position = position
         self._optimizer = self._fresh_optimizer()
+        self._captured = None
 
     def steps(self, n_rows: int, batch_size: int, epochs: int) -> Iterator[tuple[int, Tensor]]:
         """(number of the step from 1, its rows) from where the run stands to the end of the phase."""
         per_epoch = steps_per_epoch(n_rows, batch_size)
-        order, order_of = torch.empty(0), -1
+        batches: tuple[Tensor, ...] = ()
         for step in range(self.position.step, per_epoch * epochs):
             epoch, i = divmod(step, per_epoch)
-            if epoch != order_of:
-                order, order_of = epoch_order(n_rows, seed=self.seed, epoch=epoch), epoch
-            # Parts of nearly one size: no batch is left with a single row.
-            yield step + 1, order.tensor_split(per_epoch)[i].to(self.device)
+            if i == 0 or not batches:
+                order = epoch_order(n_rows, seed=self.seed, epoch=epoch).to(self.device)
+                batches = order.tensor_split(per_epoch)  # of nearly one size: none is left with a single row
+            yield step + 1, batches[i]
 
-    def learn(
-        self,
-        step: int,
-        inputs: Inputs,
-        rows: Tensor,
-        forward: Forward,
-        loss_of: Callable[[Tensor], Tensor],
-        *,
-        learning_rate: float,
-    ) -> float:
-        """One step on `rows` of `inputs`; the loss before it. `loss_of` sees what `forward` made of the whole batch."""
+    def learn(self, step: int, rows: Tensor, objective: Objective, *, learning_rate: float) -> float:
+        """One step; the loss before it. The objective is one and the same for the whole phase."""
+        self._set(learning_rate)
+        if not self.captures:
+            return self._learn_in_parts(step, rows, objective)
+        if self._captured is None:
+            learn_whole = functools.partial(self._learn_whole, objective)
+            self._captured = CapturedSteps(learn_whole, self.rehearse, self._chance)
+        return self._captured(rows, self._seed_of(step, part=0)).item()
+
+    @torch.no_grad()
+    def rehearse(self, learn: Callable[[], object]) -> None:
+        """Learns, and has learnt nothing: in place, weights and what the optimiser remembers are as they were."""
+        before = [parameter.clone() for parameter in self._parameters]
+        remembered = {name: t.clone() for name, t in checkpoint.optimizer_tensors(self._optimizer).items()}
+        with torch.enable_grad():
+            learn()
+        for parameter, value in zip(self._parameters, before, strict=True):
+            parameter.copy_(value)
+        for name, tensor in checkpoint.optimizer_tensors(self._optimizer).items():
+            tensor.copy_(remembered.get(name, torch.zeros_like(tensor)))  # AdamW begins with zeros
+
+    def _learn_whole(self, objective: Objective, rows: Tensor) -> Tensor:
+        with self._autocast():
+            outputs = objective.forward(rows_of(objective.inputs, rows), self._chance)
+        loss = objective.loss(outputs.float(), rows)
+        self._take([torch.autograd.grad(loss, self._parameters, allow_unused=True)])
+        self._move()
+        return loss.detach()
+
+    def _learn_in_parts(self, step: int, rows: Tensor, objective: Objective) -> float:
         ranks, parts = self.workers.ranks, [*enumerate(self.workers.parts_of(rows))]
         # One without a part still has a word in each sum: nothing.
         own = parts[ranks.share_of(len(parts))] or [(len(parts) + ranks.rank, rows[:0])]
-        outputs = self.workers.map(lambda part: self._forward(step, *part, inputs, forward), own)
+        outputs = self.workers.map(lambda part: self._forward(step, *part, objective), own)
         sizes = [len(part) for _, part in parts]
         computed = torch.cat([output.detach().float() for output in outputs])
         whole = ranks.gathered(computed, sizes).requires_grad_()
-        loss = loss_of(whole)
+        loss = objective.loss(whole, rows)
         loss.backward()  # type: ignore[no-untyped-call]
         assert whole.grad is not None
         first = sum(sizes[: ranks.share_of(len(parts)).start])
         slopes = torch.split(whole.grad[first : first + len(computed)], [len(output) for output in outputs])
         self._take(self.workers.map(lambda part: self._backward(*part), zip(outputs, slopes, strict=True)))
-        self._move(learning_rate)
+        self._move()
         return loss.item()
 
     def _take(self, gradients: Sequence[Sequence[Tensor | None]]) -> None:
@@ -137,17 +173,25 @@ class Learner:
         for i, total in zip(reached, self.workers.ranks.summed(own), strict=True):
             self._parameters[i].grad = total
 
-    def _forward(self, step: int, part: int, rows: Tensor, inputs: Inputs, forward: Forward) -> Tensor:
-        chance = chance_of(seed=self.seed, position=self.position, step=step, part=part, device=self.device)
+    def _forward(self, step: int, part: int, rows: Tensor, objective: Objective) -> Tensor:
+        chance = Generator(self.device).manual_seed(self._seed_of(step, part))
         with self._autocast():
-            return forward(rows_of(inputs, rows), chance)
+            return objective.forward(rows_of(objective.inputs, rows), chance)
+
+    def _seed_of(self, step: int, part: int) -> int:
+        return seed_of(seed=self.seed, position=self.position, step=step, part=part)
 
     def _backward(self, output: Tensor, slope: Tensor) -> Sequence[Tensor | None]:
         return torch.autograd.grad(output, self._parameters, slope.to(output.dtype), allow_unused=True)
 
-    def _move(self, learning_rate: float) -> None:
+    def _set(self, learning_rate: float) -> None:
         for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate
+            if self.captures:
+                group["lr"].fill_(learning_rate)  # a graph reads it where it is
+            else:
+                group["lr"] = learning_rate
+
+    def _move(self) -> None:
         nn.utils.clip_grad_norm_(self.network.parameters(), MAX_GRADIENT_NORM)
         self._optimizer.step()
 
@@ -159,9 +203,7 @@ class Learner:
             self._saved_at = monotonic()
 
     def _autocast(self) -> torch.autocast:
-        wanted = self.config.mixed_precision
-        enabled = wanted == "bf16" or (wanted == "auto" and self.device.type == "cuda")
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.mixed_precision == "bf16")
 
     def to_bytes(self) -> bytes:
         tensors = {
@@ -186,5 +228,6 @@ class Learner:
         checkpoint.load_optimizer(self._optimizer, checkpoint.part("optimizer", tensors))
 
     def _fresh_optimizer(self) -> AdamW:
-        decayed = self.network.parameter_groups(self.config.weight_decay)
-        return AdamW([*decayed, {"params": [*self.projection.parameters()]}], lr=self.config.learning_rate, fused=True)
+        groups = [*self.network.parameter_groups(self.config.weight_decay), {"params": [*self.projection.parameters()]}]
+        learning_rate = torch.tensor(0.0, device=self.device) if self.captures else 0.0  # until a step says
+        return AdamW(groups, lr=learning_rate, fused=True, capturable=self.captures)

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from loanloop_trainer.domain.split import Mask
 from loanloop_trainer.model.checkpoint import copied
-from loanloop_trainer.model.learning import Learner, inputs_of, one_cycle, steps_per_epoch
+from loanloop_trainer.model.learning import Learner, Objective, inputs_of, one_cycle, steps_per_epoch
 from loanloop_trainer.model.loans import EncodedLoans, LabelledLoans
 from loanloop_trainer.model.pretraining import Inputs, nt_xent, projected_views
 from loanloop_trainer.model.progress import Meter, OnProgress
@@ -29,22 +29,27 @@ OnEpoch = Callable[[int, float], None]  # its number from 1, and how well it ran
 
 
 def pretrain(learner: Learner, loans: EncodedBatch, on_progress: OnProgress) -> None:
-    config, inputs = learner.config, inputs_of(loans, learner.device)
-    n_steps = steps_per_epoch(len(inputs[0]), config.pretrain_batch_size) * config.pretrain_epochs
+    config, objective = learner.config, contrastive(learner, loans)
+    n_steps = steps_per_epoch(len(objective), config.pretrain_batch_size) * config.pretrain_epochs
     meter = Meter("pretrain", on_progress, epochs=config.pretrain_epochs, steps=n_steps, first=learner.position.step)
+    learner.network.train()
+    for step, rows in learner.steps(len(objective), config.pretrain_batch_size, config.pretrain_epochs):
+        learning_rate = one_cycle(step, n_steps, config.pretrain_learning_rate)
+        loss = learner.learn(step, rows, objective, learning_rate=learning_rate)
+        meter.advance(step=step, rows=len(rows), loss=loss)
+        learner.advance(step)
+
+
+def contrastive(learner: Learner, loans: EncodedBatch) -> Objective:
+    config = learner.config
 
     def forward(part: Inputs, chance: Generator) -> Tensor:
         return projected_views(learner.network, learner.projection, part, mask_share=config.mask_share, chance=chance)
 
-    def loss_of(views: Tensor) -> Tensor:
+    def loss(views: Tensor, _rows: Tensor) -> Tensor:
         return nt_xent(views[:, 0], views[:, 1], config.temperature)
 
-    learner.network.train()
-    for step, rows in learner.steps(len(inputs[0]), config.pretrain_batch_size, config.pretrain_epochs):
-        learning_rate = one_cycle(step, n_steps, config.pretrain_learning_rate)
-        loss = learner.learn(step, inputs, rows, forward, loss_of, learning_rate=learning_rate)
-        meter.advance(step=step, rows=len(rows), loss=loss)
-        learner.advance(step)
+    return Objective(inputs_of(loans, learner.device), forward, loss)
 
 
 def fine_tune(learner: Learner, loans: EncodedLoans, on_progress: OnProgress, on_epoch: OnEpoch) -> None:
@@ -101,22 +106,30 @@ def _classify(
     learner: Learner, loans: LabelledLoans, plan: Plan, meter: Meter, *, epochs: int, goes_on: Callable[[int], bool]
 ) -> None:
     """`goes_on` is asked after each of the epochs."""
-    config, inputs = learner.config, inputs_of(loans.inputs, learner.device)
-    labels = torch.from_numpy(loans.defaulted.astype(np.int64)).to(learner.device)
-    weights = torch.from_numpy(loans.weights / loans.weights.mean()).to(learner.device)
-    if config.class_weights:
-        weights = weights * class_weights(labels, weights)[labels]
-    forward = partial(_classified, learner.network, config.unknown_share)
+    config, objective = learner.config, classification(learner, loans)
     for step, rows in learner.steps(len(loans), config.batch_size, epochs * plan.n_passes):
         learner.network.train()
-        loss_of = partial(weighted_loss, labels=labels[rows], weights=weights[rows])
         learning_rate = one_cycle(step, plan.steps, config.learning_rate)
-        loss = learner.learn(step, inputs, rows, forward, loss_of, learning_rate=learning_rate)
+        loss = learner.learn(step, rows, objective, learning_rate=learning_rate)
         over = step % plan.per_epoch == 0 and not goes_on(step // plan.per_epoch)
         meter.advance(step=step, rows=len(rows), loss=loss, validation_roc_auc=learner.position.best_score)
         learner.advance(step)
         if over:
             break
+
+
+def classification(learner: Learner, loans: LabelledLoans) -> Objective:
+    config = learner.config
+    labels = torch.from_numpy(loans.defaulted.astype(np.int64)).to(learner.device)
+    weights = torch.from_numpy(loans.weights / loans.weights.mean()).to(learner.device)
+    if config.class_weights:
+        weights = weights * class_weights(labels, weights)[labels]
+
+    def loss(logits: Tensor, rows: Tensor) -> Tensor:
+        return weighted_loss(logits, labels[rows], weights[rows])
+
+    forward = partial(_classified, learner.network, config.unknown_share)
+    return Objective(inputs_of(loans.inputs, learner.device), forward, loss)
 
 
 def passes_per_epoch(per_pass: int, *, epochs: int, min_steps: int) -> int:

@@ -41,15 +41,14 @@ def nt_xent(one: Tensor, other: Tensor, temperature: float) -> Tensor:
     For each of the 2B views the positive is its twin and the negatives are the 2B - 2 others: neither the view itself
     nor its twin is among the negatives.
     """
-    n_rows = len(one)
-    views = functional.normalize(torch.cat([one, other]).float(), dim=1)  # (2B, d)
+    one, other = (functional.normalize(views.float(), dim=1) for views in (one, other))
+    views = torch.cat([one, other])  # (2B, d)
     similarity = views @ views.T / temperature  # (2B, 2B)
-    similarity = similarity.masked_fill(torch.eye(2 * n_rows, dtype=torch.bool, device=views.device), -torch.inf)
-    twins = torch.arange(2 * n_rows, device=views.device).roll(n_rows)
-    positive = similarity[torch.arange(2 * n_rows), twins]
-    negatives = similarity.scatter(1, twins[:, None], -torch.inf)
+    itself_or_twin = torch.eye(len(one), dtype=torch.bool, device=one.device).repeat(2, 2)
+    negatives = similarity.masked_fill(itself_or_twin, -torch.inf).logsumexp(dim=1)
+    positive = ((one * other).sum(dim=1) / temperature).repeat(2)
     # log(e^p + sum e^n) - p, the positive counted once.
-    return (torch.logaddexp(positive, negatives.logsumexp(dim=1)) - positive).mean()
+    return (torch.logaddexp(positive, negatives) - positive).mean()
 
 
 def projected_views(

@@ -112,7 +112,7 @@ def audit(data: TrainingData, portfolio: Portfolio) -> list[Finding]:
 
 
 def _learn(lesson: Lesson, workers: Workers, hooks: Hooks) -> Learner:
-    learner, loans = _learner(lesson, workers, hooks), lesson.loans
+    learner, loans = learner_of(lesson, workers, hooks), lesson.loans
     _resume(learner, lesson.checkpoint)
     if learner.position.phase == "pretrain":
         pretrain(learner, loans.to_pretrain, hooks.on_progress)
@@ -126,7 +126,7 @@ def _learn(lesson: Lesson, workers: Workers, hooks: Hooks) -> Learner:
     return learner
 
 
-def _learner(lesson: Lesson, workers: Workers, hooks: Hooks) -> Learner:
+def learner_of(lesson: Lesson, workers: Workers, hooks: Hooks) -> Learner:
     return Learner(
         *_fresh_modules(lesson.loans.encoder, lesson.config, lesson.seed, workers.device),
         workers=workers,

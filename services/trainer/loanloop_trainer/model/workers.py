@@ -23,10 +23,11 @@ class Workers:
     go through the whole network side by side do: docs/decisions/0026. On a GPU the batch stays whole.
     """
 
-    def __init__(self, n: int | None = None, ranks: Ranks = ALONE) -> None:
-        """`n`: None for one on each core. Other processes of `ranks` have as many each."""
+    def __init__(self, n: int | None = None, ranks: Ranks = ALONE, device: str | None = None) -> None:
+        """`n`: None for one on each core. Other processes of `ranks` have as many each. `device`: None for a GPU if
+        torch sees one."""
         self.ranks = ranks
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.n = 1 if self.device.type == "cuda" else n or len(os.sched_getaffinity(0))
         torch.set_num_threads(1)
         self._pool = ThreadPoolExecutor(self.n, "learning", initializer=torch.set_num_threads, initargs=(1,))
