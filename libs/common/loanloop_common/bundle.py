@@ -115,11 +115,13 @@ class Manifest(_Part):
     train_to: AwareDatetime = Field(description="The last loan trained, validated or calibrated on")
     n_rows: int
     n_train: int
-    n_validation: int
+    n_validation: int = Field(
+        description="The newest, which all was chosen by; with `refit` learnt after that"
+    )
     threshold: float = Field(ge=0, le=1)
     calibration: Calibration
     metric: str
-    metrics: dict[str, float | None] = Field(description="On the validation rows, before it learnt these too")
+    metrics: dict[str, float | None] = Field(description="On the validation rows, by a model that had not learnt them")
     seed: int
     kind: Literal["tabtransformer", "ensemble"] = "tabtransformer"
     weights: dict[str, float] = Field(default_factory=dict, description="Of the log-odds of an ensemble's models")

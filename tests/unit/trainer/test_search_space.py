@@ -89,6 +89,12 @@ def test_setting_that_is_newer_than_the_search_counts_with_its_default(portfolio
     assert hyperparameters_for(portfolio, found(portfolio, base=base)).source == "tuning 3"
 
 
+def test_what_no_search_depends_on_may_say_what_only_other_code_knows(portfolio: Portfolio) -> None:
+    base = {**portfolio.model.model_dump(mode="json"), "mixed_precision": "auto"}
+
+    assert hyperparameters_for(portfolio, found(portfolio, base=base)).source == "tuning 3"
+
+
 def test_values_that_are_no_hyperparameters_are_refused() -> None:
     with pytest.raises(ValueError, match="n_heads"):
         with_values(ModelConfig(n_heads=4), {"d_model": 30})

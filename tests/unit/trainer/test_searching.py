@@ -1,6 +1,7 @@
 """Which hyperparameters a trial gets: the file's first, and after a crash what it would have got without."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from loanloop_common.portfolio import ModelConfig
@@ -56,6 +57,17 @@ def test_search_that_was_cut_off_goes_on_alike(cut_off_after: int) -> None:
 
     assert said(search_on(14, past=undisturbed[:cut_off_after])) == said(undisturbed)
     assert said(search_on(14, seed=2)) != said(undisturbed)
+
+
+def test_search_goes_on_with_trials_of_code_that_searched_other_settings() -> None:
+    older = [
+        replace(trial, values={name: v for name, v in trial.values.items() if name != "dropout"} | {"gone": 1})
+        for trial in search_on(12)
+    ]
+
+    newest = search_on(13, past=older)[-1]
+
+    assert newest.values.keys() == OWN.keys()
 
 
 def test_failed_trial_is_remembered_as_one() -> None:

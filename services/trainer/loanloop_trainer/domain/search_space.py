@@ -47,6 +47,7 @@ _SPACE: Space = {
     "epochs": Range(2, 10, whole=True),
     "embedding_std": Range(0.05, 1.0, log=True),
     "min_count": Range(5, 500, log=True, whole=True),
+    "half_life_days": Choice((0, 180, 365, 730, 1460)),
 }
 
 
@@ -126,10 +127,11 @@ def hyperparameters_for(portfolio: Portfolio, found: Found | None) -> Hyperparam
 def same_base(config: ModelConfig, base: Mapping[str, Any]) -> bool:
     """Whether [model] says what it said; a setting that is newer than the search counts with its default."""
     try:
-        return _searched(config) == _searched(ModelConfig.model_validate(base))
+        then = ModelConfig.model_validate(_searched(base))
     except ValidationError:  # of code that had other settings
         return False
+    return _searched(config.model_dump()) == _searched(then.model_dump())
 
 
-def _searched(config: ModelConfig) -> dict[str, Any]:
-    return config.model_dump(exclude=set(BESIDE_THE_SEARCH))
+def _searched(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in BESIDE_THE_SEARCH}

@@ -86,10 +86,12 @@ def _distribution(part: Range | Choice) -> BaseDistribution:
 
 
 def _frozen(trial: Trial, distributions: dict[str, BaseDistribution]) -> optuna.trial.FrozenTrial:
+    """By what both know: code that came later may search more, or less."""
+    known = trial.values.keys() & distributions.keys()
     return optuna.trial.create_trial(
         state=_STATES[trial.state],
         value=trial.scores[-1] if trial.state == "pruned" else trial.score,
-        params=dict(trial.values),
-        distributions=distributions,
+        params={name: trial.values[name] for name in known},
+        distributions={name: distributions[name] for name in known},
         intermediate_values=dict(enumerate(trial.scores, start=1)),
     )
