@@ -115,9 +115,7 @@ class Manifest(_Part):
     train_to: AwareDatetime = Field(description="The last loan trained, validated or calibrated on")
     n_rows: int
     n_train: int
-    n_validation: int = Field(
-        description="The newest, which all was chosen by; with `refit` learnt after that"
-    )
+    n_validation: int = Field(description="The newest, which all was chosen by; with `refit` learnt after that")
     threshold: float = Field(ge=0, le=1)
     calibration: Calibration
     metric: str
