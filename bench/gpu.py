@@ -15,10 +15,11 @@ from loanloop_common.features import EncodedBatch
 from loanloop_trainer.model import Hooks, train
 from loanloop_trainer.model.checkpoint import LearningPhase, Position
 from loanloop_trainer.model.data import TrainingData
-from loanloop_trainer.model.learning import Learner, Objective, epoch_order, inputs_of
+from loanloop_trainer.model.learning import Learner, inputs_of
 from loanloop_trainer.model.lesson import Lesson
 from loanloop_trainer.model.loans import EncodedLoans, encoded_loans
 from loanloop_trainer.model.phases import classification, contrastive
+from loanloop_trainer.model.schedule import epoch_order
 from loanloop_trainer.model.serving_form import ServingForm
 from loanloop_trainer.model.training import learner_of
 from loanloop_trainer.model.workers import Workers
@@ -89,14 +90,12 @@ def training_rows(data: EncodedLoans, seconds: float, say: Callable[[str], None]
 def stepped(data: EncodedLoans, phase: str, how: str, precision: str, batch: int, seconds: float) -> Row:
     config = portfolio(mixed_precision=precision).model
     with Workers(device="cpu" if how == "all cores" else "cuda") as workers:
-        learner = learner_of(Lesson(data, config, 0, "", None), workers, Hooks())
-        learner.captures = how == "captured"
+        learner = learner_of(Lesson(data, config, 0, "", None), workers, Hooks(), captures=how == "captured")
         entered: LearningPhase = "pretrain" if phase == "pretraining" else "train"
         learner.enter(Position(phase=entered))
-        learner.network.train()
         older = data.older
-        objective = contrastive(learner, older.inputs) if entered == "pretrain" else classification(learner, older)
-        step = Step(learner, objective, batch)
+        learner.start(contrastive(learner, older.inputs) if entered == "pretrain" else classification(learner, older))
+        step = Step(learner, batch)
         step_s = step.seconds_within(seconds)
         row = {"what": f"{phase}, {how}", "mixed_precision": precision, "batch": batch, "rows_per_s": batch / step_s}
         return row if how == "all cores" else {**row, "gpu_busy": step.kernel_seconds() / step_s}
@@ -105,16 +104,16 @@ def stepped(data: EncodedLoans, phase: str, how: str, precision: str, batch: int
 class Step:
     """One step after the other, of batches of one size."""
 
-    def __init__(self, learner: Learner, objective: Objective, batch: int) -> None:
-        order = epoch_order(len(objective), seed=0, epoch=0).to(learner.device)
+    def __init__(self, learner: Learner, batch: int) -> None:
+        order = epoch_order(len(learner.objective), seed=0, epoch=0).to(learner.device)
         self._batches = cycle(torch.split(order[: len(order) // batch * batch], batch))
-        self._learner, self._objective, self._n = learner, objective, 0
+        self._learner, self._n = learner, 0
         for _ in range(WARM_UP_STEPS):
             self()
 
     def __call__(self) -> None:
         self._n += 1
-        self._learner.learn(self._n, next(self._batches), self._objective, learning_rate=1e-4)
+        self._learner.learn(self._n, next(self._batches), learning_rate=1e-4)
 
     def seconds_within(self, seconds: float) -> float:
         """Of a step; so many are taken as fit."""

@@ -5,7 +5,14 @@ from typing import Any
 import numpy as np
 from loanloop_common.portfolio import ModelConfig, Portfolio
 from loanloop_common.portfolio_file import load_portfolio
-from loanloop_trainer.model import TrainedModel, TrainingData
+from loanloop_trainer.model import Hooks, TrainedModel, TrainingData
+from loanloop_trainer.model.checkpoint import LearningPhase, Position
+from loanloop_trainer.model.learning import Learner
+from loanloop_trainer.model.lesson import Lesson
+from loanloop_trainer.model.loans import EncodedLoans, encoded_loans
+from loanloop_trainer.model.phases import classification, contrastive
+from loanloop_trainer.model.training import learner_of
+from loanloop_trainer.model.workers import Workers
 
 N_LOANS = 600
 
@@ -44,3 +51,17 @@ def make_data(n_loans: int = N_LOANS, seed: int = 0) -> TrainingData:
 
 def weights_of(trained: TrainedModel) -> list[bytes]:
     return [tensor.numpy().tobytes() for tensor in trained.network.state_dict().values()]
+
+
+def small_loans(**changes: Any) -> EncodedLoans:
+    return encoded_loans(make_data(), small_portfolio(**changes))
+
+
+def make_learner(workers: Workers, phase: LearningPhase, *, captures: bool | None = None, **changes: Any) -> Learner:
+    """With random weights, at the start of a phase."""
+    loans, config = small_loans(**changes), small_portfolio(**changes).model
+    learner = learner_of(Lesson(loans, config, 0, "", None), workers, Hooks(), captures=captures)
+    learner.enter(Position(phase=phase))
+    older = loans.older
+    learner.start(contrastive(learner, older.inputs) if phase == "pretrain" else classification(learner, older))
+    return learner

@@ -1,13 +1,11 @@
 """One run of steps: what all phases share. Batches, learning rate, optimiser, checkpoints."""
 
 import functools
-import math
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from time import monotonic
 
-import numpy as np
 import torch
 from loanloop_common.features import EncodedBatch
 from loanloop_common.portfolio import ModelConfig
@@ -16,13 +14,13 @@ from torch.optim import AdamW
 
 from loanloop_trainer.model import checkpoint
 from loanloop_trainer.model.captured import CapturedSteps
-from loanloop_trainer.model.checkpoint import PHASES, Position
+from loanloop_trainer.model.checkpoint import Position
 from loanloop_trainer.model.pretraining import Inputs, Projection
+from loanloop_trainer.model.schedule import epoch_order, seed_of, steps_per_epoch
 from loanloop_trainer.model.tabtransformer import TabTransformer
 from loanloop_trainer.model.workers import Workers
 
 MAX_GRADIENT_NORM = 1.0
-WARM_UP_SHARE = 0.3
 CHECKPOINT_EVERY_S = 5.0
 
 SaveCheckpoint = Callable[[bytes], None]
@@ -39,28 +37,6 @@ class Objective:
 
     def __len__(self) -> int:
         return len(self.inputs[0])
-
-
-def one_cycle(step: int, steps: int, peak: float) -> float:
-    """The learning rate of a step: up to `peak` in the first three tenths, then down to nearly nothing."""
-    warm_up = max(1, round(steps * WARM_UP_SHARE))
-    if step < warm_up:
-        return peak * (0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * step / warm_up)))
-    return peak * (1e-4 + 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up))))
-
-
-def epoch_order(n_rows: int, *, seed: int, epoch: int) -> Tensor:
-    """The same order for the same seed and epoch, whatever was drawn before: a resumed epoch needs no memory of it."""
-    return torch.randperm(n_rows, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
-
-
-def seed_of(*, seed: int, position: Position, step: int, part: int) -> int:
-    """What a part of a step draws depends on nothing drawn before: neither threads nor a resumption change it."""
-    return int(np.random.SeedSequence([seed, PHASES.index(position.phase), step, part]).generate_state(1)[0])
-
-
-def steps_per_epoch(n_rows: int, batch_size: int) -> int:
-    return max(1, round(n_rows / batch_size))
 
 
 def inputs_of(batch: EncodedBatch, device: torch.device) -> Inputs:
@@ -86,12 +62,13 @@ class Learner:
     save_checkpoint: SaveCheckpoint
     checkpoint_every_s: float
     position: Position = field(default_factory=Position)
+    captures: bool = False  # each step as one graph of the GPU
 
     def __post_init__(self) -> None:
         self.device = self.workers.device
-        self.captures = self.device.type == "cuda" and self.workers.ranks.n == 1
+        self._generator = Generator(self.device)
+        self._objective: Objective | None = None
         self._captured: CapturedSteps | None = None
-        self._chance = Generator(self.device)
         self._parameters = [*self.network.parameters(), *self.projection.parameters()]
         self.pretrained: dict[str, Tensor] = {}  # where learning from labels starts
         self.best: dict[str, Tensor] = {}
@@ -102,10 +79,22 @@ class Learner:
         """Begins a phase with an optimiser that remembers nothing."""
         self.position = position
         self._optimizer = self._fresh_optimizer()
-        self._captured = None
+        self._objective, self._captured = None, None
 
-    def steps(self, n_rows: int, batch_size: int, epochs: int) -> Iterator[tuple[int, Tensor]]:
+    def start(self, objective: Objective) -> None:
+        """Learns this from now on, to the end of the phase."""
+        self._objective = objective
+        self._captured = CapturedSteps(self._learn_whole, self.rehearse, self._generator) if self.captures else None
+        self.network.train()
+
+    @property
+    def objective(self) -> Objective:
+        assert self._objective is not None, "a phase starts with what it learns"
+        return self._objective
+
+    def steps(self, batch_size: int, epochs: int) -> Iterator[tuple[int, Tensor]]:
         """(number of the step from 1, its rows) from where the run stands to the end of the phase."""
+        n_rows = len(self.objective)
         per_epoch = steps_per_epoch(n_rows, batch_size)
         batches: tuple[Tensor, ...] = ()
         for step in range(self.position.step, per_epoch * epochs):
@@ -115,14 +104,11 @@ class Learner:
                 batches = order.tensor_split(per_epoch)  # of nearly one size: none is left with a single row
             yield step + 1, batches[i]
 
-    def learn(self, step: int, rows: Tensor, objective: Objective, *, learning_rate: float) -> float:
-        """One step; the loss before it. The objective is one and the same for the whole phase."""
-        self._set(learning_rate)
-        if not self.captures:
-            return self._learn_in_parts(step, rows, objective)
+    def learn(self, step: int, rows: Tensor, *, learning_rate: float) -> float:
+        """One step; the loss before it."""
+        self._set_learning_rate(learning_rate)
         if self._captured is None:
-            learn_whole = functools.partial(self._learn_whole, objective)
-            self._captured = CapturedSteps(learn_whole, self.rehearse, self._chance)
+            return self._learn_in_parts(step, rows)
         return self._captured(rows, self._seed_of(step, part=0)).item()
 
     @torch.no_grad()
@@ -137,61 +123,62 @@ class Learner:
         for name, tensor in checkpoint.optimizer_tensors(self._optimizer).items():
             tensor.copy_(remembered.get(name, torch.zeros_like(tensor)))  # AdamW begins with zeros
 
-    def _learn_whole(self, objective: Objective, rows: Tensor) -> Tensor:
-        with self._autocast():
-            outputs = objective.forward(rows_of(objective.inputs, rows), self._chance)
-        loss = objective.loss(outputs.float(), rows)
-        self._take([torch.autograd.grad(loss, self._parameters, allow_unused=True)])
-        self._move()
+    def _learn_whole(self, rows: Tensor) -> Tensor:
+        outputs = self._forward(rows, self._generator)
+        loss = self.objective.loss(outputs.float(), rows)
+        self._set_gradients([torch.autograd.grad(loss, self._parameters, allow_unused=True)])
+        self._step_optimizer()
         return loss.detach()
 
-    def _learn_in_parts(self, step: int, rows: Tensor, objective: Objective) -> float:
+    def _learn_in_parts(self, step: int, rows: Tensor) -> float:
         ranks, parts = self.workers.ranks, [*enumerate(self.workers.parts_of(rows))]
         # One without a part still has a word in each sum: nothing.
         own = parts[ranks.share_of(len(parts))] or [(len(parts) + ranks.rank, rows[:0])]
-        outputs = self.workers.map(lambda part: self._forward(step, *part, objective), own)
+        outputs = self.workers.map(lambda part: self._forward_part(step, *part), own)
         sizes = [len(part) for _, part in parts]
         computed = torch.cat([output.detach().float() for output in outputs])
         whole = ranks.gathered(computed, sizes).requires_grad_()
-        loss = objective.loss(whole, rows)
+        loss = self.objective.loss(whole, rows)
         loss.backward()  # type: ignore[no-untyped-call]
         assert whole.grad is not None
         first = sum(sizes[: ranks.share_of(len(parts)).start])
-        slopes = torch.split(whole.grad[first : first + len(computed)], [len(output) for output in outputs])
-        self._take(self.workers.map(lambda part: self._backward(*part), zip(outputs, slopes, strict=True)))
-        self._move()
+        gradients = torch.split(whole.grad[first : first + len(computed)], [len(output) for output in outputs])
+        self._set_gradients(self.workers.map(lambda part: self._backward(*part), zip(outputs, gradients, strict=True)))
+        self._step_optimizer()
         return loss.item()
 
-    def _take(self, gradients: Sequence[Sequence[Tensor | None]]) -> None:
+    def _set_gradients(self, gradients: Sequence[Sequence[Tensor | None]]) -> None:
         """Their sum, in the order of the parts, over all processes."""
         # The phase of pretraining does not reach the classifier, nor training the projection.
-        reached = [i for i, slope in enumerate(gradients[0]) if slope is not None]
-        present = [[slope for slope in each if slope is not None] for each in gradients]
+        reached = [i for i, gradient in enumerate(gradients[0]) if gradient is not None]
+        present = [[gradient for gradient in each if gradient is not None] for each in gradients]
         own = [functools.reduce(operator.add, parts) for parts in zip(*present, strict=True)]
         for parameter in self._parameters:
             parameter.grad = None
         for i, total in zip(reached, self.workers.ranks.summed(own), strict=True):
             self._parameters[i].grad = total
 
-    def _forward(self, step: int, part: int, rows: Tensor, objective: Objective) -> Tensor:
-        chance = Generator(self.device).manual_seed(self._seed_of(step, part))
+    def _forward_part(self, step: int, part: int, rows: Tensor) -> Tensor:
+        return self._forward(rows, Generator(self.device).manual_seed(self._seed_of(step, part)))
+
+    def _forward(self, rows: Tensor, generator: Generator) -> Tensor:
         with self._autocast():
-            return objective.forward(rows_of(objective.inputs, rows), chance)
+            return self.objective.forward(rows_of(self.objective.inputs, rows), generator)
 
     def _seed_of(self, step: int, part: int) -> int:
-        return seed_of(seed=self.seed, position=self.position, step=step, part=part)
+        return seed_of(seed=self.seed, phase=self.position.phase, step=step, part=part)
 
-    def _backward(self, output: Tensor, slope: Tensor) -> Sequence[Tensor | None]:
-        return torch.autograd.grad(output, self._parameters, slope.to(output.dtype), allow_unused=True)
+    def _backward(self, output: Tensor, gradient: Tensor) -> Sequence[Tensor | None]:
+        return torch.autograd.grad(output, self._parameters, gradient.to(output.dtype), allow_unused=True)
 
-    def _set(self, learning_rate: float) -> None:
+    def _set_learning_rate(self, learning_rate: float) -> None:
         for group in self._optimizer.param_groups:
             if self.captures:
                 group["lr"].fill_(learning_rate)  # a graph reads it where it is
             else:
                 group["lr"] = learning_rate
 
-    def _move(self) -> None:
+    def _step_optimizer(self) -> None:
         nn.utils.clip_grad_norm_(self.network.parameters(), MAX_GRADIENT_NORM)
         self._optimizer.step()
 

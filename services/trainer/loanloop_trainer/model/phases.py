@@ -1,7 +1,8 @@
 """The phases of learning: pretraining without labels, the classifier with early stopping, and again with all loans."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -10,15 +11,16 @@ import torch
 from loanloop_common.features import UNKNOWN, EncodedBatch, Floats
 from loanloop_common.portfolio import ModelConfig
 from sklearn.metrics import roc_auc_score
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from loanloop_trainer.domain.split import Mask
 from loanloop_trainer.model.checkpoint import copied
-from loanloop_trainer.model.learning import Learner, Objective, inputs_of, one_cycle, steps_per_epoch
+from loanloop_trainer.model.learning import Learner, Objective, inputs_of
 from loanloop_trainer.model.loans import EncodedLoans, LabelledLoans
 from loanloop_trainer.model.pretraining import Inputs, nt_xent, projected_views
 from loanloop_trainer.model.progress import Meter, OnProgress
+from loanloop_trainer.model.schedule import one_cycle, steps_per_epoch
 from loanloop_trainer.model.tabtransformer import TabTransformer
 from loanloop_trainer.model.workers import Workers
 
@@ -29,13 +31,13 @@ OnEpoch = Callable[[int, float], None]  # its number from 1, and how well it ran
 
 
 def pretrain(learner: Learner, loans: EncodedBatch, on_progress: OnProgress) -> None:
-    config, objective = learner.config, contrastive(learner, loans)
-    n_steps = steps_per_epoch(len(objective), config.pretrain_batch_size) * config.pretrain_epochs
+    config = learner.config
+    n_steps = steps_per_epoch(len(loans.x_cat), config.pretrain_batch_size) * config.pretrain_epochs
     meter = Meter("pretrain", on_progress, epochs=config.pretrain_epochs, steps=n_steps, first=learner.position.step)
-    learner.network.train()
-    for step, rows in learner.steps(len(objective), config.pretrain_batch_size, config.pretrain_epochs):
+    learner.start(contrastive(learner, loans))
+    for step, rows in learner.steps(config.pretrain_batch_size, config.pretrain_epochs):
         learning_rate = one_cycle(step, n_steps, config.pretrain_learning_rate)
-        loss = learner.learn(step, rows, objective, learning_rate=learning_rate)
+        loss = learner.learn(step, rows, learning_rate=learning_rate)
         meter.advance(step=step, rows=len(rows), loss=loss)
         learner.advance(step)
 
@@ -43,8 +45,10 @@ def pretrain(learner: Learner, loans: EncodedBatch, on_progress: OnProgress) -> 
 def contrastive(learner: Learner, loans: EncodedBatch) -> Objective:
     config = learner.config
 
-    def forward(part: Inputs, chance: Generator) -> Tensor:
-        return projected_views(learner.network, learner.projection, part, mask_share=config.mask_share, chance=chance)
+    def forward(part: Inputs, generator: Generator) -> Tensor:
+        return projected_views(
+            learner.network, learner.projection, part, mask_share=config.mask_share, generator=generator
+        )
 
     def loss(views: Tensor, _rows: Tensor) -> Tensor:
         return nt_xent(views[:, 0], views[:, 1], config.temperature)
@@ -106,11 +110,11 @@ def _classify(
     learner: Learner, loans: LabelledLoans, plan: Plan, meter: Meter, *, epochs: int, goes_on: Callable[[int], bool]
 ) -> None:
     """`goes_on` is asked after each of the epochs."""
-    config, objective = learner.config, classification(learner, loans)
-    for step, rows in learner.steps(len(loans), config.batch_size, epochs * plan.n_passes):
-        learner.network.train()
+    config = learner.config
+    learner.start(classification(learner, loans))
+    for step, rows in learner.steps(config.batch_size, epochs * plan.n_passes):
         learning_rate = one_cycle(step, plan.steps, config.learning_rate)
-        loss = learner.learn(step, rows, objective, learning_rate=learning_rate)
+        loss = learner.learn(step, rows, learning_rate=learning_rate)
         over = step % plan.per_epoch == 0 and not goes_on(step // plan.per_epoch)
         meter.advance(step=step, rows=len(rows), loss=loss, validation_roc_auc=learner.position.best_score)
         learner.advance(step)
@@ -137,18 +141,18 @@ def passes_per_epoch(per_pass: int, *, epochs: int, min_steps: int) -> int:
     return max(1, math.ceil(min_steps / (per_pass * epochs)))
 
 
-def _classified(network: TabTransformer, unknown_share: float, loans: Inputs, chance: Generator) -> Tensor:
-    logits: Tensor = network(*with_unknown(loans, unknown_share, chance), chance)
+def _classified(network: TabTransformer, unknown_share: float, loans: Inputs, generator: Generator) -> Tensor:
+    logits: Tensor = network(*with_unknown(loans, unknown_share, generator), generator)
     return logits
 
 
-def with_unknown(loans: Inputs, share: float, chance: Generator) -> Inputs:
+def with_unknown(loans: Inputs, share: float, generator: Generator) -> Inputs:
     """A random share of the values as if they had never been seen; a number keeps its size."""
     x_cat, x_num, x_exact = loans
     if share == 0:
         return loans
-    hidden_cat = torch.rand(x_cat.shape, device=x_cat.device, generator=chance) < share
-    hidden_exact = torch.rand(x_exact.shape, device=x_exact.device, generator=chance) < share
+    hidden_cat = torch.rand(x_cat.shape, device=x_cat.device, generator=generator) < share
+    hidden_exact = torch.rand(x_exact.shape, device=x_exact.device, generator=generator) < share
     return x_cat.masked_fill(hidden_cat, UNKNOWN), x_num, x_exact.masked_fill(hidden_exact, UNKNOWN)
 
 
@@ -182,7 +186,6 @@ def roc_auc(network: TabTransformer, loans: EncodedBatch, defaulted: Mask, worke
 
 def log_odds(network: TabTransformer, loans: EncodedBatch, workers: Workers) -> Floats:
     """(B,) of default, before calibration; each process computes its share of the loans."""
-    network.eval()
     device = next(network.parameters()).device
 
     @torch.no_grad()
@@ -193,6 +196,19 @@ def log_odds(network: TabTransformer, loans: EncodedBatch, workers: Workers) -> 
     parts = [loans.rows(slice(i, i + EVALUATION_ROWS)) for i in range(0, len(loans.x_cat), EVALUATION_ROWS)]
     own = parts[workers.ranks.share_of(len(parts))] or [loans.rows(slice(0, 0))]
     sizes = [len(part.x_cat) for part in parts]
-    logits = workers.ranks.gathered(torch.cat(workers.map(logits_of, own)), sizes).double()
+    with evaluating(network):
+        computed = torch.cat(workers.map(logits_of, own))
+    logits = workers.ranks.gathered(computed, sizes).double()
     difference: Floats = (logits[:, 1] - logits[:, 0]).cpu().numpy()
     return difference
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Nothing drops out meanwhile."""
+    was_training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(was_training)

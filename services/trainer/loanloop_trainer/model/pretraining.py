@@ -23,11 +23,11 @@ class Projection(nn.Module):
         return projected
 
 
-def masked_view(inputs: Inputs, share: float, chance: Generator) -> Inputs:
+def masked_view(inputs: Inputs, share: float, generator: Generator) -> Inputs:
     """A random share of each row's tokens replaced by the mask's own index; a masked number also loses its value."""
     x_cat, x_num, x_exact = inputs
-    hidden_cat = torch.rand(x_cat.shape, device=x_cat.device, generator=chance) < share
-    hidden_num = torch.rand(x_num.shape, device=x_num.device, generator=chance) < share
+    hidden_cat = torch.rand(x_cat.shape, device=x_cat.device, generator=generator) < share
+    hidden_num = torch.rand(x_num.shape, device=x_num.device, generator=generator) < share
     return (
         x_cat.masked_fill(hidden_cat, MASK),
         x_num.masked_fill(hidden_num, 0.0),
@@ -52,10 +52,10 @@ def nt_xent(one: Tensor, other: Tensor, temperature: float) -> Tensor:
 
 
 def projected_views(
-    network: TabTransformer, projection: Projection, inputs: Inputs, *, mask_share: float, chance: Generator
+    network: TabTransformer, projection: Projection, inputs: Inputs, *, mask_share: float, generator: Generator
 ) -> Tensor:
     """(B, 2, d_model): both masked views of each loan, projected."""
-    views = [masked_view(inputs, mask_share, chance) for _ in range(2)]
+    views = [masked_view(inputs, mask_share, generator) for _ in range(2)]
     x_cat, x_num, x_exact = (torch.cat(pair) for pair in zip(*views, strict=True))
-    pooled = network.pooled(x_cat, x_num, x_exact, chance)
+    pooled = network.pooled(x_cat, x_num, x_exact, generator)
     return torch.stack(projection(pooled).chunk(2), dim=1)

@@ -48,20 +48,20 @@ class Dropout(nn.Module):
         super().__init__()
         self.share = share
 
-    def forward(self, x: Tensor, chance: Generator | None) -> Tensor:
+    def forward(self, x: Tensor, generator: Generator | None) -> Tensor:
         if not self.training or self.share == 0:
             return x
-        return x * kept(x, self.share, chance)
+        return x * kept(x, self.share, generator)
 
 
-def kept(x: Tensor, dropped: float, chance: Generator | None) -> Tensor:
+def kept(x: Tensor, dropped: float, generator: Generator | None) -> Tensor:
     """Zeros and 1 / (1 - dropped), as many as `x` has numbers.
 
     Sixteen random bits decide about each, drawn four at a time: a fifth of the time of `bernoulli_`
     (docs/decisions/0046). The share is met to 1/65,536.
     """
     words = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device)
-    bits = words.random_(-(2**63), None, generator=chance).view(torch.int16)[: x.numel()]
+    bits = words.random_(-(2**63), None, generator=generator).view(torch.int16)[: x.numel()]
     stay = torch.ge(bits, round(dropped * 2**16) - 2**15, out=torch.empty(x.numel(), dtype=x.dtype, device=x.device))
     return stay.div_(1 - dropped).view(x.shape)
 
@@ -81,11 +81,11 @@ class Block(nn.Module):
         self.narrow = nn.Linear(d_feedforward, d_model)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor, chance: Generator | None) -> Tensor:
+    def forward(self, x: Tensor, generator: Generator | None) -> Tensor:
         """(B, S, d_model) -> (B, S, d_model)"""
-        x = x + self.dropout(self.attend(self.norm_attention(x)), chance)
+        x = x + self.dropout(self.attend(self.norm_attention(x)), generator)
         hidden = functional.relu(self.widen(self.norm_feedforward(x)))
-        fed: Tensor = x + self.dropout(self.narrow(hidden), chance)
+        fed: Tensor = x + self.dropout(self.narrow(hidden), generator)
         return fed
 
     def attend(self, x: Tensor) -> Tensor:
@@ -127,20 +127,20 @@ class TabTransformer(nn.Module):
         self.dropout = Dropout(dropout)
         self.head = nn.Linear(d_feedforward, N_CLASSES)
 
-    def forward(self, x_cat: Tensor, x_num: Tensor, x_exact: Tensor, chance: Generator | None = None) -> Tensor:
+    def forward(self, x_cat: Tensor, x_num: Tensor, x_exact: Tensor, generator: Generator | None = None) -> Tensor:
         """Logits (B, 2) from x_cat (B, C) int64, x_num (B, K) float32 and x_exact (B, K) int64.
 
-        `chance` decides what drops out in training; without it torch's own generator does.
+        `generator` decides what drops out in training; without it torch's own generator does.
         """
-        pooled = self.pooled(x_cat, x_num, x_exact, chance)
-        logits: Tensor = self.head(self.dropout(functional.relu(self.hidden(pooled)), chance))
+        pooled = self.pooled(x_cat, x_num, x_exact, generator)
+        logits: Tensor = self.head(self.dropout(functional.relu(self.hidden(pooled)), generator))
         return logits
 
-    def pooled(self, x_cat: Tensor, x_num: Tensor, x_exact: Tensor, chance: Generator | None = None) -> Tensor:
+    def pooled(self, x_cat: Tensor, x_num: Tensor, x_exact: Tensor, generator: Generator | None = None) -> Tensor:
         """What the encoder makes of a loan, (B, d_model): all that pretraining teaches."""
         x = self.tokens(x_cat, x_num, x_exact)
         for block in self.blocks:
-            x = block(x, chance)
+            x = block(x, generator)
         mean: Tensor = self.norm(x).mean(dim=1)
         return mean
 

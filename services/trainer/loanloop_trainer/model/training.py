@@ -59,7 +59,8 @@ def train(  # its data, and with whom and how it computes
     hooks: Hooks = NO_HOOKS,
     ranks: Ranks = ALONE,
 ) -> TrainedModel:
-    """Deterministic by seed, also across a resumption, on the same machine and numbers of processes and threads.
+    """On CPUs deterministic by seed, also across a resumption, on the same machine and numbers of processes and
+    threads; on a GPU that is not shown (docs/decisions/0059).
 
     The newest loans of `data` are held out to stop early, calibrate and choose the threshold, and learnt after that.
     The gate's loans must not be in `data` at all. The other processes of `ranks` must `follow`. Raises TooFewDays.
@@ -126,7 +127,7 @@ def _learn(lesson: Lesson, workers: Workers, hooks: Hooks) -> Learner:
     return learner
 
 
-def learner_of(lesson: Lesson, workers: Workers, hooks: Hooks) -> Learner:
+def learner_of(lesson: Lesson, workers: Workers, hooks: Hooks, *, captures: bool | None = None) -> Learner:
     return Learner(
         *_fresh_modules(lesson.loans.encoder, lesson.config, lesson.seed, workers.device),
         workers=workers,
@@ -135,6 +136,7 @@ def learner_of(lesson: Lesson, workers: Workers, hooks: Hooks) -> Learner:
         fingerprint=lesson.fingerprint,
         save_checkpoint=hooks.save_checkpoint,
         checkpoint_every_s=hooks.checkpoint_every_s,
+        captures=workers.can_capture if captures is None else captures,
     )
 
 

@@ -32,6 +32,11 @@ class Workers:
         torch.set_num_threads(1)
         self._pool = ThreadPoolExecutor(self.n, "learning", initializer=torch.set_num_threads, initargs=(1,))
 
+    @property
+    def can_capture(self) -> bool:
+        """Whether a step can be one graph: what processes exchange goes by way of the CPU."""
+        return self.device.type == "cuda" and self.ranks.n == 1
+
     def parts_of(self, rows: Tensor) -> list[Tensor]:
         """Of nearly one size, one for each worker of each process at most."""
         return [*rows.tensor_split(max(1, min(self.n * self.ranks.n, len(rows) // MIN_PART_ROWS)))]
