@@ -62,7 +62,9 @@ class LoanCodec:
         # In the order of their names, so that they are encoded in it without being sorted each time.
         features = sorted(portfolio.features.values(), key=lambda feature: feature.name)
         fields = [_struct_field(feature) for feature in features]
-        self.features_type = msgspec.defstruct("Features", fields, frozen=True, kw_only=True, gc=False)
+        self.features_type = msgspec.defstruct(
+            "Features", fields, frozen=True, kw_only=True, gc=False, omit_defaults=True
+        )
         loan_type = msgspec.defstruct(
             "PortfolioLoan", [("features", self.features_type)], bases=(Loan,), frozen=True, kw_only=True
         )
@@ -115,7 +117,7 @@ class LoanCodec:
         return dict(zip(self._optional_features.__struct_fields__, zip(*rows, strict=True), strict=True))
 
     def encode_features(self, loan: Loan) -> bytes:
-        """JSON of the validated features, each one present, null where missing."""
+        """JSON of the validated features: null where that was sent, and without the optional ones that were not."""
         return self._encoder.encode(loan.features)
 
     def encode(self, loan: Loan) -> bytes:

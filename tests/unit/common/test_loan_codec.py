@@ -43,6 +43,15 @@ def test_the_example_is_valid_and_survives_a_round_trip() -> None:
     )
 
 
+def test_what_was_left_out_is_left_out_on_the_wire_and_where_it_is_stored() -> None:
+    """REST publishes what it decided: a null in place of nothing would be refused, and the loan lost to ingest."""
+    loan = CODEC.decode(encoded(without_feature("term_months")))
+
+    assert CODEC.decode(CODEC.encode(loan)) == loan
+    assert "term_months" not in msgspec.json.decode(CODEC.encode_features(loan))
+    assert CODEC.payload_hash(CODEC.decode(CODEC.encode(loan))) == CODEC.payload_hash(loan)
+
+
 def test_unknown_fields_are_ignored_everywhere() -> None:
     noisy = with_feature("colour", "red") | {"trace": {"id": 1}}
 
