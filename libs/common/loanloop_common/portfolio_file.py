@@ -105,7 +105,10 @@ def _said(error: ErrorDetails) -> str:
         return "is no setting" + (f"; do you mean {meant}?" if meant else "")
     if error["type"] == "missing":
         return f"is missing; write {_EXAMPLES[key]}" if key in _EXAMPLES else "is missing"
-    return error["msg"].removeprefix("Value error, ")
+    if error["type"] == "value_error":
+        return error["msg"].removeprefix("Value error, ")
+    given = error["input"]
+    return error["msg"] + (f", not {given!r}" if isinstance(given, str | int | float) else "")
 
 
 def _meant(loc: tuple[int | str, ...]) -> str | None:

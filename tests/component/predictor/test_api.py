@@ -171,6 +171,7 @@ async def test_more_requests_than_may_wait_are_turned_away_at_once(
     ("sent", "field", "rule"),
     [
         (b"1e400", "features.employees", "64 bits"),
+        (b"9" * 10_000, "features.employees", "64 bits"),
         (b'"\\ud800"', "features.employees", "Unicode"),
         (b'"\xff"', "features.employees", "Unicode"),
         (b"123456789012345678901234567890", "features.employees", "whole number"),

@@ -150,6 +150,7 @@ async def test_the_commands_show_promote_roll_back_and_unpin(
         ("v2", "superseded"),
     ]
     assert [period["kind"] for period in shown["versions"][0]["live"]] == ["deploy", "rollback"]
+    assert shown["versions"][1]["manifest"]["version"] == "v2"
     assert (await run("models")).stdout.count("preset sba") == 1
     assert (await run("unpin")).returncode == 0
 

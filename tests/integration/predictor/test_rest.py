@@ -115,6 +115,7 @@ async def test_length_of_thousands_of_digits_is_read_as_the_number_that_it_is(ur
 async def test_model_info_and_openapi_say_what_serves(url: str) -> None:
     info = (await get(url, "/model-info")).json()
     assert (info["version"], info["portfolio"], info["deployment_seq"]) == ("v1", "sba", 1)
+    assert (info["kind"], info["weights"]) == ("tabtransformer", {})
     assert "term_months" in info["features"]
     assert [warning["field"] for warning in info["warnings"]] == ["term_months"]
     body = (await get(url, "/openapi.json")).json()["paths"]["/predict"]["post"]["requestBody"]

@@ -22,7 +22,8 @@ def models(
     """Versions with state, data window, the gate's figures and when each was live, by event time and by the clock.
 
     State: **live**; **pinned**, live until `loanloop unpin`; **candidate**, not judged yet or kept out by a pin;
-    **rejected** by the gate; **superseded** by a newer version.
+    **rejected** by the gate; **superseded** by a newer version. The JSON has each one's manifest, which is all that is
+    known of it: hyperparameters and where they are from, calibration, threshold, audit, versions of packages.
 
     **Examples**
 
@@ -86,6 +87,7 @@ def _described(version: "VersionFacts", newest_deployed: int) -> dict[str, Any]:
         if judged
         else None,
         "live": version.live,
+        "manifest": version.manifest,
     }
 
 
@@ -115,8 +117,11 @@ def _table(preset: str, described: list[dict[str, Any]]) -> "Table":
 
 
 def _remarks(described: list[dict[str, Any]]) -> "Iterator[str]":
-    """Why a version was rejected, and who made it live all the same."""
+    """What is out of the ordinary: an ensemble; why one was rejected, and who made it live all the same."""
     for model in described:
+        if weights := model["manifest"].get("weights"):
+            shares = ", ".join(f"{share:.0%} {name}" for name, share in weights.items())
+            yield f"{model['version']} is an ensemble, its log-odds {shares}"
         gate = model["gate"]
         if gate is None or gate["passed"]:
             continue

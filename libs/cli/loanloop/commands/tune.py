@@ -36,7 +36,8 @@ def tune(
     Batch size, learning rate, weight decay, dropout, epochs, the width and spread of embeddings, the cut-off of rare
     categories and how fast older loans count less are tried, first those of the portfolio file. The best are stored
     and used by the next training of the portfolio, as long as its features and the file's `[model]` stay as they are.
-    The loans of the gate are not touched.
+    The loans of the gate are not touched. The network alone is searched: the trees of an ensemble keep the file's
+    settings.
 
     Ctrl-C, `kill -9` or a power cut lose the trial under way at most: the same command goes on, but for `--new`, which
     always begins another search. With a limit that has been reached already, it stores the best of what there is.

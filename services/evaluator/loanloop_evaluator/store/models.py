@@ -8,7 +8,7 @@ from loanloop_common.postgres import Connection
 SELECT_VERSION_FACTS = """
     SELECT m.version, m.number, m.train_from, m.train_to, m.n_rows, m.created_at,
            g.opponent, g.passed, g.reason, g.n_loans, g.metrics, g.value, g.lower, g.upper,
-           coalesce(d.live, '[]'::jsonb) AS live
+           coalesce(d.live, '[]'::jsonb) AS live, m.manifest
     FROM loan_data.model_metadata m
     LEFT JOIN LATERAL (
         SELECT * FROM loan_data.model_performance
@@ -48,6 +48,7 @@ class VersionFacts(NamedTuple):
     lower: float | None
     upper: float | None
     live: list[dict[str, Any]]
+    manifest: dict[str, Any]
 
 
 async def fetch_version_facts(connection: Connection, slot: str) -> list[VersionFacts]:

@@ -96,6 +96,8 @@ class ModelInfo(BaseModel):
     deployment_seq: int
     deployed_at: datetime
     portfolio: str
+    kind: str = Field(description="tabtransformer, or ensemble: with boosted trees")
+    weights: dict[str, float] = Field(description="Of the log-odds of an ensemble's models")
     threshold: float
     metric: str
     metrics: dict[str, Any] = Field(description="On its newest loans, when it had not learnt them yet")
@@ -165,6 +167,8 @@ def model_info(champion: Champion, swap: Swap | None) -> ModelInfo:
         deployment_seq=champion.by.deployment_seq,
         deployed_at=champion.deployed_at,
         portfolio=manifest.portfolio,
+        kind=manifest.kind,
+        weights=manifest.weights,
         threshold=champion.by.threshold,
         metric=manifest.metric,
         metrics=manifest.metrics,

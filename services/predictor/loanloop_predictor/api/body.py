@@ -65,9 +65,17 @@ def parsed(body: bytes) -> tuple[Any, bool]:
         return msgspec.json.decode(body), True
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as broken:
         try:
-            return json.loads(body.decode(errors="surrogateescape")), False
+            return json.loads(body.decode(errors="surrogateescape"), parse_int=_whole), False
         except (ValueError, RecursionError):
             raise NotJson(f"the body is not JSON: {broken}") from broken
+
+
+def _whole(digits: str) -> int | float:
+    """Infinity where Python refuses to read so many digits."""
+    try:
+        return int(digits)
+    except ValueError:
+        return float(digits)
 
 
 def refuse_unholdable(value: Any, path: str = "") -> None:
