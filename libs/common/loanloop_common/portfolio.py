@@ -16,11 +16,15 @@ KnownAt = Literal["application", "decision", "servicing", "outcome"]
 MAX_SAFE_INTEGER = 2**53  # JSON numbers beyond it lose digits in many producers
 
 
+# Beyond these a slip of the hand is likelier than a wish, and dates, counts or memory would overflow.
+_DAYS = 36_500
+_LOANS = 1_000_000_000
+
 _UNQUOTED = (int, float, bool, int | None)
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -118,61 +122,61 @@ class FileMapping(_Part):
 class Policy(_Part):
     """When to train, what to require, and what counts as a breach."""
 
-    maturity_days: int = Field(ge=0)
+    maturity_days: int = Field(ge=0, le=_DAYS)
     metric: Literal["f1", "roc_auc"] = "f1"
-    window_days: int = Field(default=7, ge=1)
+    window_days: int = Field(default=7, ge=1, le=_DAYS)
     breach_below: float = Field(default=0.8, ge=0, le=1)
-    breach_days: int = Field(default=3, ge=1)
-    relapse_days: int = Field(default=28, ge=0)
-    min_outcomes: int = Field(default=30, ge=1)
+    breach_days: int = Field(default=3, ge=1, le=_DAYS)
+    relapse_days: int = Field(default=28, ge=0, le=_DAYS)
+    min_outcomes: int = Field(default=30, ge=1, le=_LOANS)
     confidence: float = Field(default=0.9, gt=0.5, lt=1)
     gate_at_least: float = Field(default=0.8, ge=0, le=1)
-    gate_min_loans: int = Field(default=500, ge=1)
+    gate_min_loans: int = Field(default=500, ge=1, le=_LOANS)
     gate_share: float = Field(default=0.1, gt=0, le=0.5)
-    first_labels: int = Field(default=5000, ge=1)
-    new_labels: int = Field(default=50_000, ge=1)
-    breach_new_labels: int = Field(default=500, ge=0)
-    breach_attempts: int = Field(default=3, ge=1)
-    cooldown_minutes: float = Field(default=60, ge=0)
-    training_window_months: int = Field(default=36, ge=1)
+    first_labels: int = Field(default=5000, ge=1, le=_LOANS)
+    new_labels: int = Field(default=50_000, ge=1, le=_LOANS)
+    breach_new_labels: int = Field(default=500, ge=0, le=_LOANS)
+    breach_attempts: int = Field(default=3, ge=1, le=1000)
+    cooldown_minutes: float = Field(default=60, ge=0, le=_DAYS * 24 * 60)
+    training_window_months: int = Field(default=36, ge=1, le=1200)
     max_rejected_share: float = Field(default=0.05, ge=0, le=1)
-    quality_min_loans: int = Field(default=100, ge=1)
+    quality_min_loans: int = Field(default=100, ge=1, le=_LOANS)
 
 
 class ModelConfig(_Part):
     """Hyperparameters; each is kept in the bundle's manifest."""
 
     kind: Literal["tabtransformer", "ensemble"] = "tabtransformer"  # ensemble: with boosted trees
-    d_model: int = Field(default=32, ge=4)
-    n_layers: int = Field(default=6, ge=1)
+    d_model: int = Field(default=32, ge=4, le=1024)
+    n_layers: int = Field(default=6, ge=1, le=64)
     n_heads: int = Field(default=4, ge=1)
-    d_feedforward: int = Field(default=64, ge=4)
+    d_feedforward: int = Field(default=64, ge=4, le=4096)
     dropout: float = Field(default=0.1, ge=0, lt=1)
-    embedding_std: float = Field(default=0.5, gt=0)
+    embedding_std: float = Field(default=0.5, gt=0, le=100)
     exact_values: bool = True  # a learned embedding of frequent exact numbers, added to the token
-    max_exact_values: int = Field(default=512, ge=1)
-    min_count: int = Field(default=20, ge=1)
-    pretrain_epochs: int = Field(default=1, ge=0)
+    max_exact_values: int = Field(default=512, ge=1, le=1_000_000)
+    min_count: int = Field(default=20, ge=1, le=_LOANS)
+    pretrain_epochs: int = Field(default=1, ge=0, le=1000)
     pretrain_batch_size: int = Field(default=512, ge=2)
-    pretrain_learning_rate: float = Field(default=1e-3, gt=0)
-    temperature: float = Field(default=0.2, gt=0)
+    pretrain_learning_rate: float = Field(default=1e-3, gt=0, le=1)
+    temperature: float = Field(default=0.2, ge=0.001, le=100)
     mask_share: float = Field(default=0.3, gt=0, lt=1)
-    epochs: int = Field(default=6, ge=1)
-    min_steps: int = Field(default=600, ge=0)  # of all epochs: few loans are passed several times within one
-    half_life_days: int = Field(default=0, ge=0)  # so much older, and a loan counts half in training; 0: all alike
+    epochs: int = Field(default=6, ge=1, le=1000)
+    min_steps: int = Field(default=600, ge=0, le=10_000_000)  # of all epochs: few loans are passed several times in one
+    half_life_days: int = Field(default=0, ge=0, le=_DAYS)  # so much older, and a loan counts half; 0: all alike
     unknown_share: float = Field(default=0.0, ge=0, lt=1)  # of the values, shown in training as never seen
-    patience: int = Field(default=3, ge=1)
+    patience: int = Field(default=3, ge=1, le=1000)
     batch_size: int = Field(default=256, ge=2)
-    learning_rate: float = Field(default=3e-3, gt=0)
-    weight_decay: float = Field(default=1e-2, ge=0)
+    learning_rate: float = Field(default=3e-3, gt=0, le=1)
+    weight_decay: float = Field(default=1e-2, ge=0, le=10)
     class_weights: bool = False
     mixed_precision: Literal["off", "bf16"] = "off"
     validation_share: float = Field(default=0.1, gt=0, lt=0.5)
     refit: bool = True  # once all is chosen on the newest loans, it learns again, these as well
     trees: int = Field(default=300, ge=1, le=2000)
     tree_depth: int = Field(default=5, ge=1, le=8)
-    tree_learning_rate: float = Field(default=0.1, gt=0)
-    tree_min_loans: int = Field(default=50, ge=1)
+    tree_learning_rate: float = Field(default=0.1, gt=0, le=1)
+    tree_min_loans: int = Field(default=50, ge=1, le=_LOANS)
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:

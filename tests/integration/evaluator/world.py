@@ -122,7 +122,8 @@ class World:
                 INSERT INTO loan_data.model_metadata
                     (version, number, run_id, portfolio, schema_hash, train_from, train_to, n_rows,
                      hyperparameters, metrics, manifest, bundle, bundle_sha256)
-                VALUES ($1, $2, $3, $4, 'hash', $5, $6, 100, '{}', '{}', jsonb_build_object('version', $1::text), $7, $8)
+                VALUES ($1, $2, $3, $4, 'hash', $5, $6, 100, '{}', '{}',
+                        jsonb_build_object('version', $1::text), $7, $8)
                 """,
                 version, number, run_id, SLOT, train_to - timedelta(days=365), train_to,
                 content, hashlib.sha256(content).digest(),
