@@ -1,5 +1,6 @@
 """A loan that the version gives no probability is neither approved nor declined, and disturbs no other."""
 
+import json
 from typing import Any
 
 import httpx
@@ -82,3 +83,21 @@ async def test_what_another_version_has_decided_stays_decided_and_is_published_a
     ids = [event.loan_id for event in await world.scored()]
     assert (ids.count(asked["loan_id"]), ids.count(streamed["loan_id"])) == (1, 2)
     assert not await fetch_dead_letters(world.pool, reason=None, topic=None, replayed=True, limit=10)
+
+
+async def test_of_two_loans_under_one_event_id_the_one_that_is_decided_is_published(world: World) -> None:
+    url = await world.start_predictor()
+    await deploy(world, silent_above(make_version("v1")), 1)
+    without, decided = large(1), make_loan(1)
+    assert without["event_id"] == decided["event_id"]
+
+    async with httpx.AsyncClient(base_url=url, timeout=20) as client:
+        answer = await client.post("/predict/batch", json={"loans": [without, decided]})
+    await world.consumed(1)
+
+    first, second = answer.json()["results"]
+    assert (first["error"]["kind"], second["error"]) == ("conflict", None)
+    (row,) = await world.decisions()
+    (received,) = await read_all(world.infrastructure.kafka_bootstrap, "loan.received")
+    assert row["features"][NUMBER] == decided["features"][NUMBER]
+    assert json.loads(received.value)["features"][NUMBER] == decided["features"][NUMBER]

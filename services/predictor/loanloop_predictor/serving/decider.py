@@ -25,6 +25,7 @@ from loanloop_predictor.domain.decisions import (
     StoredDecision,
     Undecided,
     conflicts,
+    first_of_each_event,
     time_ordered_ids,
 )
 from loanloop_predictor.domain.incoming import IncomingLoan, StreamedLoans, hash_if_dated, read_streamed
@@ -116,7 +117,7 @@ class Decider:
     async def record_requested(self, scored: ScoredRequests) -> list[Answer]:
         """An answer in each loan's place; one bad loan fails no other. Raises Unavailable for all."""
         incoming = scored.incoming
-        events = {one.loan.event_id: self._codec.encode(one.loan) for one in reversed(incoming)}
+        events = self._events_of(scored)
         recorded = await self._store.record_requested(scored.decisions, events)
         stored = (one for one in recorded.held.values() if isinstance(one, StoredDecision))
         self._decided_here.remember(events[one.decision.event_id] for one in stored if one.is_new)
@@ -127,6 +128,12 @@ class Decider:
             self._answer(one, recorded) if one.loan.event_id in known else without[one.loan.event_id]
             for one in incoming
         ]
+
+    def _events_of(self, scored: ScoredRequests) -> dict[UUID, bytes]:
+        """What is decided, as it leaves: of two loans under one event_id the one that the decision is on."""
+        loans = {(one.loan.event_id, one.payload_sha256): one.loan for one in scored.incoming}
+        made = first_of_each_event(scored.decisions)
+        return {one.event_id: self._codec.encode(loans[one.event_id, one.payload_sha256]) for one in made}
 
     async def _decided_earlier(self, undecided: Sequence[Undecided], *, but: Mapping[UUID, Held]) -> dict[UUID, Held]:
         """A loan that gets no probability now may have been decided by another version, or under its event just now."""
