@@ -1,4 +1,7 @@
-"""Finished fits, kept so that a run that was cut off goes on where it stood. Those of other code are not used."""
+"""Finished fits, kept so that a run that was cut off goes on where it stood.
+
+Those of other code are not used, nor those of another device or number of cores: a fit's seconds are of its machine.
+"""
 
 import hashlib
 import json
@@ -14,6 +17,7 @@ from loanloop_trainer import domain
 
 from bench.contenders import Fit
 from bench.judging import Verdict
+from bench.machine import computed_on
 from bench.result import RESULTS
 
 FOLDER = RESULTS / "fits"
@@ -21,16 +25,17 @@ _BENCH = Path(__file__).parent
 
 
 class KeptFits:
-    """`n_kept` counts those of this run that an earlier one had made."""
+    """`n_kept` counts those of this run that an earlier one had made. `on`: what they are computed on; None: this."""
 
-    def __init__(self, folder: Path = FOLDER) -> None:
+    def __init__(self, folder: Path = FOLDER, *, on: dict[str, Any] | None = None) -> None:
         self._folder = folder
+        self._on = on or computed_on()
         self._folder.mkdir(parents=True, exist_ok=True)
         self._code = _code()  # as it was imported: a file that is edited while this runs changes no fit
         self.n_kept = 0
 
     def fit(self, key: dict[str, Any], make: Callable[[Path], Fit], say: Callable[[str], None]) -> Fit:
-        """What `make` gives, or gave before for the same key and code; it gets a path for its checkpoint.
+        """What `make` gives, or gave before for the same key and code, on the same; it gets a path for its checkpoint.
 
         `key["said"]` names it in words.
         """
@@ -40,7 +45,8 @@ class KeptFits:
             data = json.loads(path.read_text())
             return Fit(Verdict.from_dict(data["verdict"]), data["train_s"])
         fit = make(path.with_suffix(".checkpoint"))
-        text = json.dumps({"key": key, "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **asdict(fit)})
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        text = json.dumps({"key": key, "on": self._on, "at": at, **asdict(fit)})
         partial = path.with_suffix(".partial")
         partial.write_text(text)
         partial.replace(path)
@@ -48,7 +54,7 @@ class KeptFits:
         return fit
 
     def _digest(self, key: dict[str, Any]) -> str:
-        return hashlib.sha256(json.dumps([key, self._code], sort_keys=True).encode()).hexdigest()[:20]
+        return hashlib.sha256(json.dumps([key, self._code, self._on], sort_keys=True).encode()).hexdigest()[:20]
 
 
 def _in_words(fit: Fit) -> str:

@@ -20,11 +20,25 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+@cache
+def gpu() -> str | None:
+    """The one that a training takes here."""
+    import torch  # noqa: PLC0415 - seconds, which those who only read results are spared
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
+def computed_on() -> dict[str, Any]:
+    """What decides how long a training takes, and on which device its figures are computed."""
+    return {"device": gpu() or _processor(), "cores": cores()}
+
+
 def machine() -> dict[str, Any]:
     return {
         "processor": _processor(),
         "instruction_set": instruction_set(),
         "cores": cores(),
+        "gpu": gpu(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
         "system": f"{platform.system()} {platform.release()}",
         "load_average": os.getloadavg()[0],

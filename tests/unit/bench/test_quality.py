@@ -16,6 +16,7 @@ from bench.contenders import Fit, Task, logistic_regression
 from bench.fits import KeptFits
 from bench.judging import Verdict, fitted_on_validation, reliability, verdict
 from bench.loans import LoanFile, Split
+from bench.machine import machine
 from bench.quality import Judged, goal_of, notes
 
 PORTFOLIO = load_portfolio("sba")
@@ -110,6 +111,25 @@ def test_a_model_that_was_fitted_is_not_fitted_again(tmp_path: Path) -> None:
     assert kept.n_kept == 1
     with pytest.raises(AssertionError):
         kept.fit({"said": "sba, seed 1"}, not_again, print)
+
+
+@pytest.mark.parametrize("on", [{"device": "a GPU", "cores": 2}, {"device": "a processor", "cores": 4}])
+def test_a_fit_that_was_made_on_another_device_or_other_cores_is_made_again(tmp_path: Path, on: dict[str, Any]) -> None:
+    key = {"said": "sba, seed 0"}
+    KeptFits(tmp_path, on={"device": "a processor", "cores": 2}).fit(key, lambda _: made(0.7), print)
+
+    elsewhere = KeptFits(tmp_path, on=on)
+
+    assert elsewhere.fit(key, lambda _: made(0.8), print).verdict.figures == {"roc_auc": 0.8}
+    assert elsewhere.n_kept == 0
+
+
+def test_fits_are_kept_for_the_device_and_the_cores_of_this_machine(tmp_path: Path) -> None:
+    key, here = {"said": "sba, seed 0"}, machine()
+    on = {"device": here["gpu"] or here["processor"], "cores": here["cores"]}
+    KeptFits(tmp_path).fit(key, lambda _: made(0.7), print)
+
+    assert KeptFits(tmp_path, on=on).fit(key, lambda _: made(0.8), print).verdict.figures == {"roc_auc": 0.7}
 
 
 def test_a_fit_that_was_cut_off_finds_its_checkpoint_again(tmp_path: Path) -> None:
