@@ -7,7 +7,7 @@ from loanloop_trainer.model import Hooks, Progress, train
 
 from bench.loans import SAMPLE
 from bench.memory import forget_peak, held_bytes, peak_bytes
-from bench.training import MODEL, Raced, best_of_each, growth_of_steps, race_goals
+from bench.training import MODEL, ON_GPU, Raced, best_of_each, growth_of_steps, race_goals
 from bench.training_loans import loans, portfolio
 from bench.training_race import eager, parts_of
 
@@ -42,6 +42,16 @@ def test_a_peer_is_raced_with_the_threads_that_suit_it() -> None:
 
 def test_a_peer_that_never_ran_is_no_goal_reached() -> None:
     assert race_goals(Raced([ours()], [theirs()], [peer(1, None)]))[-1].value is None
+
+
+def test_a_race_of_a_gpu_against_an_eager_loop_on_cores_is_not_judged() -> None:
+    goals = race_goals(Raced([ours()], [theirs()], [peer(1, 1_100.0)]), not_judged=ON_GPU)
+
+    assert [(goal.value, goal.not_judged, goal.reached) for goal in goals] == [
+        (3.0, ON_GPU, False),
+        (pytest.approx(0.02), ON_GPU, False),
+        (pytest.approx(30 / 11), ON_GPU, False),
+    ]
 
 
 @pytest.mark.parametrize(("first", "last", "found"), [(2.0, 3.0, 1.5), (2.0, -3.0, None), (-2.0, 3.0, None)])
