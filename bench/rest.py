@@ -15,9 +15,10 @@ from bench.http_load import Answers, Load, put_load
 from bench.installation import fresh_installation
 from bench.machine import cores
 from bench.peers import PeerUnavailable
+from bench.peers.serving import goals_beside
 from bench.predictor import N_BODIES, cpu_s, predict_bodies, start_predictor
 from bench.registry import Options
-from bench.rest_peers import REST_PEERS, RestPeer, bodies_of, goals_beside, served_by
+from bench.rest_peers import REST_PEERS, RestPeer, bodies_of, served_by
 from bench.result import Found, Goal
 from bench.workload import make_bundle
 
@@ -89,7 +90,8 @@ def run(options: Options) -> Found:
     seconds = 60.0 if options.long else 10.0
     rows = asyncio.run(compared(seconds, options))
     ours = (rows[0]["requests_per_s"] + rows[-1]["requests_per_s"]) / 2
-    goals = goals_beside(rows[1:-1], ours)
+    rates = [row.get("requests_per_s", 0.0) for row in rows[1:-1]]
+    goals = goals_beside("requests/s", REST_PEERS, rates, ours)
     failed = sum(row["failed"] for row in (rows[0], rows[-1]))
     return Found(
         goals=(*goals, Goal("failed requests", failed, 0, "<=")),

@@ -15,28 +15,16 @@ from loanloop_common.features import EncodedBatch
 
 from bench.machine import cores
 from bench.peers.running import answers, peer_process, three_free_ports
-from bench.result import Goal
+from bench.peers.serving import ServingPeer
 from bench.workload import encoded
 
 _DATATYPES = {"int64": "INT64", "float32": "FP32"}
 
 
 @dataclass(frozen=True)
-class RestPeer:
-    """`arguments`: of its program, after the port. One of several settings has the peer's name with more behind it."""
-
-    name: str
-    installed_as: str
-    program: str
+class RestPeer(ServingPeer):
     path: str
     body_of: Callable[[EncodedBatch], Any]
-    goal: float  # so many times its requests a second
-    scored_by: str
-    arguments: tuple[str, ...] = ()
-
-    @property
-    def peer(self) -> str:
-        return self.name.partition(",")[0]
 
 
 def as_inference_request(row: EncodedBatch) -> Any:
@@ -65,27 +53,16 @@ WORKERS = f"{cores()} workers"
 
 def _mlserver(name: str, scored_by: str, workers: int) -> RestPeer:
     path = "/v2/models/network/infer"
-    return RestPeer(name, "mlserver", "mlserver_rest", path, as_inference_request, 1.5, scored_by, (str(workers),))
+    arguments = (str(workers),)
+    return RestPeer(name, "mlserver", "mlserver_rest", scored_by, 1.5, path, as_inference_request, arguments=arguments)
 
 
 REST_PEERS = (
     _mlserver("MLServer, no workers", "the server's process", 0),
     _mlserver(f"MLServer, {WORKERS}", f"{WORKERS} beside the server", cores()),
-    RestPeer("BentoML", "bentoml", "bentoml_rest", "/predict", _as_one_row, 2.0, WORKERS),
-    RestPeer("mlflow models serve", "mlflow", "mlflow_rest", "/invocations", _as_tensors, 3.0, WORKERS),
+    RestPeer("BentoML", "bentoml", "bentoml_rest", WORKERS, 2.0, "/predict", _as_one_row),
+    RestPeer("mlflow models serve", "mlflow", "mlflow_rest", WORKERS, 3.0, "/invocations", _as_tensors),
 )
-
-
-def goals_beside(rows: list[dict[str, Any]], ours_per_s: float) -> list[Goal]:
-    """Beside a peer's best setting of those that were measured. Not reached where none runs here."""
-    best: dict[str, float] = {}
-    bounds = {peer.peer: peer.goal for peer in REST_PEERS}
-    for peer, row in zip(REST_PEERS, rows, strict=True):
-        best[peer.peer] = max(best.get(peer.peer, 0.0), row.get("requests_per_s", 0.0))
-    return [
-        Goal(f"requests/s / {name}", ours_per_s / per_s if per_s else None, bounds[name])
-        for name, per_s in best.items()
-    ]
 
 
 def bodies_of(peer: RestPeer) -> list[bytes]:

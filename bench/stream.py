@@ -19,12 +19,13 @@ from bench.bursts import GROUP, send
 from bench.engines import Engine, Session, rows_per_s
 from bench.installation import Installation, fresh_installation
 from bench.machine import cores
+from bench.peers.serving import goals_beside
 from bench.processor_time import ProcessorTime
 from bench.progress import per_s, watched
 from bench.registry import Options
 from bench.result import Found, Goal
 from bench.runtimes import onnxruntime_of
-from bench.stream_peers import goals_beside, rows_of, stream_peers
+from bench.stream_peers import STREAM_PEERS, rows_of, stream_peers
 from bench.workload import deploy, encoded, make_bundle, make_messages, make_network
 
 TITLE = "loans a second of the stream, beside bare forward passes"
@@ -105,10 +106,11 @@ def run(options: Options) -> Found:
         {"what": "bare forwards, the engine that serves", "loans_per_s": served, "ratio": served / plain},
         *rows_of(measured.peers, plain),
     ]
+    rates = [row.get("loans_per_s", 0.0) for row in measured.peers]
     return Found(
         goals=(
             Goal("stream / bare forwards of plain ONNX Runtime on all cores", loans_per_s / plain, 1.0),
-            *goals_beside(measured.peers, loans_per_s),
+            *goals_beside("stream", STREAM_PEERS, rates, loans_per_s),
         ),
         rows=rows + measured.time_goes,
         sizes={"loans": n_loans, "records_a_batch": BATCH_RECORDS, "threads": cores(), "preset": "sba"},

@@ -26,9 +26,9 @@ from loanloop_common.settings import KafkaSettings
 from bench.machine import cores
 from bench.peers import PeerUnavailable, program
 from bench.peers.running import end_of, peer_process, three_free_ports
+from bench.peers.serving import ServingPeer
 from bench.progress import Progress, per_s
 from bench.rest_peers import WORKERS, as_inference_request
-from bench.result import Goal
 from bench.topics import make_topics
 from bench.workload import ENCODER_ROWS, encoded
 
@@ -42,26 +42,16 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class StreamPeer:
+class StreamPeer(ServingPeer):
     """`n_loans`: more than it can do in the time that is measured, or as many as are enough.
 
-    `group`: that its processes join; None where it reads without one. `arguments`: of its program, after the port.
+    `group`: that its processes join; None where it reads without one.
     """
 
-    name: str
-    installed_as: str
-    program: str
     message_of: Callable[[str, EncodedBatch], Message]
-    scored_by: str
     processes: int
     group: str | None
     n_loans: int
-    goal: float  # so many times its loans a second
-    arguments: tuple[str, ...] = ()
-
-    @property
-    def peer(self) -> str:
-        return self.name.partition(",")[0]
 
 
 def _as_arrays(loan_id: str, row: EncodedBatch) -> Message:
@@ -75,15 +65,17 @@ def _as_request(loan_id: str, row: EncodedBatch) -> Message:
 
 def _mlserver(name: str, scored_by: str, workers: int) -> StreamPeer:
     arguments = (str(workers),)
-    return StreamPeer(name, "mlserver", "mlserver_kafka", _as_request, scored_by, 1, None, 10_000, 10.0, arguments)
+    return StreamPeer(
+        name, "mlserver", "mlserver_kafka", scored_by, 10.0, _as_request, 1, None, 10_000, arguments=arguments
+    )
 
 
 _EACH = f"{cores()} processes"
 STREAM_PEERS = (
     _mlserver("MLServer Kafka, no workers", "the server's process", 0),
     _mlserver(f"MLServer Kafka, {WORKERS}", f"{WORKERS} beside the server", cores()),
-    StreamPeer("Faust", "faust", "faust_stream", _as_arrays, _EACH, cores(), "bench", 60_000, 10.0),
-    StreamPeer("Quix Streams", "quixstreams", "quix_stream", _as_arrays, _EACH, cores(), "bench-quix", 60_000, 5.0),
+    StreamPeer("Faust", "faust", "faust_stream", _EACH, 10.0, _as_arrays, cores(), "bench", 60_000),
+    StreamPeer("Quix Streams", "quixstreams", "quix_stream", _EACH, 5.0, _as_arrays, cores(), "bench-quix", 60_000),
 )
 
 
@@ -95,17 +87,6 @@ async def stream_peers(bootstrap: str, model: bytes, say: Callable[[str], None])
         return [await _measured(peer, broker, bootstrap, model, say) for peer in STREAM_PEERS]
     finally:
         await stop_broker(broker)
-
-
-def goals_beside(peers: list[Row], ours_per_s: float) -> list[Goal]:
-    """How many times a peer's loans a second ours are, by its best setting. Not reached where none runs here."""
-    best: dict[str, float] = {}
-    bounds = {peer.peer: peer.goal for peer in STREAM_PEERS}
-    for peer, row in zip(STREAM_PEERS, peers, strict=True):
-        best[peer.peer] = max(best.get(peer.peer, 0.0), row.get("loans_per_s", 0.0))
-    return [
-        Goal(f"stream / {name}", ours_per_s / per_s if per_s else None, bounds[name]) for name, per_s in best.items()
-    ]
 
 
 def rows_of(peers: list[Row], limit_per_s: float) -> list[Row]:

@@ -2,14 +2,15 @@
 
 from typing import Any
 
-from bench.stream_peers import STREAM_PEERS, goals_beside, rows_of
+from bench.peers.serving import goals_beside
+from bench.stream_peers import STREAM_PEERS, rows_of
 
 
 def test_each_peer_of_the_stream_has_one_goal_beside_its_best_setting() -> None:
     per_s = {"MLServer Kafka, no workers": 500.0, "Faust": 2000.0, "Quix Streams": 0.0}
-    rows = [{"what": peer.name, "loans_per_s": per_s.get(peer.name, 1000.0)} for peer in STREAM_PEERS]
+    rates = [per_s.get(peer.name, 1000.0) for peer in STREAM_PEERS]
 
-    goals = [(goal.what, goal.value, goal.reached) for goal in goals_beside(rows, 20_000.0)]
+    goals = [(goal.what, goal.value, goal.reached) for goal in goals_beside("stream", STREAM_PEERS, rates, 20_000.0)]
 
     assert goals == [
         ("stream / MLServer Kafka", 20.0, True),
