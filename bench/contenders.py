@@ -149,8 +149,7 @@ def logistic_regression(task: Task) -> Fit:
 
 
 def _logistic_log_odds(learnt: TrainingData, asked: TrainingData, task: Task) -> Floats:
-    config = task.portfolio.model.model_copy(update={"min_count": LOGISTIC_MIN_COUNT})
-    encoder = fit_encoder(task.portfolio.model_copy(update={"model": config}), learnt.columns)
+    encoder = fit_encoder(task.portfolio.with_model(min_count=LOGISTIC_MIN_COUNT), learnt.columns)
     known = encoder.encode_columns(learnt.columns)
     one_hot = OneHotEncoder(handle_unknown="ignore", dtype=np.float32).fit(known.x_cat)
 

@@ -145,7 +145,7 @@ def run(options: Options) -> Found:
 
 def compared(options: Options) -> Found:
     portfolio = load_portfolio(PORTFOLIO)
-    both = portfolio.model_copy(update={"model": portfolio.model.model_copy(update={"kind": "ensemble"})})
+    both = portfolio.with_model(kind="ensemble")
     file = LoanFile(options.loans or SAMPLE, portfolio)
     rows: list[dict[str, Any]] = []
     for split in splits_of(file, portfolio, at_most=None if options.long else LEARNT_LOANS):

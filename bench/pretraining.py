@@ -113,7 +113,7 @@ def fitting(n_labelled: tuple[int | None, ...], n_window: int) -> list[int | Non
 def compare(
     trials: Trials, portfolio: Portfolio, split: Split, n_labelled: int | None, size: Size, counted: Counted
 ) -> Pair:
-    without = portfolio.model_copy(update={"model": portfolio.model.model_copy(update={"pretrain_epochs": 0})})
+    without = portfolio.with_model(pretrain_epochs=0)
 
     def arm(chosen: Portfolio, *, sees_unlabelled: bool) -> list[Fit]:
         drawn = (n_labelled, size.n_window, sees_unlabelled)

@@ -101,7 +101,7 @@ def run(options: Options) -> Found:
 
 def _with_refit(portfolio: Portfolio) -> Portfolio:
     """The preset of the demo ships without; here all learn from the newest loans before they judge."""
-    return portfolio.model_copy(update={"model": portfolio.model.model_copy(update={"refit": True})})
+    return portfolio.with_model(refit=True)
 
 
 def judge(on: Ground, size: Size, counted: Counted) -> list[Judged]:

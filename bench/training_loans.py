@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from loanloop_common.portfolio import ModelConfig, Portfolio
+from loanloop_common.portfolio import Portfolio
 from loanloop_trainer.model import TrainingData
 
 from bench.loans import LoanFile
@@ -33,5 +33,4 @@ def loans(n: int, path: Path) -> TrainingData:
 
 def portfolio(**changes: object) -> Portfolio:
     """The preset with some hyperparameters changed."""
-    model = ModelConfig.model_validate({**PORTFOLIO.model.model_dump(), **changes})
-    return PORTFOLIO.model_copy(update={"model": model})
+    return PORTFOLIO.with_model(**changes)

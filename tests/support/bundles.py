@@ -40,7 +40,7 @@ def make_bundle(portfolio: str = "sba", version: str = "v1", seed: int = 0, n_lo
     with _one_at_a_time(kept.with_suffix(".lock")):
         if not kept.is_file():
             partial = kept.with_suffix(".partial")
-            partial.write_bytes(_trained(_small(load_portfolio(portfolio)), version, seed, n_loans))
+            partial.write_bytes(_trained(load_portfolio(portfolio).with_model(**_SMALL), version, seed, n_loans))
             partial.replace(kept)
     return kept.read_bytes()
 
@@ -51,10 +51,6 @@ def _one_at_a_time(lock: Path) -> Iterator[None]:
     with lock.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         yield
-
-
-def _small(portfolio: Portfolio) -> Portfolio:
-    return portfolio.model_copy(update={"model": portfolio.model.model_copy(update=_SMALL)})
 
 
 def read_sample(n_loans: int, portfolio: Portfolio) -> "TrainingData":

@@ -214,12 +214,13 @@ class Portfolio(_Part):
                     raise ValueError(f"derived {derived.name} needs a {wanted} feature named {source}")
         return self
 
+    def with_model(self, **changes: object) -> Self:
+        """With some hyperparameters changed, and checked."""
+        return self.model_copy(update={"model": ModelConfig.model_validate({**self.model.model_dump(), **changes})})
+
     @cached_property
     def model_inputs(self) -> tuple[str, ...]:
-        """Names the model sees, in order: features known at the application or allowed, then derived.
-
-        A derived input is left out as soon as one of its sources may not be seen.
-        """
+        """In order: features that are known at the application or allowed, then what is derived of such alone."""
         seen = [f.name for f in self.features.values() if self._may_see(f) and f.use]
         derived = [d.name for d in self.derived.values() if all(self._may_see(self.features[s]) for s in d.of)]
         return (*seen, *derived)

@@ -139,9 +139,7 @@ async def test_search_for_something_else_begins_anew(store: TuningsInMemory, por
         "file": lambda: begun(store, portfolio, Loans(made_up(), "file other.csv")),
         "edited file": lambda: begun(store, portfolio, Loans(made_up(), "file loans.csv", file_sha256=b"another")),
         "features": lambda: begun(store, Portfolio.model_validate(facts)),
-        "model": lambda: begun(
-            store, portfolio.model_copy(update={"model": portfolio.model.model_copy(update={"n_layers": 2})})
-        ),
+        "model": lambda: begun(store, portfolio.with_model(n_layers=2)),
     }
 
     another = await other[what]()

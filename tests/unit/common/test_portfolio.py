@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from loanloop_common.portfolio_file import PortfolioInvalid, load_portfolio
+from pydantic import ValidationError
 
 MINIMAL = """
 name = "cars"
@@ -114,6 +115,18 @@ def test_a_wrong_file_is_refused_in_words(tmp_path: Path, addition: str, said: s
 def test_a_missing_line_is_said_with_an_example(tmp_path: Path, left_out: str, instead: str, said: str) -> None:
     with pytest.raises(PortfolioInvalid, match=said):
         load_portfolio(written(tmp_path, MINIMAL.replace(left_out, instead)))
+
+
+def test_with_other_hyperparameters_the_rest_stays_and_what_they_break_is_refused(tmp_path: Path) -> None:
+    plain = load_portfolio(written(tmp_path, MINIMAL))
+
+    changed = plain.with_model(d_model=12, epochs=9)
+
+    assert changed.model.model_dump() == plain.model.model_dump() | {"d_model": 12, "epochs": 9}
+    assert changed.model_dump(exclude={"model"}) == plain.model_dump(exclude={"model"})
+    for broken in ({"d_model": 30}, {"epoch": 9}, {"dropout": 1.0}):
+        with pytest.raises(ValidationError):
+            plain.with_model(**broken)
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
