@@ -19,9 +19,9 @@ from loanloop_predictor.domain.scored import scored_event
 from loanloop_predictor.store.decisions import DecisionStore
 
 from bench.garbage_collection import quiet_collector
+from bench.result import Row
 from bench.workload import CODEC, ENCODER_ROWS, encoder, make_bundle, make_messages
 
-Row = dict[str, Any]
 _REPETITIONS = 5
 _PARTITIONS = 12
 _LZ4 = 3

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import onnxruntime as ort
@@ -27,7 +27,7 @@ from loanloop_trainer.model.serving_form import ServingForm
 
 from bench.machine import cores
 from bench.registry import Options
-from bench.result import Found, Goal
+from bench.result import Found, Goal, Row
 from bench.runtimes import (
     CHUNK,
     Logits,
@@ -58,7 +58,6 @@ COLUMNS = {
     "ratio": f"{FASTEST} beside the limit's, the plain form on ONNX Runtime in the faster of its two arrangements",
     "note": "why an engine has no figures here",
 }
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)

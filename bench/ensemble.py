@@ -14,9 +14,10 @@ from loanloop_common.bundle import unpack
 from loanloop_common.features import EncodedBatch, Floats
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.portfolio_file import load_portfolio
+from loanloop_common.resources import SAMPLE
 from loanloop_common.scoring import Scorer
-from loanloop_trainer.domain.calibration import Labels, validation_metrics
-from loanloop_trainer.domain.split import split_by_day
+from loanloop_trainer.domain.calibration import validation_metrics
+from loanloop_trainer.domain.split import Mask, split_by_day
 from loanloop_trainer.model import TrainedModel, TrainingData, export, train
 from loanloop_trainer.model.exporting import onnx_of
 from loanloop_trainer.model.learning import inputs_of
@@ -27,7 +28,7 @@ from loanloop_trainer.model.workers import Workers
 from bench.covering import refuse_uncovered
 from bench.engines import rows_per_s
 from bench.judging import fitted_on_validation
-from bench.loans import SAMPLE, SPLITS, LoanFile
+from bench.loans import SPLITS, LoanFile
 from bench.machine import cores
 from bench.registry import Options
 from bench.result import Found, Goal
@@ -72,7 +73,7 @@ def log_odds_of(trained: TrainedModel, loans: EncodedBatch) -> dict[str, Floats]
     return {"network": network, "trees": trees, "ensemble": trained.ensemble.log_odds(network, loans)}
 
 
-def judged(known: Floats, known_defaulted: Labels, later: Floats, later_defaulted: Labels) -> dict[str, float | None]:
+def judged(known: Floats, known_defaulted: Mask, later: Floats, later_defaulted: Mask) -> dict[str, float | None]:
     """Calibrated and cut at a threshold on what was held out of the training years."""
     calibration, threshold = fitted_on_validation(known, known_defaulted)
     return validation_metrics(calibration.probabilities(later), later_defaulted, threshold)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from loanloop_common.features import EncodedBatch
+from loanloop_common.resources import SAMPLE
 from loanloop_trainer.model import Hooks, train
 from loanloop_trainer.model.checkpoint import LearningPhase, Position
 from loanloop_trainer.model.data import TrainingData
@@ -27,10 +28,9 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from bench.engines import Served, log_odds, rows_per_s, same_bits
-from bench.loans import SAMPLE
 from bench.machine import cores
 from bench.registry import Options
-from bench.result import Found, Goal
+from bench.result import Found, Goal, Row
 from bench.runtimes import Logits
 from bench.training_loans import loans, portfolio
 from bench.workload import encoded, make_network
@@ -53,7 +53,6 @@ COLUMNS = {
     "validation_roc_auc": "of a whole training, on its newest tenth before that is learnt",
     "seconds": "of a whole training: pretraining, classifier, refit",
 }
-Row = dict[str, Any]
 
 
 def run(options: Options) -> Found:

@@ -5,15 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow.parquet as pq
 from loanloop_common.portfolio import Portfolio
-from loanloop_common.resources import resource_folder
+from loanloop_trainer.domain.split import Mask
 from loanloop_trainer.model import TrainingData
-
-SAMPLE = resource_folder("portfolios") / "sba" / "loans.parquet"
-
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ answers; Kafka and PostgreSQL share its cores. The peers get inputs that are enc
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 import psutil
 from loanloop_common.bundle import unpack
@@ -19,14 +18,13 @@ from bench.peers.serving import goals_beside
 from bench.predictor import N_BODIES, cpu_s, predict_bodies, start_predictor
 from bench.registry import Options
 from bench.rest_peers import REST_PEERS, RestPeer, bodies_of, served_by
-from bench.result import Found, Goal
+from bench.result import Found, Goal, Row
 from bench.workload import make_bundle
 
 TITLE = "requests a second of REST, beside other model servers"
 CLIENTS = 64
 WARM_UP_S = 3.0
 LONE_S = 3.0
-Row = dict[str, Any]
 
 
 async def measured(name: str, url: str, path: str, bodies: Sequence[bytes], seconds: float) -> Row:

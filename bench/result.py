@@ -9,6 +9,7 @@ from typing import Any, Literal
 from bench.machine import machine, versions
 
 RESULTS = Path(__file__).parent / "results"
+Row = dict[str, Any]  # of a table: its columns by name
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Found:
     """
 
     goals: tuple[Goal, ...]
-    rows: list[dict[str, Any]]
+    rows: list[Row]
     sizes: dict[str, Any]
     bars: tuple[str, str] | None = None
     notes: tuple[str, ...] = ()

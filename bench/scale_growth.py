@@ -3,7 +3,6 @@
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from loanloop_common.postgres import Pool
 
@@ -13,13 +12,12 @@ from bench.installation import Installation, fresh_installation
 from bench.predictor import start_predictor
 from bench.progress import Progress, watched
 from bench.registry import Options
-from bench.result import Goal
+from bench.result import Goal, Row
 
 MOST = 1.2
 N_BURSTS = 3
 BURST_LOANS = 30_000
 WARM_UP = 10_000
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)

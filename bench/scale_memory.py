@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from loanloop.runtime.children import Child
 from loanloop_common.events import Topic
@@ -13,14 +12,13 @@ from bench.memory import growth, rss_mib
 from bench.predictor import start_predictor
 from bench.progress import Progress, watched
 from bench.registry import Options
-from bench.result import Goal
+from bench.result import Goal, Row
 from bench.workload import make_messages, make_outcomes
 
 MOST = 0.05
 CHUNK = 10_000
 # Records of a chunk that each group reads; the trainer and the evaluator read them as wake-ups, and stay idle.
 RECORDS = {"predictor": CHUNK, "ingest": 2 * CHUNK, "trainer": 2 * CHUNK, "evaluator": CHUNK}
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)

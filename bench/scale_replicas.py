@@ -4,7 +4,6 @@ import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from bench.bursts import GROUP, Burst, burst, median_of
 from bench.installation import Installation, fresh_installation
@@ -13,7 +12,7 @@ from bench.predictor import applied
 from bench.processor_time import IDLE, OTHERS
 from bench.progress import Progress, watched
 from bench.registry import Options
-from bench.result import Goal
+from bench.result import Goal, Row
 from bench.workload import deploy, make_bundle
 
 GAIN = 1.8
@@ -21,7 +20,6 @@ TURNS = (1, 2, 2, 1)
 WARM_UP = 10_000
 LEAST_CORES = 3  # two that score, and something for broker and database
 MOST_FOR_OTHERS = 0.1
-Row = dict[str, Any]
 
 
 @asynccontextmanager

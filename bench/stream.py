@@ -6,7 +6,6 @@ predictor decodes, validates, scores, stores each decision, publishes it, commit
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from loanloop_common.bundle import unpack
@@ -23,14 +22,13 @@ from bench.peers.serving import goals_beside
 from bench.processor_time import ProcessorTime
 from bench.progress import per_s, watched
 from bench.registry import Options
-from bench.result import Found, Goal
+from bench.result import Found, Goal, Row
 from bench.runtimes import onnxruntime_of
 from bench.stream_peers import STREAM_PEERS, rows_of, stream_peers
 from bench.workload import deploy, encoded, make_bundle, make_messages, make_network
 
 TITLE = "loans a second of the stream, beside bare forward passes"
 BATCH_RECORDS = 4096
-Row = dict[str, Any]
 
 
 class BareForwards:

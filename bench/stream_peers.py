@@ -29,6 +29,7 @@ from bench.peers.running import end_of, peer_process, three_free_ports
 from bench.peers.serving import ServingPeer
 from bench.progress import Progress, per_s
 from bench.rest_peers import WORKERS, as_inference_request
+from bench.result import Row
 from bench.topics import make_topics
 from bench.workload import ENCODER_ROWS, encoded
 
@@ -38,7 +39,6 @@ _PROBE_EVERY_S = 0.5
 _LOOK_EVERY_S = 0.05
 N_PROBES = 20
 ENOUGH_SEEN = 2  # what was there before, and the first that is done
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)

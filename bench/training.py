@@ -12,13 +12,14 @@ import statistics
 from dataclasses import dataclass, replace
 from typing import Any
 
+from loanloop_common.resources import SAMPLE
+
 from bench import training_growth, training_read
-from bench.loans import SAMPLE
 from bench.machine import cores, gpu
 from bench.registry import Options
-from bench.result import Found, Goal
+from bench.result import Found, Goal, Row
 from bench.training_loans import loans, portfolio
-from bench.training_race import Peer, Row, eager, parts_of, peer, shipped
+from bench.training_race import Peer, eager, parts_of, peer, shipped
 
 TITLE = "training beside an eager loop and peers, its growth, its reading"
 PEERS = ("pytorch_tabular", "tab_transformer_pytorch")

@@ -22,10 +22,10 @@ from loanloop_trainer.runner.training import unless_lost
 
 from bench.eager import Encoded, learn_eagerly
 from bench.peers import PeerUnavailable, environment, program
+from bench.result import Row
 from bench.training_loans import portfolio
 
 EAGER_WITHIN_S = 45.0
-Row = dict[str, Any]
 
 
 @dataclass

@@ -7,11 +7,12 @@ from typing import Any
 
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.portfolio_file import load_portfolio
+from loanloop_common.resources import SAMPLE
 from loanloop_trainer.model import TrainingData
 
 from bench.contenders import CONTENDERS, Fit, Task
 from bench.fits import KeptFits
-from bench.loans import SAMPLE, LoanFile, Split
+from bench.loans import LoanFile, Split
 from bench.registry import Options
 
 

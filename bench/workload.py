@@ -19,7 +19,7 @@ from loanloop_common.features import EncodedBatch, Encoder, columns_of
 from loanloop_common.loan_codec import Loan, LoanCodec
 from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.postgres import Pool
-from loanloop_common.resources import resource_folder
+from loanloop_common.resources import SAMPLE
 from loanloop_trainer.model.encoding import fit_encoder
 from loanloop_trainer.model.exporting import export
 from loanloop_trainer.model.tabtransformer import TabTransformer
@@ -27,7 +27,6 @@ from loanloop_trainer.model.trained import HeldOut, TrainedModel
 
 PORTFOLIO = load_portfolio("sba")
 CODEC = LoanCodec(PORTFOLIO)
-SAMPLE = resource_folder("portfolios") / "sba" / "loans.parquet"
 DAY = datetime(2006, 1, 1, tzinfo=UTC)
 ENCODER_ROWS = 4096
 

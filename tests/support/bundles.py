@@ -11,14 +11,13 @@ import numpy as np
 import pyarrow.parquet as pq
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.portfolio_file import load_portfolio
-from loanloop_common.resources import resource_folder
+from loanloop_common.resources import SAMPLE
 
 if TYPE_CHECKING:
     from loanloop_trainer.model import TrainingData
 
 REPOSITORY = Path(__file__).parents[2]
 CACHE = REPOSITORY / ".pytest_cache" / "loanloop-bundles"
-SAMPLE = resource_folder("portfolios") / "sba" / "loans.parquet"
 _SMALL = {
     "d_model": 16,
     "n_layers": 1,

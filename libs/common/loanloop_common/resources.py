@@ -10,3 +10,6 @@ def resource_folder(name: str) -> Path:
     """The folder `name` (migrations, portfolios, contracts)."""
     packaged = _PACKAGED / name
     return packaged if packaged.is_dir() else _REPOSITORY / name
+
+
+SAMPLE = resource_folder("portfolios") / "sba" / "loans.parquet"  # of real loans

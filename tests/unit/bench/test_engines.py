@@ -9,7 +9,6 @@ from bench.engines import (
     FASTEST,
     LIMIT,
     SERVED,
-    Row,
     Served,
     goals_of,
     limit_of,
@@ -18,7 +17,7 @@ from bench.engines import (
     tried,
 )
 from bench.report import _section
-from bench.result import Found, Result
+from bench.result import Found, Result, Row
 from bench.workload import encoded
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import structlog
 from loanloop_common.portfolio_file import load_portfolio
+from loanloop_common.resources import SAMPLE
 
 from bench.fits import KeptFits
-from bench.loans import SAMPLE, SPLITS, LoanFile
+from bench.loans import SPLITS, LoanFile
 from bench.saying import Counted, only_errors_logged
 from bench.trials import Trial, Trials
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from loanloop_common.resources import SAMPLE
 from loanloop_trainer.model import Hooks, Progress, train
 
-from bench.loans import SAMPLE
 from bench.memory import forget_peak, held_bytes, peak_bytes
 from bench.training import MODEL, ON_GPU, Raced, best_of_each, growth_of_steps, race_goals
 from bench.training_loans import loans, portfolio

@@ -33,7 +33,7 @@ def demo(
     - `loanloop demo --until 2009-12`: through the second model's fall, failed attempts and the alert
     - `loanloop demo --json > result.json`
     """
-    from loanloop_common.resources import resource_folder
+    from loanloop_common.resources import SAMPLE
     from rich.console import Console
 
     from loanloop.demo.plan import plan_of
@@ -44,7 +44,7 @@ def demo(
 
     console = Console(stderr=json, highlight=False)
     plan = plan_of(portfolio, until)
-    loans = file or resource_folder("portfolios") / "sba" / "loans.parquet"
+    loans = file or SAMPLE
     played: list[Played] = []
 
     async def play() -> None:

@@ -1,8 +1,8 @@
 """From scores to probabilities (Platt) and from probabilities to a threshold, both on validation loans."""
 
 import numpy as np
-import numpy.typing as npt
 from loanloop_common.bundle import declines
+from loanloop_common.features import Floats
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import (
     accuracy_score,
@@ -15,11 +15,10 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-Floats = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.bool_]
+from loanloop_trainer.domain.split import Mask
 
 
-def platt(logits: Floats, labels: Labels) -> tuple[float, float]:
+def platt(logits: Floats, labels: Mask) -> tuple[float, float]:
     """(slope, intercept); the identity where the logits don't rise with the labels or one class is missing."""
     if labels.all() or not labels.any():
         return 1.0, 0.0
@@ -28,7 +27,7 @@ def platt(logits: Floats, labels: Labels) -> tuple[float, float]:
     return (slope, intercept) if slope > 1e-6 else (1.0, 0.0)
 
 
-def best_threshold(probabilities: Floats, labels: Labels) -> float:
+def best_threshold(probabilities: Floats, labels: Mask) -> float:
     """The threshold with the highest F1 of the default class; 0.5 where there is no default."""
     if not labels.any():
         return 0.5
@@ -40,7 +39,7 @@ def best_threshold(probabilities: Floats, labels: Labels) -> float:
     return float((thresholds[best] + below) / 2)
 
 
-def validation_metrics(probabilities: Floats, labels: Labels, threshold: float) -> dict[str, float | None]:
+def validation_metrics(probabilities: Floats, labels: Mask, threshold: float) -> dict[str, float | None]:
     """Of the default class. ROC-AUC and PR-AUC are None where one class is missing."""
     declined = declines(probabilities, threshold)
     both = bool(labels.any() and not labels.all())
