@@ -39,8 +39,8 @@ async def steps(pool: Pool) -> list[Row]:
             read = clock("decode, validate, hash", read_streamed, CODEC, values)
             features = [one.loan.features for one in read.to_decide]
             batch = clock("encode", encoder().encode_features, features)
-            logits = clock("forward pass", scorer.logits, batch)
-            decided = clock("decide", _decided, read.to_decide, logits, by)
+            log_odds = clock("forward pass", scorer.log_odds, batch)
+            decided = clock("decide", _decided, read.to_decide, log_odds, by)
             unique = clock("order by event", first_of_each_event, decided)
             await _store(pool, unique, clock)
             stored = [StoredDecision(one, now, is_new=True) for one in unique]
@@ -67,9 +67,9 @@ class _Clock:
         return [(name, sorted(took)[len(took) // 2] / ENCODER_ROWS * 1e6) for name, took in self._took.items()]
 
 
-def _decided(incoming: Any, logits: Any, by: DecidedBy) -> list[Decision]:
+def _decided(incoming: Any, log_odds: Any, by: DecidedBy) -> list[Decision]:
     ids = time_ordered_ids(int(time.time() * 1000), os.urandom(10 * len(incoming)))
-    probabilities = np.reciprocal(1 + np.exp(-logits)).tolist()
+    probabilities = np.reciprocal(1 + np.exp(-log_odds)).tolist()
     return decide(CODEC, incoming, probabilities, by, decision_ids=ids, latency_ms=1.0, channel="stream")
 
 

@@ -87,7 +87,7 @@ def tabtransformer(task: Task) -> Fit:
     train_s = elapsed_s()
     scorer = Scorer(bundle, threads=cores())
     try:
-        log_odds = scorer.logits(bundle.encoder.encode_columns(task.judged.columns))
+        log_odds = scorer.log_odds(bundle.encoder.encode_columns(task.judged.columns))
     finally:
         scorer.close()
     task.checkpoint.unlink(missing_ok=True)

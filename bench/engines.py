@@ -77,7 +77,10 @@ class Session:
         self._runs = engine.make(workers)
         self._pool = ThreadPoolExecutor(workers)
 
-    def __call__(self, batch: EncodedBatch) -> Logits:
+    def __call__(self, batch: EncodedBatch) -> Floats:
+        return log_odds(self._logits(batch))
+
+    def _logits(self, batch: EncodedBatch) -> Logits:
         starts = range(0, len(batch.x_cat), self._chunk)
         chunks = [batch.rows(slice(start, start + self._chunk)) for start in starts]
         if len(chunks) == 1 or len(self._runs) == 1:
@@ -92,28 +95,29 @@ class Session:
 
 
 class Arranged(Protocol):
-    """An engine with its threads. It gives logits (B, 2), or the log-odds of default (B,)."""
+    """An engine with its threads. It gives the log-odds of default (B,), before calibration."""
 
-    def __call__(self, batch: EncodedBatch, /) -> Logits | Floats: ...
+    def __call__(self, batch: EncodedBatch, /) -> Floats: ...
 
     def close(self) -> None: ...
 
 
 class Served:
-    """What the predictor scores with, the log-odds before calibration."""
+    """What the predictor scores with."""
 
     def __init__(self, threads: int) -> None:
         self._scorer = Scorer(unpack(make_bundle()), threads=threads)
 
     def __call__(self, batch: EncodedBatch) -> Floats:
-        return self._scorer.logits(batch)
+        return self._scorer.log_odds(batch)
 
     def close(self) -> None:
         self._scorer.close()
 
 
-def log_odds(scored: Logits | Floats) -> Floats:
-    odds: Floats = (scored if scored.ndim == 1 else scored[:, 1] - scored[:, 0]).astype(np.float64)
+def log_odds(logits: Logits) -> Floats:
+    """(B,) of (B, 2), as the scorer computes them."""
+    odds: Floats = (logits[:, 1] - logits[:, 0]).astype(np.float64)
     return odds
 
 
@@ -156,7 +160,7 @@ def rows_per_s(session: Callable[[EncodedBatch], object], batch: EncodedBatch, *
 
 
 def same_bits(session: Arranged) -> bool:
-    """Whether a row's logits don't depend on the batch that it is in: its size, its place, its neighbours."""
+    """Whether a row's log-odds don't depend on the batch that it is in: its size, its place, its neighbours."""
     batch = encoded().rows(slice(0, 700))
     whole = session(batch)
     for size in (1, 2, 3, 5, 17, 64, 100, 127, 128, 129, 256, 700):
@@ -182,7 +186,7 @@ def run(options: Options) -> Found:
     within_s = 5.0 if options.long else 1.0
     with quiet_torch():
         made = engines(options.say)
-        reference = log_odds(Session(made[0], 1)(encoded()))
+        reference = Session(made[0], 1)(encoded())
         contestants: dict[str, Callable[[int], Arranged]] = {SERVED: Served}
         contestants |= {engine.name: partial(Session, engine) for engine in made}
         rows = [tried(name, make, reference, within_s, options.say) for name, make in contestants.items()]
@@ -230,7 +234,7 @@ def tried(
 def measured(make: Callable[[int], Arranged], reference: Floats, within_s: float) -> Row:
     alone, together = make(1), make(cores())
     try:
-        error = float(np.abs(log_odds(alone(encoded())) - reference).max())
+        error = float(np.abs(alone(encoded()) - reference).max())
         row: Row = {}
         for size in BATCHES:
             row[f"batch_{size}"] = rows_per_s(alone, encoded().rows(slice(0, size)), within_s=within_s)

@@ -117,10 +117,10 @@ def costs(trained: TrainedModel, bundle_bytes: bytes, loans: EncodedBatch) -> li
 
 
 def largest_error(trained: TrainedModel, bundle_bytes: bytes, loans: EncodedBatch) -> float:
-    """Of a logit, between the bundle as it is served and torch with scikit-learn."""
+    """Of a log-odds, between the bundle as it is served and torch with scikit-learn."""
     scorer = Scorer(unpack(bundle_bytes), threads=cores())
     try:
-        return float(np.abs(scorer.logits(loans) - log_odds_of(trained, loans)["ensemble"]).max())
+        return float(np.abs(scorer.log_odds(loans) - log_odds_of(trained, loans)["ensemble"]).max())
     finally:
         scorer.close()
 
@@ -176,7 +176,7 @@ def result_of(rows: list[dict[str, Any]], trained: TrainedModel, later: EncodedB
         goals=(
             Goal("ROC-AUC, average: ensemble − the better one alone", means[-1]["roc_auc"] - alone, 0.0),
             Goal("rows/s on OpenVINO: ensemble / network", rate[engine, "ensemble"] / rate[engine, "network"], 0.75),
-            Goal("logits, served − trained", largest_error(trained, bundle_bytes, later), 1e-4, "<="),
+            Goal("log-odds, served − trained", largest_error(trained, bundle_bytes, later), 1e-4, "<="),
         ),
         rows=[*rows, *means, *speeds],
         sizes={"preset": PORTFOLIO, "loans": n_loans, "rows_a_chunk": CHUNK},

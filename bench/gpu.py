@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from loanloop_common.features import EncodedBatch
+from loanloop_common.features import EncodedBatch, Floats
 from loanloop_common.resources import SAMPLE
 from loanloop_trainer.model import Hooks, train
 from loanloop_trainer.model.checkpoint import LearningPhase, Position
@@ -149,13 +149,13 @@ class OnGpu:
         self._autocast = torch.autocast("cuda", dtype=torch.bfloat16, enabled=precision == "bf16")
 
     @torch.inference_mode()
-    def __call__(self, batch: EncodedBatch) -> Logits:
+    def __call__(self, batch: EncodedBatch) -> Floats:
         n = len(batch.x_cat)
         if not self._padded:
-            return self._logits(batch)
+            return log_odds(self._logits(batch))
         filled = batch.rows(np.arange(-(-n // CHUNK) * CHUNK) % n)
         chunks = [filled.rows(slice(first, first + CHUNK)) for first in range(0, n, CHUNK)]
-        return np.concatenate([self._logits(chunk) for chunk in chunks])[:n]
+        return log_odds(np.concatenate([self._logits(chunk) for chunk in chunks])[:n])
 
     def _logits(self, batch: EncodedBatch) -> Logits:
         with self._autocast:
@@ -170,14 +170,14 @@ def scoring_rows(seconds: float, say: Callable[[str], None]) -> list[Row]:
     sample = encoded()
     asked = sample.rows(np.arange(SCORED[-1]) % len(sample.x_cat))
     served = Served(cores())
-    reference = log_odds(served(sample))
+    reference = served(sample)
     rows = []
     for padded in (False, True):
         for precision in ("off", "bf16"):
             engine = OnGpu(ServingForm(make_network()), precision, padded=padded)
             told = {
                 "what": f"scoring, GPU{f', in chunks of {CHUNK}' if padded else ''}", "mixed_precision": precision,
-                "log_odds_error": float(np.abs(log_odds(engine(sample)) - reference).max()),
+                "log_odds_error": float(np.abs(engine(sample) - reference).max()),
                 "same_bits": same_bits(engine),
             }  # fmt: skip
             rows += [{**told, "batch": n, "rows_per_s": speed(engine, asked, n, seconds)} for n in SCORED]

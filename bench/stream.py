@@ -43,7 +43,7 @@ class BareForwards:
 
     def measure(self) -> None:
         self.plain.append(rows_per_s(self._plain, encoded(), within_s=3.0))
-        self.served.append(rows_per_s(self._served.logits, encoded(), within_s=3.0))
+        self.served.append(rows_per_s(self._served.log_odds, encoded(), within_s=3.0))
 
     def close(self) -> None:
         self._plain.close()

@@ -33,9 +33,9 @@ class Calibration(_Part):
     slope: float = Field(gt=0)
     intercept: float
 
-    def probabilities(self, logits: Floats) -> Floats:
-        """Strictly in float64 and element by element, so equal logits give equal bits in any batch."""
-        return np.asarray(1.0 / (1.0 + np.exp(-(self.slope * logits + self.intercept))), np.float64)
+    def probabilities(self, log_odds: Floats) -> Floats:
+        """Strictly in float64 and element by element, so equal log-odds give equal bits in any batch."""
+        return np.asarray(1.0 / (1.0 + np.exp(-(self.slope * log_odds + self.intercept))), np.float64)
 
 
 @overload

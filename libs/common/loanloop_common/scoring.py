@@ -60,7 +60,7 @@ class Scorer:
     def _warm_up(self) -> None:
         try:
             for n_rows in self._idle:
-                self._chunk_logits(_zeros(self.bundle.encoder, n_rows))
+                self._chunk_log_odds(_zeros(self.bundle.encoder, n_rows))
         except Exception as error:
             raise failure(self.bundle, "score at all", error) from error
 
@@ -74,12 +74,12 @@ class Scorer:
 
     def score(self, batch: EncodedBatch) -> Floats:
         """Probability of default (B,) in float64."""
-        return self.bundle.manifest.calibration.probabilities(self.logits(batch))
+        return self.bundle.manifest.calibration.probabilities(self.log_odds(batch))
 
-    def logits(self, batch: EncodedBatch) -> Floats:
+    def log_odds(self, batch: EncodedBatch) -> Floats:
         """Log-odds of default (B,) before calibration."""
         is_small = len(batch.x_cat) <= CHUNK_ROWS
-        computed = map(self._chunk_logits, _chunks(batch)) if is_small else self._shared_out(_chunks(batch))
+        computed = map(self._chunk_log_odds, _chunks(batch)) if is_small else self._shared_out(_chunks(batch))
         return np.concatenate([np.empty(0), *computed])
 
     def _shared_out(self, chunks: Iterable[EncodedBatch]) -> Iterator[Floats]:
@@ -88,7 +88,7 @@ class Scorer:
         for chunk in chunks:
             if len(ahead) == self._most_ahead:
                 yield ahead.popleft().result()
-            ahead.append(self._pool.submit(self._chunk_logits, chunk))
+            ahead.append(self._pool.submit(self._chunk_log_odds, chunk))
         yield from (one.result() for one in ahead)
 
     def self_test(self) -> float:
@@ -105,7 +105,7 @@ class Scorer:
             raise BundleCorrupt(self.bundle.version, f"scores its reference rows {worst:.2g} off")
         return worst
 
-    def _chunk_logits(self, chunk: EncodedBatch) -> Floats:
+    def _chunk_log_odds(self, chunk: EncodedBatch) -> Floats:
         n_rows = len(chunk.x_cat)
         size = FEW_ROWS if n_rows <= FEW_ROWS else CHUNK_ROWS
         with self._idle[size].one() as request:

@@ -138,9 +138,9 @@ def test_loans_score_the_same_bits_in_every_batch(bundle: Bundle, trained: Train
     scorer = Scorer(bundle, threads=2)
     loans = trained.validation.rows(slice(0, 300))
     try:
-        whole = scorer.logits(loans)
+        whole = scorer.log_odds(loans)
         for size in (1, 2, 3, 17, 128, 129, 300):
-            assert scorer.logits(loans.rows(slice(0, size))).tobytes() == whole[:size].tobytes()
+            assert scorer.log_odds(loans.rows(slice(0, size))).tobytes() == whole[:size].tobytes()
         assert scorer.self_test() == 0.0
     finally:
         scorer.close()

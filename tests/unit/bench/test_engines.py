@@ -48,7 +48,6 @@ def test_what_serves_inexactly_is_no_goal_reached(inexact: Row) -> None:
 
 def test_logits_of_two_classes_are_compared_as_log_odds() -> None:
     assert log_odds(np.array([[1.0, 3.0]], np.float32)).tolist() == [2.0]
-    assert log_odds(np.array([2.0])).tolist() == [2.0]
 
 
 def test_what_serves_is_the_scorer_with_the_same_bits_in_each_batch() -> None:

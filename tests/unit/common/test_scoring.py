@@ -117,7 +117,7 @@ def test_another_runtime_reads_the_same_file(bundle: Bundle, scorer: Scorer, bat
     session = onnxruntime.InferenceSession(bundle.model, providers=["CPUExecutionProvider"])
     (logits,) = session.run(None, batch._asdict())
 
-    np.testing.assert_allclose(scorer.logits(batch), logits[:, 1] - logits[:, 0], atol=1e-5)
+    np.testing.assert_allclose(scorer.log_odds(batch), logits[:, 1] - logits[:, 0], atol=1e-5)
 
 
 class Watched(Scorer):
@@ -129,11 +129,11 @@ class Watched(Scorer):
         self.scored: list[float] = []
         super().__init__(bundle, threads=1)
 
-    def _chunk_logits(self, chunk: EncodedBatch) -> Floats:
+    def _chunk_log_odds(self, chunk: EncodedBatch) -> Floats:
         self.scored.append(float(chunk.x_num[0, 0]))
         self.begun.set()
         assert self.may_go_on.wait(timeout=30)
-        return super()._chunk_logits(chunk)
+        return super()._chunk_log_odds(chunk)
 
 
 @pytest.fixture
@@ -251,7 +251,7 @@ def test_a_machine_without_room_does_not_make_a_bundle_corrupt(
     bundle: Bundle, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scorer = Scorer(bundle)
-    monkeypatch.setattr(scorer, "_chunk_logits", Exhausted(error))
+    monkeypatch.setattr(scorer, "_chunk_log_odds", Exhausted(error))
     with pytest.raises(Unavailable, match="for now"):
         scorer.self_test()
     scorer.close()

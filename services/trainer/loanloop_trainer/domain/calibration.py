@@ -18,11 +18,11 @@ from sklearn.metrics import (
 from loanloop_trainer.domain.split import Mask
 
 
-def platt(logits: Floats, labels: Mask) -> tuple[float, float]:
-    """(slope, intercept); the identity where the logits don't rise with the labels or one class is missing."""
+def platt(log_odds: Floats, labels: Mask) -> tuple[float, float]:
+    """(slope, intercept); the identity where the log-odds don't rise with the labels or one class is missing."""
     if labels.all() or not labels.any():
         return 1.0, 0.0
-    fitted = LogisticRegression(C=1e6).fit(logits[:, None], labels)
+    fitted = LogisticRegression(C=1e6).fit(log_odds[:, None], labels)
     slope, intercept = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
     return (slope, intercept) if slope > 1e-6 else (1.0, 0.0)
 

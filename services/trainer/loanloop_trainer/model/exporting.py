@@ -35,7 +35,7 @@ class ParityBroken(LoanloopError):
 
     def __init__(self, difference: float) -> None:
         super().__init__(
-            f"the export's logits differ from the trained model's by {difference:.2g}, at most {PARITY:.0e} is allowed"
+            f"exported log-odds differ from the trained model's by {difference:.2g}, at most {PARITY:.0e} is allowed"
         )
 
 
@@ -60,7 +60,7 @@ def export(
             as_trained = log_odds(trained.network, real_loans, workers)
         if trained.ensemble is not None:
             as_trained = trained.ensemble.log_odds(as_trained, real_loans)
-        difference = float(np.abs(scorer.logits(real_loans) - as_trained).max())
+        difference = float(np.abs(scorer.log_odds(real_loans) - as_trained).max())
         if not difference <= PARITY:
             raise ParityBroken(difference)
         few = real_loans.rows(slice(0, REFERENCE_ROWS))

@@ -196,10 +196,10 @@ def _ensemble(learner: Learner, loans: EncodedLoans, by_network: Floats) -> tupl
     return HeldOut(by_network, by_trees, by_both), replace(chosen, boosting=boosting)
 
 
-def _calibrated(logits: Floats, defaulted: Mask) -> tuple[Calibration, float, dict[str, float | None]]:
-    slope, intercept = platt(logits, defaulted)
+def _calibrated(log_odds: Floats, defaulted: Mask) -> tuple[Calibration, float, dict[str, float | None]]:
+    slope, intercept = platt(log_odds, defaulted)
     calibration = Calibration(slope=slope, intercept=intercept)
-    probabilities = calibration.probabilities(logits)
+    probabilities = calibration.probabilities(log_odds)
     threshold = best_threshold(probabilities, defaulted)
     return calibration, threshold, validation_metrics(probabilities, defaulted, threshold)
 
