@@ -1,16 +1,14 @@
 """Does the breach rule sleep until spring 2008 and wake in time? On samples of real loans, by the product's own rule.
 
-    python bench/breach_rule.py LOANS.parquet [--model network] [--seeds 1 2 3 4 5] [--confidence 0.9] [--days 3]
+    python bench/breach_rule.py LOANS.parquet [--seeds 1 2 3 4 5] [--confidence 0.9] [--days 3]
 
 LOANS.parquet has the columns of the portfolio's features, with approved_at and defaulted. A model is trained once a
 sample on the loans of 2002 to 2004 (threshold by F1 on the newest tenth of them), then frozen; each later loan's
-outcome counts 30 days after its approval, as in the demo. The model is the product's own (minutes a sample) or, to
-compare rules on many samples, gradient boosting on the same inputs (seconds).
+outcome counts 30 days after its approval, as in the demo. The model is the product's own: minutes a sample.
 """
 
 import argparse
 import json
-from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 from loanloop_common.bundle import declines, unpack
-from loanloop_common.features import Floats, with_derived
+from loanloop_common.features import Floats
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.scoring import Scorer
@@ -30,7 +28,6 @@ from loanloop_evaluator.domain.scored import Scored
 from loanloop_trainer.model import TrainingData
 from loanloop_trainer.model import export as exported
 from loanloop_trainer.model import train as trained
-from sklearn.ensemble import HistGradientBoostingClassifier
 
 TRAIN_FROM, TRAIN_TO = date(2002, 1, 1), date(2004, 12, 31)
 FIRST_DAY = date(2005, 1, 31)
@@ -61,60 +58,23 @@ def _epoch_day(day: date) -> int:
     return day.toordinal() - date(1970, 1, 1).toordinal()
 
 
-Model = Callable[[Loans, int], tuple[Floats, float]]
-
-
-def boosting(loans: Loans, seed: int) -> tuple[Floats, float]:
-    """Scores of the loans after 2004, and the threshold."""
-    x, is_category = _inputs(loans)
-    fit, validate = slice(int(loans.n_train * 0.9)), slice(int(loans.n_train * 0.9), loans.n_train)
-    model = HistGradientBoostingClassifier(max_iter=300, categorical_features=is_category, random_state=seed)
-    model.fit(x[fit], loans.defaulted[fit])
-    threshold = _threshold(model.predict_proba(x[validate])[:, 1], loans.defaulted[validate])
-    return model.predict_proba(x[loans.n_train :])[:, 1], threshold
-
-
-def _inputs(loans: Loans) -> tuple[Any, list[bool]]:
-    columns = with_derived(loans.columns, loans.portfolio.derived.values())
-    inputs: list[tuple[Any, bool]] = []
-    for name in loans.portfolio.model_inputs:
-        feature = loans.portfolio.features.get(name) or loans.portfolio.derived[name]
-        if feature.kind == "number":
-            inputs.append((np.asarray(columns[name], np.float64), False))
-        if feature.kind != "number" or getattr(feature, "integer", False):
-            # Also of a whole number: its frequent exact values tell more than its size.
-            inputs.append((_codes(columns[name]), True))
-    return np.column_stack([column for column, _ in inputs]), [is_category for _, is_category in inputs]
-
-
-def _codes(values: Any) -> Any:
-    _, codes, counts = np.unique([str(v) for v in values], return_inverse=True, return_counts=True)
-    ranks = np.argsort(np.argsort(-counts, kind="stable"), kind="stable")
-    return np.minimum(ranks[codes], 199).astype(float)  # the frequent ones; the rest share one code
-
-
-def _threshold(scores: Any, defaulted: Any) -> float:
-    thresholds = np.linspace(0.05, 0.95, 91)
-    f1 = [metric_of(Scored(scores, declines(scores, t), defaulted), "f1") or 0.0 for t in thresholds]
-    return float(thresholds[int(np.argmax(f1))])
-
-
-def network(loans: Loans, seed: int) -> tuple[Floats, float]:
-    """As `boosting`, with the network and hyperparameters of the portfolio, through the bundle."""
+def scored(loans: Loans, seed: int) -> tuple[Floats, float]:
+    """Probabilities of the loans after 2004 by the portfolio's model, through the bundle, and the threshold."""
     train = slice(loans.n_train)
     moments = loans.approved[train].astype("datetime64[D]").astype("datetime64[us]")
     data = TrainingData(loans.part(train), loans.defaulted[train], moments)
     made = trained(data, loans.portfolio, seed=seed, threads=2)
     bundle = unpack(exported(made, version="v1", code_version="bench"))
     later = bundle.encoder.encode_columns(loans.part(slice(loans.n_train, None)))
-    return Scorer(bundle, threads=2).score(later), bundle.manifest.threshold
+    scorer = Scorer(bundle, threads=2)
+    try:
+        return scorer.score(later), bundle.manifest.threshold
+    finally:
+        scorer.close()
 
 
-MODELS: dict[str, Model] = {"boosting": boosting, "network": network}
-
-
-def simulate(loans: Loans, model: Model, seed: int, rules: list[tuple[RollingRule, BreachRule]]) -> dict[str, Any]:
-    scores, threshold = model(loans, seed)
+def simulate(loans: Loans, seed: int, rules: list[tuple[RollingRule, BreachRule]]) -> dict[str, Any]:
+    scores, threshold = scored(loans, seed)
     counts_on = loans.approved[loans.n_train :].astype(np.int64) + date(1970, 1, 1).toordinal() + 30
     outcomes = DecidedOutcomes(counts_on, Scored(scores, declines(scores, threshold), loans.defaulted[loans.n_train :]))
     last = date.fromordinal(int(outcomes.day[-1]))
@@ -163,7 +123,7 @@ def main() -> None:
     results = []
     for seed in options.seeds:
         sample = np.flatnonzero(np.random.default_rng(seed).random(len(table)) < options.share)
-        results.append(simulate(Loans(table.take(sample), portfolio), MODELS[options.model], seed, rules))
+        results.append(simulate(Loans(table.take(sample), portfolio), seed, rules))
         print(json.dumps(results[-1]), flush=True)
     for rolling, breach in rules:
         opened = [result["breaches"][_name(rolling, breach)] for result in results]
@@ -176,7 +136,6 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("loans", type=Path)
-    parser.add_argument("--model", choices=MODELS, default="boosting")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--share", type=float, default=0.25)
     parser.add_argument("--confidence", type=float, nargs="+", default=[0.9])
