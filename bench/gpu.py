@@ -61,8 +61,8 @@ def run(options: Options) -> Found:
     seconds, n_loans = (5.0, 150_000) if options.long else (1.5, 50_000)
     data = loans(n_loans, options.loans or SAMPLE)
     rows = training_rows(encoded_loans(data, portfolio()), seconds, options.say)
-    speed = {(row["what"], row["mixed_precision"], row["batch"]): row["rows_per_s"] for row in rows}
-    captured, launched = (speed[f"classifier, {how}", "off", SHIPPED] for how in ("captured", "launched"))
+    speeds = {(row["what"], row["mixed_precision"], row["batch"]): row["rows_per_s"] for row in rows}
+    captured, launched = (speeds[f"classifier, {how}", "off", SHIPPED] for how in ("captured", "launched"))
     rows += [whole_training(data, precision, options.say) for precision in ("off", "bf16")]
     rows += scoring_rows(seconds, options.say)
     sizes = {"GPU": torch.cuda.get_device_name(), "loans of a whole training": n_loans, "preset": "sba"}
