@@ -16,7 +16,7 @@ from bench.loans import SPLITS, Split
 from bench.registry import Options
 from bench.result import Found, Goal
 from bench.saying import Counted, only_errors_logged
-from bench.trials import Trial, Trials, ground
+from bench.trials import Ground, Trial, Trials, ground
 
 TITLE = "ROC-AUC that pretraining brings out of time, seconds that it costs"
 MODEL = "TabTransformer"
@@ -79,15 +79,7 @@ def run(options: Options) -> Found:
     counted = Counted(options.say)
     on = ground(size.presets, size.splits, replace(options, say=counted))
     refuse_uncovered(on.file.occurred_at, size.splits, on.splits)
-    asked = [
-        (portfolio, split, n_labelled)
-        for portfolio in on.portfolios
-        for split in on.splits
-        for n_labelled in fitting(size.n_labelled, on.trials.n_window(split, size.n_window))
-    ]
-    counted.n_fits = len(asked) * len(size.seeds) * len(("with", "without"))
-    with only_errors_logged():
-        pairs = [compare(on.trials, *one, size, counted) for one in asked]
+    pairs = compared(on, size, counted)
     rows = [{"what": f"{pair.split}, {pair.n_labelled:,} labelled", **pair.row()} for pair in pairs]
     return Found(
         goals=goals_of(pairs),
@@ -103,6 +95,18 @@ def run(options: Options) -> Found:
             "them within a row. Both encoders know the values of the labelled loans alone.",
         ),
     )
+
+
+def compared(on: Ground, size: Size, counted: Counted) -> list[Pair]:
+    asked = [
+        (portfolio, split, n_labelled)
+        for portfolio in on.portfolios
+        for split in on.splits
+        for n_labelled in fitting(size.n_labelled, on.trials.n_window(split, size.n_window))
+    ]
+    counted.n_fits = len(asked) * len(size.seeds) * len(("with", "without"))
+    with only_errors_logged():
+        return [compare(on.trials, *one, size, counted) for one in asked]
 
 
 def fitting(n_labelled: tuple[int | None, ...], n_window: int) -> list[int | None]:

@@ -104,11 +104,10 @@ def run(options: Options) -> Found:
         {"what": "bare forwards, the engine that serves", "loans_per_s": served, "ratio": served / plain},
         *rows_of(measured.peers, plain),
     ]
-    rates = [row.get("loans_per_s", 0.0) for row in measured.peers]
     return Found(
         goals=(
             Goal("stream / bare forwards of plain ONNX Runtime on all cores", loans_per_s / plain, 1.0),
-            *goals_beside("stream", STREAM_PEERS, rates, loans_per_s),
+            *goals_beside("stream", STREAM_PEERS, [row.get("loans_per_s", 0.0) for row in measured.peers], loans_per_s),
         ),
         rows=rows + measured.time_goes,
         sizes={"loans": n_loans, "records_a_batch": BATCH_RECORDS, "threads": cores(), "preset": "sba"},

@@ -9,7 +9,6 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import numpy as np
 from loanloop.runtime.children import Child
@@ -23,7 +22,7 @@ from bench.memory import growth, rss_mib
 from bench.predictor import applied, predict_bodies, start_predictor
 from bench.progress import STALLED_AFTER_S, per_s
 from bench.registry import Options
-from bench.result import Found, Goal
+from bench.result import Found, Goal, Row
 from bench.workload import DAY, Message, make_bundle, make_live, make_messages, store_model
 
 TITLE = "hot swaps at half of the maximal rate, REST and stream at once"
@@ -139,7 +138,7 @@ async def swap_for(installation: Installation, child: Child, swapping: Swapping,
         await asyncio.sleep(PAUSE_S)
 
 
-def row_of(what: str, answers: Answers, times: Sequence[tuple[float, float]]) -> dict[str, Any]:
+def row_of(what: str, answers: Answers, times: Sequence[tuple[float, float]]) -> Row:
     """Of the requests that a part of the times fell on, also where they were answered later or never."""
     part = answers.between(*times)
     seconds = sum(ended - began for began, ended in times)
@@ -159,7 +158,7 @@ def row_of(what: str, answers: Answers, times: Sequence[tuple[float, float]]) ->
 class Measured:
     """`n_failed`: of all requests that were ever sent, those of a warm-up and of the maximal rate too."""
 
-    rows: list[dict[str, Any]]
+    rows: list[Row]
     swapping: Swapping
     rest_per_s: float
     streamed_per_s: float
@@ -197,28 +196,38 @@ async def lost(installation: Installation, n_sent: int) -> int:
     return missing
 
 
+def goals_of(measured: Measured) -> tuple[Goal, ...]:
+    steady, swapped, whole = measured.rows
+    swapping = measured.swapping
+    return (
+        Goal("failed requests", measured.n_failed, 0, "<="),
+        Goal(f"requests later than {LATE_S:g} s", whole["late"], 0, "<="),
+        Goal("p99 while swapping / steady p99", swapped["p99_ms"] / steady["p99_ms"], 1.5, "<="),
+        Goal(f"growth of memory over {swapping.n_swaps} swaps", swapping.growth, 0.05, "<="),
+        Goal("loans of the stream without a decision", measured.n_lost, 0, "<="),
+    )
+
+
+def rows_of(measured: Measured) -> list[Row]:
+    steady, swapped, whole = measured.rows
+    times, rss_mib = measured.swapping.times, measured.swapping.rss_mib
+    of_swaps = {
+        "swaps": len(times),
+        "swap_p50_ms": float(np.median(np.diff(times))) * 1000,
+        "rss_first_mib": rss_mib[0],
+        "rss_last_mib": rss_mib[-1],
+    }
+    return [steady, swapped | of_swaps, whole]
+
+
 def run(options: Options) -> Found:
     n_swaps = N_SWAPS_LONG if options.long else N_SWAPS
     measured = asyncio.run(measure(n_swaps, options))
-    steady, swapped, whole = measured.rows
-    swapping = measured.swapping
-    swapped |= {
-        "swaps": len(swapping.times),
-        "swap_p50_ms": float(np.median(np.diff(swapping.times))) * 1000,
-        "rss_first_mib": swapping.rss_mib[0],
-        "rss_last_mib": swapping.rss_mib[-1],
-    }
     return Found(
-        goals=(
-            Goal("failed requests", measured.n_failed, 0, "<="),
-            Goal(f"requests later than {LATE_S:g} s", whole["late"], 0, "<="),
-            Goal("p99 while swapping / steady p99", swapped["p99_ms"] / steady["p99_ms"], 1.5, "<="),
-            Goal(f"growth of memory over {n_swaps} swaps", swapping.growth, 0.05, "<="),
-            Goal("loans of the stream without a decision", measured.n_lost, 0, "<="),
-        ),
-        rows=measured.rows,
+        goals=goals_of(measured),
+        rows=rows_of(measured),
         sizes={
-            "swaps": len(swapping.times),
+            "swaps": len(measured.swapping.times),
             "requests_per_s": measured.rest_per_s,
             "loans_per_s": measured.streamed_per_s,
             "share_of_each_maximum": SHARE,

@@ -18,7 +18,7 @@ from loanloop_common.polling import Poller
 from loanloop_common.removed_records import alerting
 from loanloop_common.telemetry import observe, set_gauge
 
-from loanloop_predictor.api import Admission, Api, RestServer, TimeLimit, make_api
+from loanloop_predictor.api import Admission, Api, Decide, RestServer, TimeLimit, make_api
 from loanloop_predictor.config import PredictorSettings
 from loanloop_predictor.domain.incoming import IncomingLoan
 from loanloop_predictor.domain.plain_requests import PlainRequests
@@ -69,18 +69,7 @@ def make_consumers(
     return deployed, loans
 
 
-def make_server(
-    base: Foundation[PredictorSettings],
-    champions: Champions,
-    decider: Decider,
-    relay: OutboxRelay,
-    *,
-    loans: BatchConsumer,
-    live: Poller,
-) -> RestServer:
-    options = base.settings.predictor
-    codec = LoanCodec(base.portfolio)
-
+def deciding_together(decider: Decider, relay: OutboxRelay, *, max_items: int) -> Decide:
     async def record(scored: ScoredRequests) -> Sequence[Answer]:
         answers = await decider.record_requested(scored)
         relay.wake()
@@ -89,11 +78,19 @@ def make_server(
     async def score(incoming: Sequence[IncomingLoan]) -> Callable[[], Awaitable[Sequence[Answer]]]:
         return partial(record, await decider.score_requested(incoming))
 
+    return SharedBatches(score, max_items=max_items).submit
+
+
+def make_server(
+    base: Foundation[PredictorSettings], champions: Champions, decide: Decide, *, loans: BatchConsumer, live: Poller
+) -> RestServer:
+    options = base.settings.predictor
+    codec = LoanCodec(base.portfolio)
     api = Api(
         codec=codec,
         plain=PlainRequests(codec),
         champions=champions,
-        decide=SharedBatches(score, max_items=options.batch_records).submit,
+        decide=decide,
         stream_state=lambda: loans.state,
         database_state=lambda: database_state(live),
         reconcile_state=lambda: live.state,
@@ -116,7 +113,8 @@ async def build(base: Foundation[PredictorSettings]) -> Sequence[Part]:
     partitions = await partitions_ahead(base.pool)
     deployed, loans = make_consumers(base, champions, decider)
     live = Poller(champions.reconcile, every_s=options.reconcile_every_s, name="live_version")
-    server = make_server(base, champions, decider, relay, loans=loans, live=live)
+    decide = deciding_together(decider, relay, max_items=options.batch_records)
+    server = make_server(base, champions, decide, loans=loans, live=live)
     base.heartbeat.update(url=server.url)
     # Subscribe first, then read what is live: a deployment in between is seen by one of the two.
     return [

@@ -172,25 +172,29 @@ def _add_health(app: FastAPI, api: Api) -> None:
 
     @app.get("/health", response_model=HealthAnswer)
     async def health() -> HealthAnswer:
-        champions, champion = api.champions, api.champions.current
-        stream, database, reconcile = api.stream_state(), api.database_state(), api.reconcile_state()
-        well = stream in ("consuming", "starting") and database == "ok" and reconcile != "failing"
-        well = well and champions.refusal is None and champions.postponed is None
-        return HealthAnswer.model_validate(
-            {
-                "status": "waiting for a model" if champion is None else "ok" if well else "degraded",
-                "version": champion and champion.by.version,
-                "deployment_seq": champions.applied_seq,
-                "stream": stream,
-                "database": database,
-                "reconcile": reconcile,
-                "last_swap": champions.last_swap,
-                "refused": champions.refusal,
-                "postponed": champions.postponed,
-            },
-            from_attributes=True,
-        )
+        return _health_of(api)
 
     @app.get("/metrics")
     async def metrics() -> Response:
         return Response(metrics_page(), media_type="text/plain; version=0.0.4")
+
+
+def _health_of(api: Api) -> HealthAnswer:
+    champions, champion = api.champions, api.champions.current
+    stream, database, reconcile = api.stream_state(), api.database_state(), api.reconcile_state()
+    well = stream in ("consuming", "starting") and database == "ok" and reconcile != "failing"
+    well = well and champions.refusal is None and champions.postponed is None
+    return HealthAnswer.model_validate(
+        {
+            "status": "waiting for a model" if champion is None else "ok" if well else "degraded",
+            "version": champion and champion.by.version,
+            "deployment_seq": champions.applied_seq,
+            "stream": stream,
+            "database": database,
+            "reconcile": reconcile,
+            "last_swap": champions.last_swap,
+            "refused": champions.refusal,
+            "postponed": champions.postponed,
+        },
+        from_attributes=True,
+    )
