@@ -11,7 +11,7 @@ from loanloop_common.portfolio import Portfolio
 from loanloop_common.postgres import Pool
 
 from loanloop_trainer.domain.split import TooFewDays, newest_from
-from loanloop_trainer.domain.window import gate_size, shortage
+from loanloop_trainer.domain.window import gate_size, months_before, shortage
 from loanloop_trainer.model import TrainingData
 from loanloop_trainer.runner.loading import load_window
 from loanloop_trainer.store.freeze import Window, count_window, fetch_window
@@ -76,8 +76,6 @@ def of_file(data: TrainingData, name: str, sha256: bytes, portfolio: Portfolio) 
     if len(data) == 0:
         raise NothingToLearn(shortage(0, 0) or "")
     times = data.occurred_at.astype("datetime64[us]")
-    month = times.max().astype("datetime64[M]")
-    first = (month - policy.training_window_months).astype(times.dtype) + (times.max() - month)
-    recent = times > first
+    recent = times > months_before(times.max(), policy.training_window_months)
     gate_from = np.sort(times[recent])[-gate_size(int(recent.sum()), policy)]
     return Loans(data.rows(recent & (times < gate_from)), f"file {name}", file_sha256=sha256).check(portfolio)

@@ -100,6 +100,16 @@ def test_a_file_is_cut_as_a_training_would_cut_it(portfolio: Portfolio) -> None:
     assert loans.source == "file loans.csv"
 
 
+def test_a_file_that_ends_on_a_31st_has_the_loans_since_the_end_of_a_shorter_month(portfolio: Portfolio) -> None:
+    policy = portfolio.policy.model_copy(update={"training_window_months": 13, "gate_min_loans": 1})
+    data = made_up(500, first="2003-11-18")
+    assert data.occurred_at.max() == np.datetime64("2005-03-31", "us")
+
+    loans = of_file(data, "loans.csv", b"", portfolio.model_copy(update={"policy": policy}))
+
+    assert loans.data.occurred_at.min() == np.datetime64("2004-03-01", "us")
+
+
 async def test_best_of_the_trials_is_the_result(store: TuningsInMemory, portfolio: Portfolio) -> None:
     found = await begun(store, portfolio)
 

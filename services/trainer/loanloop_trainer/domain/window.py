@@ -1,7 +1,8 @@
-"""Which part of the window stays unseen by the trainer, for the evaluator's gate."""
+"""Where a training's window begins, and which part of it stays unseen by the trainer, for the evaluator's gate."""
 
 import math
 
+import numpy as np
 from loanloop_common.portfolio import Policy
 
 MIN_OF_EACH_CLASS = 50
@@ -11,6 +12,15 @@ def gate_size(n_eligible: int, policy: Policy) -> int:
     """The newest loans to leave out: the policy's share, but enough for a verdict if half of the window allows it."""
     share = math.ceil(n_eligible * policy.gate_share)
     return max(share, min(policy.gate_min_loans, n_eligible // 2))
+
+
+def months_before(moment: np.datetime64, months: int) -> np.datetime64:
+    """As PostgreSQL subtracts months (UTC): the same day and time of the month, or its last day where it is shorter."""
+    month, day = moment.astype("datetime64[M]"), moment.astype("datetime64[D]")
+    first, next_first = ((month - months + n).astype("datetime64[D]") for n in (0, 1))
+    last = next_first - np.timedelta64(1, "D")
+    before: np.datetime64 = min(first + (day - month), last) + (moment - day)
+    return before
 
 
 def shortage(n_rows: int, n_defaulted: int) -> str | None:
