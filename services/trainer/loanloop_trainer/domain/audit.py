@@ -13,7 +13,7 @@ from loanloop_trainer.domain.split import Mask, Times, split_by_day
 NEARLY_DECIDES = 0.90
 NEWEST_SHARE = 0.3
 _PRIOR_LOANS = 20.0
-_N_BINS = 20
+_N_QUANTILES = 20
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,13 @@ def _category_rates(column: Column, labels: Mask, known: Mask) -> npt.NDArray[np
 
 
 def _number_rates(column: Column, labels: Mask, known: Mask) -> npt.NDArray[np.float64]:
-    """By exact value where it is frequent, by its twentieth of the range where it is not."""
+    """By exact value where it is frequent, by its twentieth of the loans in order of size where it is not."""
     values = np.nan_to_num(np.asarray(column, np.float64), nan=-np.inf)
     finite = values[known & np.isfinite(values)]
-    edges = np.quantile(finite, np.linspace(0, 1, _N_BINS + 1)[1:-1]) if len(finite) else np.empty(0)
+    edges = np.quantile(finite, np.linspace(0, 1, _N_QUANTILES + 1)[1:-1]) if len(finite) else np.empty(0)
     prior = np.full(len(values), labels[known].mean())
-    by_bin = _rates(np.searchsorted(edges, values), labels, known, prior)
-    return _rates(values, labels, known, by_bin)
+    by_quantile = _rates(np.searchsorted(edges, values), labels, known, prior)
+    return _rates(values, labels, known, by_quantile)
 
 
 def _rates(
