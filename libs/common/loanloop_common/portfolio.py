@@ -15,7 +15,6 @@ Kind = Literal["category", "number", "flag"]
 KnownAt = Literal["application", "decision", "servicing", "outcome"]
 MAX_SAFE_INTEGER = 2**53  # JSON numbers beyond it lose digits in many producers
 
-
 # Beyond these a slip of the hand is likelier than a wish, and dates, counts or memory would overflow.
 _DAYS = 36_500
 _LOANS = 1_000_000_000
