@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from loanloop_common.features import Encoder
 from loanloop_common.portfolio import ModelConfig
-from loanloop_trainer.model.learning import MAX_GRADIENT_NORM, rows_of
+from loanloop_trainer.model.learning import MAX_GRADIENT_NORM
+from loanloop_trainer.model.loans import Inputs, rows_of
 from loanloop_trainer.model.phases import EVALUATION_ROWS
-from loanloop_trainer.model.pretraining import Inputs
 from loanloop_trainer.model.schedule import epoch_order, one_cycle, steps_per_epoch
 from loanloop_trainer.model.tabtransformer import N_CLASSES, Tokens
 from sklearn.metrics import roc_auc_score

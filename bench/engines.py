@@ -22,7 +22,7 @@ from loanloop_common.bundle import unpack
 from loanloop_common.features import EncodedBatch, Floats
 from loanloop_common.scoring import CHUNK_ROWS, FEW_ROWS, Scorer
 from loanloop_trainer.model.exporting import onnx_of
-from loanloop_trainer.model.learning import inputs_of
+from loanloop_trainer.model.loans import inputs_of
 from loanloop_trainer.model.serving_form import ServingForm
 
 from bench.machine import cores

@@ -20,7 +20,7 @@ from loanloop_trainer.domain.calibration import validation_metrics
 from loanloop_trainer.domain.split import Mask, split_by_day
 from loanloop_trainer.model import TrainedModel, TrainingData, export, train
 from loanloop_trainer.model.exporting import onnx_of
-from loanloop_trainer.model.learning import inputs_of
+from loanloop_trainer.model.loans import inputs_of
 from loanloop_trainer.model.phases import log_odds
 from loanloop_trainer.model.serving_form import ServingForm
 from loanloop_trainer.model.workers import Workers

@@ -16,9 +16,9 @@ from loanloop_common.resources import SAMPLE
 from loanloop_trainer.model import Hooks, train
 from loanloop_trainer.model.checkpoint import LearningPhase, Position
 from loanloop_trainer.model.data import TrainingData
-from loanloop_trainer.model.learning import Learner, inputs_of
+from loanloop_trainer.model.learning import Learner
 from loanloop_trainer.model.lesson import Lesson
-from loanloop_trainer.model.loans import EncodedLoans, encoded_loans
+from loanloop_trainer.model.loans import EncodedLoans, encoded_loans, inputs_of
 from loanloop_trainer.model.phases import classification, contrastive
 from loanloop_trainer.model.schedule import epoch_order
 from loanloop_trainer.model.serving_form import ServingForm

@@ -11,7 +11,7 @@ import torch
 from loanloop_common.bundle import unpack
 from loanloop_common.scoring import Scorer
 from loanloop_trainer.model.exporting import onnx_of
-from loanloop_trainer.model.learning import inputs_of
+from loanloop_trainer.model.loans import inputs_of
 
 from bench.breakdown import steps
 from bench.bursts import GROUP, send

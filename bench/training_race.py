@@ -15,7 +15,7 @@ from loanloop_common.features import Encoder
 from loanloop_trainer.domain.split import split_by_day
 from loanloop_trainer.model import Hooks, Progress, TrainedModel, TrainingData, train
 from loanloop_trainer.model.encoding import fit_encoder
-from loanloop_trainer.model.learning import inputs_of
+from loanloop_trainer.model.loans import inputs_of
 from loanloop_trainer.runner.following import together
 from loanloop_trainer.runner.orders import Orders
 from loanloop_trainer.runner.training import unless_lost

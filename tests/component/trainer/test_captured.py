@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 from loanloop_trainer.model.checkpoint import LearningPhase
-from loanloop_trainer.model.learning import Learner, inputs_of
+from loanloop_trainer.model.learning import Learner
+from loanloop_trainer.model.loans import inputs_of
 from loanloop_trainer.model.workers import Workers
 
 from tests.support.tiny_training import make_learner, small_loans

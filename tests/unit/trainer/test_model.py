@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 from loanloop_common.features import MASK, UNKNOWN
+from loanloop_trainer.model.loans import Inputs
 from loanloop_trainer.model.phases import class_weights, passes_per_epoch, with_unknown
-from loanloop_trainer.model.pretraining import Inputs, masked_view, nt_xent
+from loanloop_trainer.model.pretraining import masked_view, nt_xent
 from loanloop_trainer.model.schedule import epoch_order, one_cycle, steps_per_epoch
 from loanloop_trainer.model.serving_form import ServingForm
 from loanloop_trainer.model.tabtransformer import TabTransformer, kept

@@ -15,7 +15,7 @@ from torch import Tensor, hub, nn
 from loanloop_trainer.domain.audit import Finding
 from loanloop_trainer.domain.search_space import FROM_FILE
 from loanloop_trainer.model.ensemble import EnsembleForm
-from loanloop_trainer.model.learning import inputs_of
+from loanloop_trainer.model.loans import inputs_of
 from loanloop_trainer.model.phases import log_odds
 from loanloop_trainer.model.progress import OnProgress, Progress
 from loanloop_trainer.model.serving_form import ServingForm

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from time import monotonic
 
 import torch
-from loanloop_common.features import EncodedBatch
 from loanloop_common.portfolio import ModelConfig
 from torch import Generator, Tensor, nn
 from torch.optim import AdamW
@@ -15,7 +14,8 @@ from torch.optim import AdamW
 from loanloop_trainer.model import checkpoint
 from loanloop_trainer.model.captured import CapturedSteps
 from loanloop_trainer.model.checkpoint import Position
-from loanloop_trainer.model.pretraining import Inputs, Projection
+from loanloop_trainer.model.loans import Inputs, rows_of
+from loanloop_trainer.model.pretraining import Projection
 from loanloop_trainer.model.schedule import epoch_order, seed_of, steps_per_epoch
 from loanloop_trainer.model.tabtransformer import TabTransformer
 from loanloop_trainer.model.workers import Workers
@@ -37,16 +37,6 @@ class Objective:
 
     def __len__(self) -> int:
         return len(self.inputs[0])
-
-
-def inputs_of(batch: EncodedBatch, device: torch.device) -> Inputs:
-    x_cat, x_num, x_exact = (torch.from_numpy(part).to(device) for part in batch)
-    return x_cat, x_num, x_exact
-
-
-def rows_of(inputs: Inputs, rows: Tensor) -> Inputs:
-    x_cat, x_num, x_exact = inputs
-    return x_cat[rows], x_num[rows], x_exact[rows]
 
 
 @dataclass

@@ -4,13 +4,17 @@ import hashlib
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from loanloop_common.features import EncodedBatch, Encoder
 from loanloop_common.portfolio import Portfolio
+from torch import Tensor
 
 from loanloop_trainer.domain.recency import Weights, recency_weights
 from loanloop_trainer.domain.split import Mask, split_by_day
 from loanloop_trainer.model.data import TrainingData
 from loanloop_trainer.model.encoding import fit_encoder
+
+Inputs = tuple[Tensor, Tensor, Tensor]  # x_cat, x_num and x_exact
 
 
 @dataclass(frozen=True)
@@ -72,3 +76,13 @@ def encoded_loans(data: TrainingData, portfolio: Portfolio) -> EncodedLoans:
     unlabelled = inputs.rows(slice(0, 0)) if data.unlabelled is None else encoder.encode_columns(data.unlabelled)
     labelled = LabelledLoans(inputs, data.defaulted[order], weights[order])
     return EncodedLoans(encoder, labelled, int(split.train.sum()), unlabelled)
+
+
+def inputs_of(batch: EncodedBatch, device: torch.device) -> Inputs:
+    x_cat, x_num, x_exact = (torch.from_numpy(part).to(device) for part in batch)
+    return x_cat, x_num, x_exact
+
+
+def rows_of(inputs: Inputs, rows: Tensor) -> Inputs:
+    x_cat, x_num, x_exact = inputs
+    return x_cat[rows], x_num[rows], x_exact[rows]

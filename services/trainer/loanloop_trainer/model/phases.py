@@ -16,9 +16,9 @@ from torch.nn import functional
 
 from loanloop_trainer.domain.split import Mask
 from loanloop_trainer.model.checkpoint import copied
-from loanloop_trainer.model.learning import Learner, Objective, inputs_of
-from loanloop_trainer.model.loans import EncodedLoans, LabelledLoans
-from loanloop_trainer.model.pretraining import Inputs, nt_xent, projected_views
+from loanloop_trainer.model.learning import Learner, Objective
+from loanloop_trainer.model.loans import EncodedLoans, Inputs, LabelledLoans, inputs_of
+from loanloop_trainer.model.pretraining import nt_xent, projected_views
 from loanloop_trainer.model.progress import Meter, OnProgress
 from loanloop_trainer.model.schedule import one_cycle, steps_per_epoch
 from loanloop_trainer.model.tabtransformer import TabTransformer

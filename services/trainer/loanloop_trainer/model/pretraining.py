@@ -5,9 +5,8 @@ from loanloop_common.features import MASK
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from loanloop_trainer.model.loans import Inputs
 from loanloop_trainer.model.tabtransformer import TabTransformer
-
-Inputs = tuple[Tensor, Tensor, Tensor]
 
 
 class Projection(nn.Module):
