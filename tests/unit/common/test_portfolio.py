@@ -83,6 +83,9 @@ def test_the_schema_hash_follows_what_the_model_sees_and_nothing_else(tmp_path: 
         ("[model]\nlearning_rate = nan", "model.learning_rate: .* a finite number, not nan$"),
         ("min_outcomes = 100000000000000000000", "policy.min_outcomes: .* less than or equal to 1000000000"),
         ("cooldown_minutes = 1e300", "policy.cooldown_minutes: .* less than or equal to"),
+        # Batches of two leave a single loan over, which in pretraining has no other to be told from.
+        ("[model]\npretrain_batch_size = 3", "model.pretrain_batch_size: .* greater than or equal to 4"),
+        ("[model]\nbatch_size = 3", "model.batch_size: .* greater than or equal to 4"),
         ("[policy]", "is not TOML"),
         ("breach_bellow = 0.8", r"policy.breach_bellow: is no setting; do you mean breach_below\?"),
         ("colour = 1", "policy.colour: is no setting$"),
