@@ -87,8 +87,8 @@ def make_deployment(seq: int = 1, *, previous: str | None = None) -> Deployment:
 def make_training(state: str = "running", **overrides: Any) -> Training:
     facts: dict[str, Any] = {
         "run_id": "r1", "trigger": "labels", "attempt": 1, "state": state, "phase": "train", "progress": {},
-        "n_rows": 36_000, "window_from": event_time(2002), "window_to": event_time(2004, 9), "crashes": 0,
-        "error": None, "version": None, "created_at": NOW, "started_at": NOW, "finished_at": None,
+        "n_rows": 36_000, "n_unlabelled": 0, "window_from": event_time(2002), "window_to": event_time(2004, 9),
+        "crashes": 0, "error": None, "version": None, "created_at": NOW, "started_at": NOW, "finished_at": None,
     }  # fmt: skip
     return Training(**(facts | overrides))
 

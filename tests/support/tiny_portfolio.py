@@ -47,6 +47,7 @@ first_labels = {first_labels}
 new_labels = {new_labels}
 breach_new_labels = {breach_new_labels}
 cooldown_minutes = 0
+max_unlabelled = {max_unlabelled}
 
 [model]
 kind = "{kind}"
@@ -70,6 +71,7 @@ def write_tiny_portfolio(
     first_labels: int = 1500,
     new_labels: int = 1000,
     breach_new_labels: int = 200,
+    max_unlabelled: int = 50_000,
     epochs: int = 2,
     batch_size: int = 128,
     learning_rate: float = 3e-3,
@@ -81,6 +83,7 @@ def write_tiny_portfolio(
             first_labels=first_labels,
             new_labels=new_labels,
             breach_new_labels=breach_new_labels,
+            max_unlabelled=max_unlabelled,
             epochs=epochs,
             batch_size=batch_size,
             learning_rate=learning_rate,

@@ -1,4 +1,4 @@
-"""The labelled loans of a file, for the commands that learn from one: audit and tune."""
+"""The loans of a file, for the commands that learn from one: audit and tune."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,17 +15,24 @@ from rich.progress import Progress
 
 @dataclass
 class LabelledLoans:
+    """And those of the same file without an outcome, `unlabelled`."""
+
     columns: dict[str, list[Any]]
+    unlabelled: dict[str, list[Any]]
     defaulted: list[bool] = field(default_factory=list)
     occurred_at: list[Any] = field(default_factory=list)
+    unlabelled_at: list[Any] = field(default_factory=list)
     n_refused: int = 0
-    n_without_outcome: int = 0
+
+    @property
+    def n_without_outcome(self) -> int:
+        return len(self.unlabelled_at)
 
 
 def read_labelled_loans(loan_file: LoanFile, portfolio: Portfolio) -> LabelledLoans:
     reader, codec = RowReader(portfolio), LoanCodec(portfolio)
     reader.check_columns(loan_file.columns, outcomes=True)
-    loans = LabelledLoans({name: [] for name in portfolio.features})
+    loans = LabelledLoans({name: [] for name in portfolio.features}, {name: [] for name in portfolio.features})
 
     def refuse(row: RefusedRow) -> None:  # noqa: ARG001  # the count says enough here; `produce` names the rows
         loans.n_refused += 1
@@ -42,8 +49,12 @@ def read_labelled_loans(loan_file: LoanFile, portfolio: Portfolio) -> LabelledLo
 
 def _add(loans: LabelledLoans, decoded: Sequence[Any]) -> None:
     known = [loan for loan in decoded if loan.outcome is not None]
-    loans.n_without_outcome += len(decoded) - len(known)
-    for name, column in loans.columns.items():
-        column.extend(getattr(loan.features, name) for loan in known)
+    unknown = [loan for loan in decoded if loan.outcome is None]
     loans.defaulted.extend(loan.outcome.defaulted for loan in known)
-    loans.occurred_at.extend(loan.occurred_at.replace(tzinfo=None) for loan in known)
+    for columns, times, part in (
+        (loans.columns, loans.occurred_at, known),
+        (loans.unlabelled, loans.unlabelled_at, unknown),
+    ):
+        times.extend(loan.occurred_at.replace(tzinfo=None) for loan in part)
+        for name, column in columns.items():
+            column.extend(getattr(loan.features, name) for loan in part)

@@ -103,9 +103,9 @@ def _of_file(file: Path, portfolio: Portfolio) -> Loans:
     with file.open("rb") as contents:
         sha256 = hashlib.file_digest(contents, "sha256").digest()
     loans = read_labelled_loans(opened, portfolio)
-    defaulted = np.array(loans.defaulted, np.bool_)
-    occurred_at = np.array(loans.occurred_at, "datetime64[us]")
-    return of_file(TrainingData(loans.columns, defaulted, occurred_at), file.name, sha256, portfolio)
+    occurred_at, unlabelled_at = (np.array(x, "datetime64[us]") for x in (loans.occurred_at, loans.unlabelled_at))
+    data = TrainingData(loans.columns, np.array(loans.defaulted, np.bool_), occurred_at, loans.unlabelled)
+    return of_file(data, unlabelled_at, file.name, sha256, portfolio)
 
 
 def _show(asked: Asked, portfolio: Portfolio, begun: Begun, trials: list[Trial], best: Trial) -> None:

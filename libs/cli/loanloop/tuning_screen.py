@@ -15,7 +15,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 def begin_words(begun: Begun, *, anew: bool) -> Iterator[str]:
     """`anew`: whether --new was given."""
     begins = "begins" if begun.new else f"goes on after {len(begun.trials)} trials"
-    yield f"Tuning {begun.tuning_id} {begins}: {len(begun.loans.data):,} loans of the {begun.loans.source}."
+    data = begun.loans.data
+    unlabelled = f", beside {data.n_unlabelled:,} without an outcome to pretrain on" if data.n_unlabelled else ""
+    yield f"Tuning {begun.tuning_id} {begins}: {len(data):,} loans of the {begun.loans.source}{unlabelled}."
     if begun.left is not None:
         why = "for --new was given" if anew else "for its loans, features, hyperparameters or seed were others"
         yield f"Tuning {begun.left} had not ended and does not go on, {why}."

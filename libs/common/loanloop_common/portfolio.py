@@ -138,6 +138,7 @@ class Policy(_Part):
     breach_attempts: int = Field(default=3, ge=1, le=1000)
     cooldown_minutes: float = Field(default=60, ge=0, le=_DAYS * 24 * 60)
     training_window_months: int = Field(default=36, ge=1, le=1200)
+    max_unlabelled: int = Field(default=50_000, ge=0, le=_LOANS)  # the window's newest without a label: to pretrain on
     max_rejected_share: float = Field(default=0.05, ge=0, le=1)
     quality_min_loans: int = Field(default=100, ge=1, le=_LOANS)
 

@@ -2,16 +2,18 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import msgspec
 import numpy as np
 from loanloop_common.errors import LoanloopError
 from loanloop_common.event_time import fetch_as_of
+from loanloop_common.features import Columns
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.postgres import Pool
 
-from loanloop_trainer.domain.split import TooFewDays, newest_from
-from loanloop_trainer.domain.window import gate_size, months_before, shortage
+from loanloop_trainer.domain.split import Mask, Times, TooFewDays, newest_from
+from loanloop_trainer.domain.window import gate_size, months_before, shortage, unlabelled_at_most
 from loanloop_trainer.model import TrainingData
 from loanloop_trainer.runner.loading import load_window
 from loanloop_trainer.store.freeze import Window, count_window, fetch_window
@@ -33,9 +35,14 @@ class Loans:
     file_sha256: bytes = b""
 
     def sha256(self) -> bytes:
-        """Of labels and times, for the database's loans never change; of a file the rest too, which may be edited."""
+        """Of labels and times, for the database's loans never change; of a file the rest too, which may be edited.
+
+        Those without a label have neither: which ones they are, late loans may change.
+        """
         said = hashlib.sha256(self.data.defaulted.tobytes())
         said.update(self.data.occurred_at.astype("datetime64[us]").astype(np.int64).tobytes())
+        if self.data.unlabelled is not None:
+            said.update(msgspec.json.encode(self.data.unlabelled))
         said.update(self.file_sha256)
         return said.digest()
 
@@ -67,15 +74,26 @@ async def load_from_database(
     return Loans(await load_window(pool, window, portfolio), FROM_DATABASE, window).check(portfolio)
 
 
-def of_file(data: TrainingData, name: str, sha256: bytes, portfolio: Portfolio) -> Loans:
-    """What a training would learn from, were these the loans of the database and all outcomes known.
+def of_file(data: TrainingData, unlabelled_at: Times, name: str, sha256: bytes, portfolio: Portfolio) -> Loans:
+    """What a training would learn from, were these the loans of the database and all outcomes in `data` known.
 
-    `sha256` is of the file's bytes. Raises NothingToLearn.
+    `unlabelled_at`: when its unlabelled ones occurred. `sha256` is of the file's bytes. Raises NothingToLearn.
     """
     policy = portfolio.policy
     if len(data) == 0:
         raise NothingToLearn(shortage(0, 0) or "")
     times = data.occurred_at.astype("datetime64[us]")
-    recent = times > months_before(times.max(), policy.training_window_months)
+    first = months_before(times.max(), policy.training_window_months)
+    recent = times > first
     gate_from = np.sort(times[recent])[-gate_size(int(recent.sum()), policy)]
-    return Loans(data.rows(recent & (times < gate_from)), f"file {name}", file_sha256=sha256).check(portfolio)
+    chosen = data.rows(recent & (times < gate_from))
+    in_window = (unlabelled_at > first) & (unlabelled_at <= chosen.occurred_at.max(initial=first))
+    unlabelled = _newest(data.unlabelled or {}, unlabelled_at, in_window, unlabelled_at_most(policy, portfolio.model))
+    return Loans(replace(chosen, unlabelled=unlabelled), f"file {name}", file_sha256=sha256).check(portfolio)
+
+
+def _newest(columns: Columns, times: Times, mask: Mask, at_most: int) -> Columns | None:
+    chosen = np.flatnonzero(mask)
+    in_order = chosen[np.argsort(times[chosen], kind="stable")]
+    newest: list[int] = in_order[max(len(in_order) - at_most, 0) :].tolist()
+    return {name: [column[i] for i in newest] for name, column in columns.items()} if newest else None

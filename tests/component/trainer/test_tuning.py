@@ -21,6 +21,7 @@ from tests.support.eventually import eventually
 from tests.support.tiny_portfolio import write_tiny_portfolio
 
 ONE_DAY = np.timedelta64(1, "D")
+NO_TIMES = np.array([], "datetime64[us]")
 
 
 @dataclass
@@ -92,7 +93,7 @@ async def begun(
 def test_a_file_is_cut_as_a_training_would_cut_it(portfolio: Portfolio) -> None:
     policy = portfolio.policy.model_copy(update={"training_window_months": 12, "gate_min_loans": 1})
 
-    loans = of_file(made_up(800), "loans.csv", b"its hash", portfolio.model_copy(update={"policy": policy}))
+    loans = of_file(made_up(800), NO_TIMES, "loans.csv", b"its hash", portfolio.model_copy(update={"policy": policy}))
 
     newest = np.datetime64("2005-01-01", "us") + 799 * ONE_DAY
     assert loans.data.occurred_at.min() == newest - 364 * ONE_DAY
@@ -105,9 +106,31 @@ def test_a_file_that_ends_on_a_31st_has_the_loans_since_the_end_of_a_shorter_mon
     data = made_up(500, first="2003-11-18")
     assert data.occurred_at.max() == np.datetime64("2005-03-31", "us")
 
-    loans = of_file(data, "loans.csv", b"", portfolio.model_copy(update={"policy": policy}))
+    loans = of_file(
+        data, np.empty(0, "datetime64[us]"), "loans.csv", b"", portfolio.model_copy(update={"policy": policy})
+    )
 
     assert loans.data.occurred_at.min() == np.datetime64("2004-03-01", "us")
+
+
+def test_of_a_files_loans_without_an_outcome_the_windows_newest_are_seen_in_order(portfolio: Portfolio) -> None:
+    policy = portfolio.policy.model_copy(update={"training_window_months": 12, "gate_min_loans": 1})
+    names, days = [f"loan {day}" for day in range(800)], np.datetime64("2005-01-01T12", "us") + np.arange(800) * ONE_DAY
+    data = replace(made_up(800), unlabelled={"purpose": names[::-1]})
+
+    def cut(at_most: int) -> Any:
+        of_policy = policy.model_copy(update={"max_unlabelled": at_most})
+        chosen = portfolio.model_copy(update={"policy": of_policy})
+        return of_file(data, days[::-1], "loans.csv", b"", chosen).data
+
+    capped, none = cut(100), cut(0)
+    n_before_the_newest_labelled = int((days <= capped.occurred_at.max()).sum())
+    assert capped.unlabelled == {"purpose": names[n_before_the_newest_labelled - 100 : n_before_the_newest_labelled]}
+    assert cut(50_000).n_unlabelled == int(
+        ((days > data.occurred_at.max() - 365 * ONE_DAY) & (days <= capped.occurred_at.max())).sum()
+    )
+    assert none.unlabelled is None
+    assert len(capped) == len(none)
 
 
 async def test_best_of_the_trials_is_the_result(store: TuningsInMemory, portfolio: Portfolio) -> None:
@@ -218,7 +241,7 @@ async def test_stopped_search_ends_its_computation_and_keeps_its_trials(
 
 def test_no_loans_are_said_in_one_sentence(portfolio: Portfolio) -> None:
     with pytest.raises(NothingToLearn, match="send more outcomes"):
-        of_file(made_up(40), "loans.csv", b"", portfolio)
+        of_file(made_up(40), NO_TIMES, "loans.csv", b"", portfolio)
 
 
 def test_loans_of_too_few_days_are_said_in_one_sentence_before_a_search_begins(portfolio: Portfolio) -> None:
@@ -226,4 +249,4 @@ def test_loans_of_too_few_days_are_said_in_one_sentence_before_a_search_begins(p
     most_on_one_day = replace(data, occurred_at=np.datetime64("2005-01-01", "us") + np.arange(800) * second)
 
     with pytest.raises(NothingToLearn, match=r"too many of them on 2005-01-01.*send loans of more days"):
-        of_file(most_on_one_day, "loans.csv", b"", portfolio)
+        of_file(most_on_one_day, NO_TIMES, "loans.csv", b"", portfolio)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from typing import Any
@@ -64,8 +65,10 @@ async def manifest_of(world: TrainerWorld, run_id: UUID) -> Manifest:
 async def test_killed_training_resumes_from_its_checkpoint_to_the_same_model(
     world: TrainerWorld, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """And its loans without an outcome stay without one, though it comes meanwhile."""
     world.set_portfolio(epochs=15, batch_size=64)
     await world.label(2000)
+    await world.take_outcomes(each=10)
     async with world.training():
         undisturbed = await eventually(lambda: succeeded(world), within_s=TRAINED_WITHIN_S)
         await world.judge("v1", passed=False)
@@ -73,11 +76,14 @@ async def test_killed_training_resumes_from_its_checkpoint_to_the_same_model(
         await eventually(lambda: learning(world), within_s=TRAINED_WITHIN_S)
 
         (child,) = training_processes(os.getpid())
+        await world.give_outcomes()
         child.kill()
         resumed = await eventually(lambda: succeeded(world), within_s=TRAINED_WITHIN_S)
 
     assert (resumed["version"], resumed["crashes"], undisturbed["crashes"]) == ("v2", 1, 0)
-    assert "training_resumed" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert "training_resumed" in said
+    assert len(re.findall(r"loans_loaded .*n_unlabelled.*=.*\b1\d\d\b", said)) == 3
     first, second = await manifest_of(world, undisturbed["run_id"]), await manifest_of(world, resumed["run_id"])
     assert second.reference == first.reference
     assert second.metrics == first.metrics

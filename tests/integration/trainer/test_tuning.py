@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
@@ -58,6 +59,7 @@ async def trials_of(world: TrainerWorld, tuning_id: int) -> list[Any]:
 
 
 async def test_killed_search_goes_on_as_if_nothing_had_been(world: TrainerWorld, data_dir: Path) -> None:
+    await world.take_outcomes(each=10)
     killed = await start_tuning(data_dir)
     await eventually(lambda: trials_of(world, 1), within_s=TUNED_WITHIN_S)
     killed.kill()
@@ -70,7 +72,9 @@ async def test_killed_search_goes_on_as_if_nothing_had_been(world: TrainerWorld,
     assert resumed.code == 0, resumed.err
     n_loans = await world.pool.fetchval("SELECT n_rows FROM loan_data.tunings WHERE tuning_id = 1")
     assert f"Reading {n_loans:,} labelled loans of the database" in resumed.err
-    assert f"Tuning 1 goes on after {n_kept} trials" in resumed.err
+    assert re.search(
+        rf"Tuning 1 goes on after {n_kept} trials: {n_loans:,} loans .* beside 1\d\d without an", resumed.err
+    )
     assert "Tuning 2 begins" in undisturbed.err
     assert 0 < n_kept < TRIALS
     assert await trials_of(world, 1) == await trials_of(world, 2)
@@ -141,6 +145,8 @@ async def test_loans_of_a_file_serve_as_well(world: TrainerWorld, data_dir: Path
         {"loan_id": row[0], "occurred_at": row[2], **row[3], "defaulted": row[7], "known_at": row[8]}
         for row in make_loans(2000)
     ]
+    for row in rows[::10]:
+        row |= {"defaulted": None, "known_at": None}
     file = tmp_path / "loans.parquet"
     pq.write_table(pa.Table.from_pylist(rows), file)
     with world.portfolio_file.open("a") as portfolio:
@@ -151,6 +157,7 @@ async def test_loans_of_a_file_serve_as_well(world: TrainerWorld, data_dir: Path
     assert answer.code == 0, answer.err
     said = json.loads(answer.out)
     assert said["source"] == "file loans.parquet"
+    assert re.search(r"Tuning 1 begins: 1,\d\d\d loans .* beside 1\d\d without an outcome", answer.err)
     n_rows = await world.pool.fetchval("SELECT n_rows FROM loan_data.tunings WHERE source = 'file loans.parquet'")
     assert said["n_loans"] == n_rows
     assert 1000 < n_rows < 2000

@@ -22,6 +22,13 @@ from loanloop_trainer.store.runs import RunStore
 
 from tests.support.tiny_portfolio import make_loans, store_loans, write_tiny_portfolio
 
+TAKE_OUTCOMES = """
+    UPDATE loan_data.processed_data SET defaulted = NULL, outcome_occurred_at = known_at, known_at = NULL
+    WHERE substr(loan_id, 6)::int % $1 = 0
+"""
+GIVE_OUTCOMES = """
+    UPDATE loan_data.processed_data SET defaulted = true, known_at = outcome_occurred_at WHERE defaulted IS NULL
+"""
 MODEL_TIME = datetime(2005, 2, 1, tzinfo=UTC)
 
 
@@ -88,6 +95,14 @@ class TrainerWorld:
         """Stores `n` more loans with their outcomes."""
         await store_loans(self.pool, make_loans(n, first=self.n_loans))
         self.n_loans += n
+
+    async def take_outcomes(self, *, each: int) -> None:
+        """Of each so-manieth loan, as if nobody knew yet how it ends."""
+        await self.pool.execute(TAKE_OUTCOMES, each)
+
+    async def give_outcomes(self) -> None:
+        """The contrary of what was known: whoever learnt from it would learn something else."""
+        await self.pool.execute(GIVE_OUTCOMES)
 
     async def finish_run(self, run_id: UUID, owner: str = "a") -> str:
         """As the training process does, with a bundle that nobody reads."""

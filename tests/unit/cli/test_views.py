@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
+import pytest
 from loanloop.demo.chronicle import PHASES, Chronicle
 from loanloop.demo.report import print_next_steps
 from loanloop.observe.chart import chart
@@ -13,6 +14,7 @@ from loanloop.observe.rates import Rates
 from loanloop.observe.screen import screen
 from loanloop.observe.snapshot import Snapshot, as_json
 from loanloop.observe.view import status_view
+from loanloop.observe.words import training_words
 from loanloop.runtime.first_steps import FirstSteps
 from loanloop_trainer.model.progress import Phase
 from rich.console import Console
@@ -40,7 +42,7 @@ def busy() -> Snapshot:
         breaches=(make_breach(),),
         instances=tuple(make_instance(name) for name in ("ingest", "predictor", "trainer", "evaluator")),
         lags=(make_lag("loan.received", "ingest", 7), make_lag("loan.received", "predictor", 0)),
-        training=make_training(progress={"epoch": 3, "epochs": 6, "loss": 0.2131, "eta_s": 28.0}),
+        training=make_training(n_unlabelled=50_000, progress={"epoch": 3, "epochs": 6, "loss": 0.2131, "eta_s": 28.0}),
     )
 
 
@@ -272,3 +274,15 @@ def test_each_phase_of_a_training_has_a_sentence_and_none_is_told_that_was_not_p
     assert f"trainer: {PHASES['refit']}" in told
     assert not {f"trainer: {PHASES[phase]}" for phase in ("refit", "boost")} & {*told_without}
     assert f"trainer: {PHASES['calibrate']}" in told_without
+
+
+@pytest.mark.parametrize(
+    ("n", "said"), [(0, "36,000 loans 2002"), (4_000, "36,000 loans and 4,000 without an outcome, 2002")]
+)
+def test_training_says_on_how_many_loans_and_how_many_have_no_outcome(n: int, said: str) -> None:
+    training = make_training("running", n_unlabelled=n)
+
+    assert said in training_words(training)
+    assert any("4,000 without an outcome" in line for line in Chronicle().news(make_snapshot(training=training))) is (
+        n > 0
+    )

@@ -117,7 +117,7 @@ async def fetch_deployments(connection: Connection) -> tuple[Deployment, ...]:
 async def fetch_training(connection: Connection) -> Training | None:
     row = await connection.fetchrow(
         """
-        SELECT run_id::text, trigger, attempt, state, phase, progress, n_rows, window_from, window_to,
+        SELECT run_id::text, trigger, attempt, state, phase, progress, n_rows, n_unlabelled, window_from, window_to,
                crashes, error, version, created_at, started_at, finished_at
         FROM loan_data.training_runs
         ORDER BY created_at DESC LIMIT 1

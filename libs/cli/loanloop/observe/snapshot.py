@@ -124,6 +124,7 @@ class Training:
     phase: str | None
     progress: dict[str, Any]
     n_rows: int | None
+    n_unlabelled: int
     window_from: datetime | None
     window_to: datetime | None
     crashes: int

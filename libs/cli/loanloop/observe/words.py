@@ -50,7 +50,7 @@ def training_words(training: Training) -> str:
     why = f"{training.trigger}, attempt {training.attempt}" if training.trigger == "breach" else training.trigger
     if training.state == "queued":
         return f"queued ({why})"
-    rows = f"{training.n_rows:,} loans " if training.n_rows else ""
+    rows = _rows(training)
     window = _window(training)
     if training.state == "running":
         return f"{progress_words(training)} · {why} · {rows}{window}"
@@ -58,6 +58,13 @@ def training_words(training: Training) -> str:
     if training.state == "failed":
         return f"failed ({why}) after {took}: {training.error or 'no reason given'}"
     return f"{training.version} trained ({why}) on {rows}{window} in {took}"
+
+
+def _rows(training: Training) -> str:
+    if not training.n_rows:
+        return ""
+    unlabelled = f"and {training.n_unlabelled:,} without an outcome, " if training.n_unlabelled else ""
+    return f"{training.n_rows:,} loans {unlabelled}"
 
 
 def _window(training: Training) -> str:

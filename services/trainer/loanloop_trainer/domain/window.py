@@ -1,9 +1,9 @@
-"""Where a training's window begins, and which part of it stays unseen by the trainer, for the evaluator's gate."""
+"""Where a training's window begins, how much of it is learnt from, and what stays unseen for the evaluator's gate."""
 
 import math
 
 import numpy as np
-from loanloop_common.portfolio import Policy
+from loanloop_common.portfolio import ModelConfig, Policy
 
 MIN_OF_EACH_CLASS = 50
 
@@ -21,6 +21,11 @@ def months_before(moment: np.datetime64, months: int) -> np.datetime64:
     last = next_first - np.timedelta64(1, "D")
     before: np.datetime64 = min(first + (day - month), last) + (moment - day)
     return before
+
+
+def unlabelled_at_most(policy: Policy, config: ModelConfig) -> int:
+    """Loans without a label; where nothing is pretrained, nothing sees them."""
+    return policy.max_unlabelled if config.pretrain_epochs else 0
 
 
 def shortage(n_rows: int, n_defaulted: int) -> str | None:

@@ -14,7 +14,7 @@ class TrainingData:
     """The frozen loans of a run, the gate's share left out. Rows may come in any order, but the same one on resuming.
 
     `columns` has each feature of the portfolio, None where missing; `occurred_at` is UTC. `unlabelled` are loans of the
-    same window whose end isn't known: only pretraining sees them.
+    same window without a label that counts, frozen with the others: only pretraining sees them.
     """
 
     columns: Columns
@@ -28,7 +28,12 @@ class TrainingData:
             raise ValueError(f"columns, labels and times must have one length, not {sorted(lengths)}")
 
     def __len__(self) -> int:
+        """Labelled ones."""
         return len(self.defaulted)
+
+    @property
+    def n_unlabelled(self) -> int:
+        return 0 if self.unlabelled is None else len(next(iter(self.unlabelled.values()), ()))
 
     def rows(self, mask: Mask) -> "TrainingData":
         """Of the labelled loans alone."""

@@ -1,6 +1,7 @@
 """The frozen rows as columns: decoded some at a time, so that no second copy of them lies in memory."""
 
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -16,10 +17,19 @@ from loanloop_common.postgres import UNREACHABLE, Pool, create_pool
 from loanloop_common.wire_rules import UNDECODABLE
 
 from loanloop_trainer.domain.split import Mask
+from loanloop_trainer.domain.window import unlabelled_at_most
 from loanloop_trainer.model import TrainingData
 from loanloop_trainer.store.claimed import Run
 from loanloop_trainer.store.freeze import Window
-from loanloop_trainer.store.rows import StoredLoans, Take, copy_rows, copy_window, wait_for_rows
+from loanloop_trainer.store.rows import (
+    StoredLoans,
+    Take,
+    copy_rows,
+    copy_unlabelled,
+    copy_unlabelled_of,
+    copy_window,
+    wait_for_rows,
+)
 
 log = structlog.get_logger()
 
@@ -63,7 +73,7 @@ async def load_rows(primary: Pool, read_only_dsn: str | None, run: Run, portfoli
 async def _load_from_replica(dsn: str, run: Run, portfolio: Portfolio) -> TrainingData:
     replica = await create_pool(dsn, application_name="training", max_size=1)
     try:
-        await wait_for_rows(replica, run.run_id, run.n_rows, within_s=REPLICA_WITHIN_S)
+        await wait_for_rows(replica, run.run_id, run.n_frozen, within_s=REPLICA_WITHIN_S)
         return await _load(replica, run, portfolio)
     finally:
         replica.terminate()
@@ -71,14 +81,21 @@ async def _load_from_replica(dsn: str, run: Run, portfolio: Portfolio) -> Traini
 
 async def _load(pool: Pool, run: Run, portfolio: Portfolio) -> TrainingData:
     data = await _decoded(partial(copy_rows, pool, run.run_id), portfolio)
-    if len(data) != run.n_rows:
-        raise RowsMissing(run.n_rows, len(data))
+    n_found = len(data)
+    if run.n_unlabelled:
+        unlabelled = await _decoded(partial(copy_unlabelled, pool, run.run_id), portfolio)
+        data, n_found = replace(data, unlabelled=unlabelled.columns), n_found + len(unlabelled)
+    if n_found != run.n_frozen:
+        raise RowsMissing(run.n_frozen, n_found)
     return data
 
 
 async def load_window(pool: Pool, window: Window, portfolio: Portfolio) -> TrainingData:
     """What a training that was made now would learn from, without making one."""
-    return await _decoded(partial(copy_window, pool, window), portfolio)
+    data = await _decoded(partial(copy_window, pool, window), portfolio)
+    at_most = unlabelled_at_most(portfolio.policy, portfolio.model)
+    unlabelled = await _decoded(partial(copy_unlabelled_of, pool, window, at_most), portfolio)
+    return replace(data, unlabelled=unlabelled.columns) if len(unlabelled) else data
 
 
 async def _decoded(copy: Callable[[Take], Awaitable[None]], portfolio: Portfolio) -> TrainingData:

@@ -151,9 +151,10 @@ class Work:
                 await self.store.fail(f"{problem}.")
 
     async def _trained(self, run: Run, portfolio: Portfolio, reporter: Reporter) -> FinishedModel:
-        reporter.report("load", of=run.n_rows)
+        reporter.report("load", of=run.n_frozen)
         with reaching_database():
             data = await self.load(run, portfolio)
+            log.info("loans_loaded", run_id=str(run.run_id), n_rows=len(data), n_unlabelled=data.n_unlabelled)
             checkpoint = await self.store.fetch_checkpoint()
             version = await self.store.fetch_next_version()
         hooks = reporter.hooks(checkpoint, checkpoint_every_s=self.orders.checkpoint_every_s)

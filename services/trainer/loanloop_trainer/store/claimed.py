@@ -15,7 +15,7 @@ from loanloop_trainer.store.failures import fail_run
 
 SELECT_RUN = """
     SELECT run_id, trigger, as_of, window_from, window_to, n_rows, seed, hyperparameters, hyperparameters_from,
-        crashes
+        crashes, n_unlabelled
     FROM loan_data.training_runs
     WHERE run_id = $1 AND owner = $2 AND state = 'running'
 """
@@ -73,11 +73,16 @@ class Run:
     as_of: datetime
     window_from: datetime
     window_to: datetime
-    n_rows: int
+    n_rows: int  # labelled ones
     seed: int
     hyperparameters: dict[str, Any]
     hyperparameters_from: str
     crashes: int
+    n_unlabelled: int = 0
+
+    @property
+    def n_frozen(self) -> int:
+        return self.n_rows + self.n_unlabelled
 
 
 @dataclass(frozen=True)

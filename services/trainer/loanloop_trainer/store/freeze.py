@@ -1,13 +1,13 @@
-"""Which loans a run learns from, and their labels as they are now."""
+"""Which loans a run learns from, their labels as they are now, and which it sees without one."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from loanloop_common.portfolio import Policy
+from loanloop_common.portfolio import ModelConfig, Policy
 from loanloop_common.postgres import Connection
 
-from loanloop_trainer.domain.window import gate_size, shortage
+from loanloop_trainer.domain.window import gate_size, shortage, unlabelled_at_most
 
 SELECT_WINDOW = """
     SELECT newest.newest - make_interval(months => $2) AS window_from, count(*) AS n_eligible
@@ -29,24 +29,37 @@ COUNT_WINDOW = """
     SELECT count(*) FROM loan_data.processed_data WHERE counts_at <= $1 AND occurred_at > $2 AND occurred_at < $3
 """
 
-FREEZE = """
+# None that occurred after the newest labelled one: the gate judges it, should its outcome be known by then.
+SELECT_UNLABELLED = """
+    SELECT loan_id FROM loan_data.processed_data
+    WHERE (counts_at <= $1) IS NOT TRUE AND features IS NOT NULL AND occurred_at > $2 AND occurred_at <= (
+        SELECT max(occurred_at) FROM loan_data.processed_data
+        WHERE counts_at <= $1 AND occurred_at > $2 AND occurred_at < $3)
+    ORDER BY occurred_at DESC, loan_id DESC
+    LIMIT $4
+"""
+
+# One statement, so one snapshot: a label that is stored meanwhile makes no loan both or neither.
+FREEZE = f"""
     WITH eligible AS (
         SELECT loan_id, defaulted, occurred_at FROM loan_data.processed_data
-        WHERE counts_at <= $2 AND occurred_at > $3 AND occurred_at < $4
-    ), frozen AS (
+        WHERE counts_at <= $1 AND occurred_at > $2 AND occurred_at < $3
+    ), unlabelled AS ({SELECT_UNLABELLED}), frozen AS (
         INSERT INTO loan_data.training_rows (run_id, loan_id, defaulted)
-        SELECT $1, loan_id, defaulted FROM eligible
+        SELECT $5::uuid, loan_id, defaulted FROM eligible
+        UNION ALL
+        SELECT $5, loan_id, NULL FROM unlabelled
     )
     UPDATE loan_data.training_runs r
-    SET window_from = e.first, window_to = e.last, n_rows = e.n
+    SET window_from = e.first, window_to = e.last, n_rows = e.n, n_unlabelled = (SELECT count(*) FROM unlabelled)
     FROM (
         SELECT min(occurred_at) AS first, max(occurred_at) AS last, count(*) AS n,
             count(*) FILTER (WHERE defaulted) AS n_defaulted
         FROM eligible
     ) e
-    WHERE r.run_id = $1
+    WHERE r.run_id = $5
     RETURNING e.n, e.n_defaulted
-"""
+"""  # noqa: S608  # of constants alone
 
 
 @dataclass(frozen=True)
@@ -72,11 +85,14 @@ async def count_window(connection: Connection, window: Window) -> int:
     return n
 
 
-async def freeze_rows(connection: Connection, run_id: UUID, as_of: datetime | None, policy: Policy) -> str | None:
+async def freeze_rows(
+    connection: Connection, run_id: UUID, as_of: datetime | None, policy: Policy, config: ModelConfig
+) -> str | None:
     """Freezes the window, in the caller's transaction; returns why it is too little, if so."""
     window = await fetch_window(connection, as_of, policy)
     if window is None:
         return shortage(0, 0)
-    frozen = await connection.fetchrow(FREEZE, run_id, window.as_of, window.first, window.gate_from)
+    n_unlabelled = unlabelled_at_most(policy, config)
+    frozen = await connection.fetchrow(FREEZE, window.as_of, window.first, window.gate_from, n_unlabelled, run_id)
     assert frozen is not None, "the run was inserted in this transaction"
     return shortage(frozen["n"], frozen["n_defaulted"])

@@ -11,7 +11,7 @@ from loanloop_common.errors import LoanloopError, in_one_line
 from loanloop_common.postgres import Connection, Pool
 
 from loanloop_trainer.store.availability import DatabaseAway
-from loanloop_trainer.store.freeze import Window
+from loanloop_trainer.store.freeze import SELECT_UNLABELLED, Window
 
 # A few milliseconds to decode: so long the event loop does nothing else.
 BYTES_AT_ONCE = 512 * 1024
@@ -23,7 +23,16 @@ SELECT_ROWS = """
     SELECT p.occurred_at, r.defaulted, p.features
     FROM loan_data.training_rows r
     JOIN loan_data.processed_data p USING (loan_id)
-    WHERE r.run_id = $1
+    WHERE r.run_id = $1 AND r.defaulted IS NOT NULL
+    ORDER BY p.occurred_at, p.loan_id
+"""
+
+# Those without a label come in the same form: `false` stands where one would, and nobody may read it.
+SELECT_UNLABELLED_ROWS = """
+    SELECT p.occurred_at, false, p.features
+    FROM loan_data.training_rows r
+    JOIN loan_data.processed_data p USING (loan_id)
+    WHERE r.run_id = $1 AND r.defaulted IS NULL
     ORDER BY p.occurred_at, p.loan_id
 """
 
@@ -32,6 +41,13 @@ SELECT_WINDOW_ROWS = """
     WHERE counts_at <= $1 AND occurred_at > $2 AND occurred_at < $3
     ORDER BY occurred_at, loan_id
 """
+
+SELECT_UNLABELLED_OF_WINDOW = f"""
+    SELECT p.occurred_at, false, p.features
+    FROM ({SELECT_UNLABELLED}) newest
+    JOIN loan_data.processed_data p USING (loan_id)
+    ORDER BY p.occurred_at, p.loan_id
+"""  # noqa: S608  # of constants alone
 
 COUNT_ROWS = (
     "SELECT count(*) FROM loan_data.training_rows JOIN loan_data.processed_data USING (loan_id) WHERE run_id = $1"
@@ -107,13 +123,22 @@ class BinaryRows:
 
 
 async def copy_rows(pool: Pool, run_id: UUID, take: Take) -> None:
-    """Hands all rows over, some at a time, in order of occurrence. Raises CopyMalformed, DatabaseAway."""
+    """Hands the labelled rows over, some at a time, in order of occurrence. Raises CopyMalformed, DatabaseAway."""
     await _copy(pool, take, SELECT_ROWS, run_id)
+
+
+async def copy_unlabelled(pool: Pool, run_id: UUID, take: Take) -> None:
+    """The same of the others; their `defaulted` says nothing."""
+    await _copy(pool, take, SELECT_UNLABELLED_ROWS, run_id)
 
 
 async def copy_window(pool: Pool, window: Window, take: Take) -> None:
     """The same of a window that is not frozen for a run."""
     await _copy(pool, take, SELECT_WINDOW_ROWS, window.as_of, window.first, window.gate_from)
+
+
+async def copy_unlabelled_of(pool: Pool, window: Window, at_most: int, take: Take) -> None:
+    await _copy(pool, take, SELECT_UNLABELLED_OF_WINDOW, window.as_of, window.first, window.gate_from, at_most)
 
 
 async def _copy(pool: Pool, take: Take, query: str, *arguments: Any) -> None:
@@ -140,7 +165,10 @@ async def _copy(pool: Pool, take: Take, query: str, *arguments: Any) -> None:
 
 
 async def wait_for_rows(pool: Pool, run_id: UUID, n_rows: int, *, within_s: float) -> None:
-    """Until a replica has caught up with the run's frozen rows. Raises TimeoutError, which says how far it is."""
+    """Until a replica has caught up with the run's frozen rows, with a label or without, `n_rows` in all.
+
+    Raises TimeoutError, which says how far it is.
+    """
     found = None
     try:
         async with asyncio.timeout(within_s), pool.acquire() as connection:

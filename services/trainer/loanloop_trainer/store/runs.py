@@ -142,7 +142,7 @@ class RunStore:
             await count_labels(connection, as_of), seed, hyperparameters.config.model_dump(mode="json"),
             hyperparameters.source,
         )  # fmt: skip
-        problem = await freeze_rows(connection, run_id, as_of, self._portfolio.policy)
+        problem = await freeze_rows(connection, run_id, as_of, self._portfolio.policy, hyperparameters.config)
         if problem is not None:
             await fail_run(connection, run_id, None, problem)
         return run_id
