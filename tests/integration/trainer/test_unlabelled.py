@@ -2,17 +2,21 @@
 
 import math
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from loanloop_common.event_time import fetch_as_of
 from loanloop_common.portfolio import Portfolio
 from loanloop_trainer.model import Hooks, Progress, TrainingData, train
 from loanloop_trainer.runner import loading
 from loanloop_trainer.store import rows
 from loanloop_trainer.store.claimed import ClaimedRunStore, Run
+from loanloop_trainer.store.freeze import fetch_window
 from structlog.testing import capture_logs
 
 from tests.integration.trainer.world import TrainerWorld
+from tests.support.tiny_portfolio import make_loans, store_loans
 
 SELECT_LOANS = """
     SELECT p.*, f.run_id IS NOT NULL AS is_frozen, f.defaulted AS frozen_label
@@ -51,8 +55,22 @@ def unlabelled_of(loans: Sequence[Any], run: Run) -> list[Any]:
     ]
 
 
+async def store_around_gate(world: TrainerWorld) -> None:
+    """Two loans without an outcome: one between the newest labelled loan and the gate, and one of the gate's."""
+    policy = world.portfolio.policy
+    async with world.pool.acquire() as connection:
+        window = await fetch_window(connection, await fetch_as_of(connection, policy.min_outcomes), policy)
+    assert window is not None
+    half_a_minute, unknown = timedelta(seconds=30), (None,) * 5  # a minute lies between two loans
+    for row, moment in zip(
+        make_loans(2, first=9000), (window.gate_from - half_a_minute, window.gate_from + half_a_minute), strict=True
+    ):
+        await store_loans(world.pool, [(*row[:2], moment, *row[3:7], *unknown)])
+
+
 async def test_a_run_freezes_the_windows_loans_without_a_label_and_none_of_the_gates(world: TrainerWorld) -> None:
     await one_in_ten_without_outcome(world)
+    await store_around_gate(world)
 
     run = await claimed_run(world)
 
