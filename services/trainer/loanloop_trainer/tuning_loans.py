@@ -87,7 +87,8 @@ def of_file(data: TrainingData, unlabelled_at: Times, name: str, sha256: bytes, 
     recent = times > first
     gate_from = np.sort(times[recent])[-gate_size(int(recent.sum()), policy)]
     chosen = data.rows(recent & (times < gate_from))
-    in_window = (unlabelled_at > first) & (unlabelled_at <= chosen.occurred_at.max(initial=first))
+    last = chosen.occurred_at.max() if len(chosen) else first
+    in_window = (unlabelled_at > first) & (unlabelled_at <= last)
     unlabelled = _newest(data.unlabelled or {}, unlabelled_at, in_window, unlabelled_at_most(policy, portfolio.model))
     return Loans(replace(chosen, unlabelled=unlabelled), f"file {name}", file_sha256=sha256).check(portfolio)
 
