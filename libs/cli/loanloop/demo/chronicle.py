@@ -83,6 +83,7 @@ def _training_facts(training: Training) -> Iterator[tuple[tuple[str, ...], str]]
     yield ("run", run), f"trainer: starts a training by itself, for {why}"
     if training.n_rows:
         window = f"{day_of(training.window_from)} to {day_of(training.window_to)}" if training.window_from else ""
+        window += "; what is labelled and newer stays unseen, for the gate" if window else ""
         unlabelled = f"{training.n_unlabelled:,} without an outcome to pretrain on, " if training.n_unlabelled else ""
         yield ("rows", run), f"trainer: {training.n_rows:,} labelled loans frozen for it, {unlabelled}{window}"
     for phase in _reached(training):

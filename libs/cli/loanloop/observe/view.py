@@ -44,7 +44,7 @@ def headline(snapshot: Snapshot) -> Text:
     line.append(live_words(live) if live else "no model is live yet", "cyan" if live else "yellow")
     day = snapshot.stream_day or snapshot.as_of
     if day is not None:
-        line.append(f" · loans of {day_of(day)}", "dim")
+        line.append(f" · event time {day_of(day)}", "dim")
     return line
 
 
