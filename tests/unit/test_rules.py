@@ -42,7 +42,8 @@ SESSION_STATEMENTS = re.compile(r"pg_(try_)?advisory_lock|\bCREATE TEMP|\bLISTEN
 def test_no_statement_leaves_its_mark_on_a_session_of_the_pool() -> None:
     """Connections go back into it as they are.
 
-    The migrations have one of their own; a search takes its lock back; each commit empties ingest's temporary table.
+    The migrations have one of their own; a search ends the one with its lock; each commit empties ingest's temporary
+    table.
     """
     marking = set()
     for folder in ("libs", "services"):
@@ -54,5 +55,5 @@ def test_no_statement_leaves_its_mark_on_a_session_of_the_pool() -> None:
     assert marking == {
         f"{KERNEL}/postgres.py",
         "services/ingest/loanloop_ingest/store/loan_rows.py",
-        "services/trainer/loanloop_trainer/store/tunings.py",
+        "services/trainer/loanloop_trainer/store/only_search.py",
     }

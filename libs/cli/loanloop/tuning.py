@@ -18,7 +18,8 @@ from loanloop_ingest.loan_files import open_loan_file
 from loanloop_trainer.domain.search_space import Trial, best_of
 from loanloop_trainer.model import TrainingData
 from loanloop_trainer.store.freeze import Window
-from loanloop_trainer.store.tunings import TuningStore, only_search
+from loanloop_trainer.store.only_search import only_search
+from loanloop_trainer.store.tunings import TuningStore, forget
 from loanloop_trainer.tuning import Begun, Limits, Tuner, begin_or_go_on
 from loanloop_trainer.tuning_loans import FROM_DATABASE, Loans, load_from_database, of_file
 from rich.console import Console
@@ -45,7 +46,7 @@ class Asked:
 
 async def forget_results(data_dir: Path) -> None:
     async with operated(data_dir) as operating:
-        forgotten = await TuningStore(operating.pool, operating.portfolio.name).forget()
+        forgotten = await forget(operating.pool, operating.portfolio.name)
     print(
         "The next training has the portfolio file's hyperparameters." if forgotten else "There is no result to forget."
     )
@@ -55,8 +56,8 @@ async def search(asked: Asked, data_dir: Path) -> int:
     """The exit code. Raises LoanloopError."""
     os.nice(NICENESS)
     spare_collector()
-    async with operated(data_dir) as operating, only_search(operating.pool):
-        store = TuningStore(operating.pool, operating.portfolio.name)
+    async with operated(data_dir) as operating, only_search(operating.pool) as only:
+        store = TuningStore(operating.pool, operating.portfolio.name, only)
         begun = await _begun(asked, operating, store)
         screen = TuningScreen(Console(stderr=True), begun, asked.trials, anew=asked.anew)
         tuner = Tuner(store, operating.portfolio, begun, Limits(asked.trials, asked.seconds), asked.threads)
@@ -67,7 +68,7 @@ async def search(asked: Asked, data_dir: Path) -> int:
         except asyncio.CancelledError:
             screen.say(stop_words(screen.n_trials, anew=asked.anew))
             return STOPPED_BY_CTRL_C
-        _show(asked, operating.portfolio, begun, await store.fetch_trials(begun.tuning_id), best)
+        _show(asked, operating.portfolio, begun, tuner.trials, best)
     return 0
 
 

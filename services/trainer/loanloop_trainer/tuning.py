@@ -135,17 +135,22 @@ class Tuner:
     on_progress: Callable[[Progress], None] = lambda _: None
     on_trial: Callable[[Trial], None] = lambda _: None
     learn: Learn = learn_alone
+    trials: list[Trial] = field(default_factory=list)
     _stopped: threading.Event = field(default_factory=threading.Event)
 
     async def run(self) -> Trial:
-        """The best trial, which is stored as the search's result. Raises NothingToLearn where no trial came to its end.
+        """The best of `trials`, which is stored as the search's result.
 
-        Cancelled, it ends the trial under way within a second or, where that is preparing its loans, some seconds.
+        Raises NothingToLearn where no trial came to its end, and SearchTakenOver or SearchForgotten where others
+        decided about the search meanwhile. Cancelled, it ends the trial under way within a second or, where that is
+        preparing its loans, some seconds.
         """
         deadline = time.monotonic() + self.limits.seconds
         own = own_values(self.portfolio.model, self.begun.space)
         search = Search(self.begun.space, own, seed=self.begun.tuning.seed, past=self.begun.trials)
+        self.trials = search.trials
         while len(search.trials) < self.limits.trials and time.monotonic() < deadline:
+            await self.store.make_sure(self.begun.tuning_id, len(search.trials))
             attempt = search.attempt()
             self.on_begin(attempt)
             state = await self._state_of(attempt, deadline)
@@ -154,13 +159,14 @@ class Tuner:
             trial = search.end(attempt, state)
             await self.store.add_trial(self.begun.tuning_id, trial)
             self.on_trial(trial)
-        return await self._finished(search.trials)
+        await self.store.make_sure(self.begun.tuning_id, len(search.trials))
+        return await self._finished()
 
-    async def _finished(self, trials: list[Trial]) -> Trial:
-        best = best_of(trials)
+    async def _finished(self) -> Trial:
+        best = best_of(self.trials)
         if best is None:
             raise NothingToLearn(
-                f"no trial has come to its end ({len(trials)} began to no avail), so nothing is stored: "
+                f"no trial has come to its end ({len(self.trials)} began to no avail), so nothing is stored: "
                 "give it more --minutes or --trials"
             )
         await self.store.finish(self.begun.tuning_id, best)

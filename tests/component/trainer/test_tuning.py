@@ -13,6 +13,7 @@ from loanloop_common.portfolio import Portfolio
 from loanloop_common.portfolio_file import load_portfolio
 from loanloop_trainer.domain.search_space import Trial, own_values
 from loanloop_trainer.model import Hooks, Progress, TrainingData
+from loanloop_trainer.store.only_search import SearchTakenOver
 from loanloop_trainer.store.tunings import Tuning, TuningStore
 from loanloop_trainer.tuning import Begun, Limits, Tuner, begin_or_go_on
 from loanloop_trainer.tuning_loans import Loans, NothingToLearn, of_file
@@ -41,6 +42,10 @@ class TuningsInMemory(TuningStore):
 
     async def fetch_trials(self, tuning_id: int) -> list[Trial]:
         return list(self.trials[tuning_id])
+
+    async def make_sure(self, tuning_id: int, n_trials: int) -> None:
+        if tuning_id in self.results or len(self.trials[tuning_id]) != n_trials:
+            raise SearchTakenOver
 
     async def add_trial(self, tuning_id: int, trial: Trial) -> None:
         self.trials[tuning_id].append(trial)
@@ -190,6 +195,20 @@ async def test_limit_that_is_reached_already_stores_the_best_of_what_there_is(
     best = await Tuner(store, portfolio, await begun(store, portfolio), Limits(trials=1), learn=learn_for_ever).run()
 
     assert best == done == store.results[1]
+
+
+async def test_search_that_another_has_ended_is_left_before_a_trial_and_its_result_stays(
+    store: TuningsInMemory, portfolio: Portfolio
+) -> None:
+    found = await begun(store, portfolio)
+    others = Trial(0, "complete", own_values(portfolio.model, found.space), (0.6,), 1)
+    store.results[1] = others
+
+    for n_trials in (3, 0):
+        with pytest.raises(SearchTakenOver, match="has taken this search over; its trials so far are kept"):
+            await Tuner(store, portfolio, found, Limits(n_trials), learn=learn_at_once).run()
+
+    assert store.results == {1: others}
 
 
 async def test_time_that_is_over_ends_the_trial_under_way(store: TuningsInMemory, portfolio: Portfolio) -> None:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from loanloop_common.bundle import unpack
 from loanloop_common.installation import check_installation
-from loanloop_trainer.store.tunings import SearchUnderWay, only_search
+from loanloop_trainer.store.only_search import SearchUnderWay, only_search
 
 from tests.integration.cli.world import LOANLOOP, NO_ENVIRONMENT, WIDE, Answer, loanloop, running_on
 from tests.integration.trainer.world import TrainerWorld
