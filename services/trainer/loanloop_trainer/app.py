@@ -13,12 +13,16 @@ from loanloop_common.lifecycle import Foundation, Part, run_service
 from loanloop_common.outbox import OutboxRelay
 
 from loanloop_trainer.config import TrainerSettings
+from loanloop_trainer.domain.ports import TrainInChild
 from loanloop_trainer.handlers import Retraining, make_poller
 from loanloop_trainer.runner.orders import Orders
 from loanloop_trainer.runner.process import train_in_child
 from loanloop_trainer.store.runs import RunStore
 
 SERVICE = "trainer"
+
+# Of a run's heartbeat: later than another trainer would take the run over, for a machine that is only slow loses work.
+HANGS_AFTER_STALE = 8
 
 
 def make_orders(settings: TrainerSettings, owner: str) -> Orders:
@@ -37,6 +41,11 @@ def make_orders(settings: TrainerSettings, owner: str) -> Orders:
     )
 
 
+def _in_child(settings: TrainerSettings, owner: str) -> TrainInChild:
+    hangs_after_s = HANGS_AFTER_STALE * settings.trainer.stale_after_s
+    return partial(train_in_child, orders=make_orders(settings, owner), hangs_after_s=hangs_after_s)
+
+
 def make_retraining(base: Foundation[TrainerSettings]) -> Retraining:
     settings = base.settings
     # A restarted trainer of the same name must not take its dead predecessor's run for its own.
@@ -44,7 +53,7 @@ def make_retraining(base: Foundation[TrainerSettings]) -> Retraining:
     return Retraining(
         RunStore(base.pool, base.portfolio),
         base.portfolio.policy,
-        partial(train_in_child, orders=make_orders(settings, owner)) if settings.trainer.processes else None,
+        _in_child(settings, owner) if settings.trainer.processes else None,
         owner=owner,
         seed=settings.trainer.seed,
         poll_s=settings.trainer.poll_s,

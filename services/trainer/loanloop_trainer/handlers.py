@@ -12,7 +12,7 @@ from loanloop_common.polling import Poller
 from loanloop_common.portfolio import Policy
 from loanloop_common.postgres import UNREACHABLE
 
-from loanloop_trainer.domain.ports import ClaimedRun, Exit, Runs, TrainInChild
+from loanloop_trainer.domain.ports import ClaimedRun, Ended, Exit, Runs, TrainInChild
 from loanloop_trainer.domain.trigger import MAX_CRASHES, Decision, GiveUp, Situation, Train, Wait, decide
 
 log = structlog.get_logger()
@@ -92,7 +92,7 @@ class Retraining:
         self._note(f"training ({run.trigger})")
         log.info("training_started", run_id=str(run.run_id), trigger=run.trigger, crashes=run.crashes)
         try:
-            code = await train(run.run_id)
+            ended = await train(run.run_id)
         except asyncio.CancelledError:
             # While the database is away the run stays claimed, until its heartbeat has been missed for long enough.
             with contextlib.suppress(*UNREACHABLE):
@@ -101,18 +101,18 @@ class Retraining:
         except OSError as error:  # no memory or no file handle is left for another process
             await self._record_crash(run.run_id, f"the training process could not be started: {error}")
         else:
-            await self._settle(run.run_id, code)
+            await self._settle(run.run_id, ended)
 
-    async def _settle(self, run_id: UUID, code: int) -> None:
-        if code == Exit.ENDED:
+    async def _settle(self, run_id: UUID, ended: Ended) -> None:
+        if ended.code == Exit.ENDED:
             log.info("training_ended", run_id=str(run_id))
-        elif code == Exit.LOST:
+        elif ended.code == Exit.LOST:
             log.warning("training_lost", run_id=str(run_id))
-        elif code == Exit.TRY_LATER:
+        elif ended.code == Exit.TRY_LATER:
             await self._release(run_id)
             await asyncio.sleep(self._poll_s)
         else:
-            await self._record_crash(run_id, _cause_of(code))
+            await self._record_crash(run_id, ended.cause or _cause_of(ended.code))
 
     async def _release(self, run_id: UUID) -> None:
         """As soon as the database answers again: a run that stayed claimed would go stale, which counts as a crash."""

@@ -23,7 +23,7 @@ from loanloop_common.telemetry import set_up_logging
 
 from loanloop_trainer.app import make_orders
 from loanloop_trainer.config import TrainerSettings
-from loanloop_trainer.domain.ports import Exit, TrainInChild
+from loanloop_trainer.domain.ports import Ended, Exit, TrainInChild
 from loanloop_trainer.handlers import Retraining
 from loanloop_trainer.model import Ranks, follow
 from loanloop_trainer.runner.following import Together
@@ -65,9 +65,9 @@ async def train_one(settings: TrainerSettings, portfolio: Portfolio, ranks: Rank
     async def as_torchrun_did(_orders: Orders) -> AsyncIterator[Together]:
         yield Together(ranks)
 
-    async def train_here(run_id: UUID) -> int:
+    async def train_here(run_id: UUID) -> Ended:
         ended.append(await result_of(run_id, orders, as_torchrun_did))
-        return ended[-1]
+        return Ended(ended[-1])
 
     pool = await create_pool(settings.postgres.dsn, application_name="trainer", max_size=3)
     try:

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from loanloop_common.polling import Poller
 from loanloop_common.portfolio import Policy
-from loanloop_trainer.domain.ports import ClaimedRun, Exit, TrainInChild
+from loanloop_trainer.domain.ports import ClaimedRun, Ended, Exit, TrainInChild
 from loanloop_trainer.domain.trigger import MAX_CRASHES, Decision, Situation, Train
 from loanloop_trainer.handlers import Retraining, make_poller
 
@@ -75,15 +75,16 @@ class FakeRuns:
 class FakeTraining:
     """A training process that ends with the codes it was given, one after another; without any it runs on."""
 
-    def __init__(self, *codes: int) -> None:
+    def __init__(self, *codes: int, cause: str | None = None) -> None:
         self.started = 0
         self._codes = list(codes)
+        self._cause = cause
 
-    async def __call__(self, run_id: UUID) -> int:
+    async def __call__(self, run_id: UUID) -> Ended:
         self.started += 1
         if not self._codes:
             await asyncio.Event().wait()
-        return self._codes.pop(0)
+        return Ended(self._codes.pop(0), self._cause)
 
 
 @dataclass
@@ -179,10 +180,19 @@ async def test_training_that_crashes_is_started_again_twice_and_then_failed(code
     assert (training.started, runs.error) == (3, error)
 
 
+async def test_cause_that_is_known_is_said_instead_of_a_code() -> None:
+    runs, training = FakeRuns(labels=100), FakeTraining(-9, -9, -9, cause="the training process gave no sign of life")
+
+    async with trainer(runs, training):
+        await eventually(lambda: runs.state == "failed")
+
+    assert (runs.crashes, runs.error) == (3, "the training process gave no sign of life")
+
+
 async def test_process_that_cannot_be_started_is_a_crash() -> None:
     runs = FakeRuns(labels=100)
 
-    async def no_file_handle(run_id: UUID) -> int:
+    async def no_file_handle(run_id: UUID) -> Ended:
         raise OSError(errno.EMFILE, "Too many open files")
 
     async with trainer(runs, no_file_handle):
@@ -204,11 +214,11 @@ async def test_run_is_released_as_soon_as_the_database_answers_again() -> None:
     runs = FakeRuns(labels=100)
     codes = [Exit.TRY_LATER]
 
-    async def away_meanwhile(run_id: UUID) -> int:
+    async def away_meanwhile(run_id: UUID) -> Ended:
         if not codes:
             await asyncio.Event().wait()
         runs.away = True
-        return codes.pop()
+        return Ended(codes.pop())
 
     async with trainer(runs, away_meanwhile) as it:
         await eventually(lambda: runs.refused > 3)
@@ -223,9 +233,9 @@ async def test_run_is_released_as_soon_as_the_database_answers_again() -> None:
 async def test_trainer_that_waits_to_release_a_run_can_be_stopped() -> None:
     runs = FakeRuns(labels=100)
 
-    async def away_meanwhile(run_id: UUID) -> int:
+    async def away_meanwhile(run_id: UUID) -> Ended:
         runs.away = True
-        return Exit.TRY_LATER
+        return Ended(Exit.TRY_LATER)
 
     async with trainer(runs, away_meanwhile) as it:
         await eventually(lambda: runs.refused)

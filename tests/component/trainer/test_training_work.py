@@ -187,13 +187,14 @@ def test_crash_ends_the_process_though_its_thread_computes_on() -> None:
 import asyncio, threading, time
 from uuid import uuid4
 from loanloop_trainer.runner import training
+from loanloop_trainer.runner.lifeline import Lifeline
 
 async def crash_beside_a_computation(run_id, orders, gather):
     threading.Thread(target=time.sleep, args=(600,)).start()
     raise RuntimeError("the heartbeat failed")
 
 training._work = crash_beside_a_computation
-asyncio.run(training.work_on(uuid4(), None))
+asyncio.run(training.work_on(uuid4(), None, Lifeline.on_standard_output()))
 """
     ended = subprocess.run([sys.executable, "-c", program], timeout=60, check=False, capture_output=True, text=True)
 

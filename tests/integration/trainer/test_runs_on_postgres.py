@@ -5,15 +5,15 @@ from uuid import UUID
 
 import pytest
 from loanloop_common.events import Topic
-from loanloop_trainer.domain.ports import Exit
+from loanloop_trainer.domain.ports import Ended, Exit
 from loanloop_trainer.store.claimed import ClaimedRunStore, RunLost
 
 from tests.integration.trainer.world import TrainerWorld
 
 
-async def finish(world: TrainerWorld, run_id: UUID) -> int:
+async def finish(world: TrainerWorld, run_id: UUID) -> Ended:
     await world.finish_run(run_id)
-    return Exit.ENDED
+    return Ended(Exit.ENDED)
 
 
 async def live_model_with_breach(world: TrainerWorld) -> int:
@@ -219,8 +219,8 @@ async def test_second_request_is_refused_while_a_run_is_open(world: TrainerWorld
 async def test_third_crash_fails_the_run_and_raises_one_alert(world: TrainerWorld) -> None:
     await world.label(2000)
 
-    async def crash(run_id: UUID) -> int:
-        return -9
+    async def crash(run_id: UUID) -> Ended:
+        return Ended(-9)
 
     retraining = world.retraining(train=crash)
     while await retraining.step():

@@ -143,14 +143,15 @@ async def test_torchrun_ends_with_a_sentence_where_there_is_nothing_to_train(wor
     assert b"loanloop-trainer: no training waits" in said
 
 
-async def test_ensemble_is_trained_killed_and_resumed_like_any_other(world: TrainerWorld) -> None:
+async def test_ensemble_that_hangs_is_killed_and_resumed_like_any_other(world: TrainerWorld) -> None:
+    world.hangs_after_s = 10
     world.set_portfolio(epochs=15, batch_size=64, kind="ensemble")
     await world.label(2000)
 
     async with world.training():
         await eventually(lambda: learning(world), within_s=TRAINED_WITHIN_S)
         (child,) = training_processes(os.getpid())
-        child.kill()
+        child.suspend()
         run = await eventually(lambda: succeeded(world), within_s=TRAINED_WITHIN_S)
 
     model = await world.pool.fetchrow("SELECT bundle, bundle_sha256 FROM loan_data.model_metadata")

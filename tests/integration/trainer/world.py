@@ -39,6 +39,7 @@ class TrainerWorld:
     folder: Path
     n_loans: int = 0
     processes: int = 1
+    hangs_after_s: float = 120.0
 
     def __post_init__(self) -> None:
         self.portfolio_file = write_tiny_portfolio(self.folder)
@@ -58,7 +59,7 @@ class TrainerWorld:
         return Retraining(
             self.runs,
             self.portfolio.policy,
-            train or partial(train_in_child, orders=self.orders(owner)),
+            train or partial(train_in_child, orders=self.orders(owner), hangs_after_s=self.hangs_after_s),
             owner=owner,
             seed=1,
             poll_s=0.2,

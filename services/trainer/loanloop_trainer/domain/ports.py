@@ -20,6 +20,14 @@ class Exit(IntEnum):
 
 
 @dataclass(frozen=True)
+class Ended:
+    """The exit code of a training process, negative for a signal, and why, where more is known than the code says."""
+
+    code: int
+    cause: str | None = None
+
+
+@dataclass(frozen=True)
 class ClaimedRun:
     run_id: UUID
     trigger: str
@@ -37,6 +45,6 @@ class Runs(Protocol):
 
 
 class TrainInChild(Protocol):
-    async def __call__(self, run_id: UUID) -> int:
-        """Returns the process's exit code, negative for a signal; a cancellation ends the process first."""
+    async def __call__(self, run_id: UUID) -> Ended:
+        """A cancellation ends the process first."""
         ...

@@ -10,6 +10,7 @@ from loanloop_common.garbage_collection import spare_collector
 from loanloop_common.telemetry import set_up_logging
 from setproctitle import setproctitle
 
+from loanloop_trainer.runner.lifeline import Lifeline
 from loanloop_trainer.runner.orders import Orders
 from loanloop_trainer.runner.process import read_orders
 
@@ -17,6 +18,8 @@ from loanloop_trainer.runner.process import read_orders
 def main() -> int:
     run_id = UUID(sys.argv[1])
     orders = read_orders(Orders)
+    lifeline = Lifeline.on_standard_output()
+    lifeline.beat_while_starting()
     os.nice(orders.niceness)
     setproctitle(f"loanloop-training {run_id}")
     set_up_logging("trainer", log_format=orders.log_format, level=orders.log_level)
@@ -26,7 +29,7 @@ def main() -> int:
     from loanloop_trainer.runner.training import work_on  # noqa: PLC0415
 
     spare_collector()
-    return asyncio.run(work_on(run_id, orders))
+    return asyncio.run(work_on(run_id, orders, lifeline))
 
 
 if __name__ == "__main__":

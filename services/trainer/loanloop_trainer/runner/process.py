@@ -11,7 +11,9 @@ from asyncio.subprocess import PIPE, Process
 from typing import TypeVar
 from uuid import UUID
 
+from loanloop_trainer.domain.ports import Ended
 from loanloop_trainer.runner.orders import ChildOrders, Orders
+from loanloop_trainer.runner.watching import watched
 
 STOP_WITHIN_S = 5.0
 PR_SET_PDEATHSIG = 1
@@ -19,19 +21,19 @@ PR_SET_PDEATHSIG = 1
 Given = TypeVar("Given", bound=ChildOrders)
 
 
-async def train_in_child(run_id: UUID, orders: Orders) -> int:
-    """The child's exit code, negative for a signal; a cancellation ends the child first."""
-    child = await start("loanloop_trainer.runner", str(run_id), orders=orders)
+async def train_in_child(run_id: UUID, orders: Orders, *, hangs_after_s: float) -> Ended:
+    """A child that gives no sign of life for so long is killed; a cancellation ends the child first."""
+    child = await start("loanloop_trainer.runner", str(run_id), orders=orders, stdout=PIPE)
     try:
-        return await child.wait()
+        return await watched(child, hangs_after_s=hangs_after_s)
     except asyncio.CancelledError:
         await end(child)
         raise
 
 
-async def start(module: str, *arguments: str, orders: ChildOrders) -> Process:
+async def start(module: str, *arguments: str, orders: ChildOrders, stdout: int | None = None) -> Process:
     """Call it in the main thread: on Linux the child dies with the thread that started it."""
-    child = await asyncio.create_subprocess_exec(sys.executable, "-m", module, *arguments, stdin=PIPE)
+    child = await asyncio.create_subprocess_exec(sys.executable, "-m", module, *arguments, stdin=PIPE, stdout=stdout)
     assert child.stdin is not None
     child.stdin.write(orders.model_dump_json().encode() + b"\n")
     # It stays open: the child ends when this end closes.

@@ -22,6 +22,7 @@ from loanloop_trainer.domain.ports import Exit
 from loanloop_trainer.domain.split import TooFewDays
 from loanloop_trainer.model import Hooks, Ranks, TrainingData, export, train
 from loanloop_trainer.runner.following import FollowerLost, Together, together
+from loanloop_trainer.runner.lifeline import Lifeline
 from loanloop_trainer.runner.loading import load_rows
 from loanloop_trainer.runner.orders import Orders
 from loanloop_trainer.runner.reporting import Reporter
@@ -56,8 +57,10 @@ class Learn(Protocol):
         ...
 
 
-async def work_on(run_id: UUID, orders: Orders) -> Exit:
+async def work_on(run_id: UUID, orders: Orders, lifeline: Lifeline) -> Exit:
+    beating = asyncio.create_task(lifeline.run())
     code = await result_of(run_id, orders, together)
+    beating.cancel()
     if code != Exit.ENDED:
         # A computation in a thread cannot be cancelled, and nobody wants its result.
         os._exit(code)

@@ -1,0 +1,46 @@
+"""What a training says to the trainer that started it: that it is alive. It needs no database for that."""
+
+import asyncio
+import contextlib
+import os
+import threading
+from typing import Self
+
+BEAT_EVERY_S = 2.0
+ALIVE = b"alive\n"
+
+
+class Lifeline:
+    """Never waits for the trainer; that a trainer is gone shows elsewhere."""
+
+    def __init__(self, descriptor: int, *, beat_every_s: float = BEAT_EVERY_S) -> None:
+        os.set_blocking(descriptor, False)
+        self._descriptor = descriptor
+        self._beat_every_s = beat_every_s
+        self._event_loop_beats = threading.Event()
+
+    @classmethod
+    def on_standard_output(cls, *, beat_every_s: float = BEAT_EVERY_S) -> Self:
+        """What anybody prints from here on goes to standard error."""
+        lifeline = cls(os.dup(1), beat_every_s=beat_every_s)
+        os.dup2(2, 1)
+        return lifeline
+
+    def beat_while_starting(self) -> None:
+        """Until `run`: imports take seconds, and minutes on a machine that swaps."""
+        threading.Thread(target=self._beat_while_starting, daemon=True).start()
+
+    async def run(self) -> None:
+        """On the event loop, which has to get on as well. Until cancelled."""
+        self._event_loop_beats.set()
+        while True:
+            self._say(ALIVE)
+            await asyncio.sleep(self._beat_every_s)
+
+    def _beat_while_starting(self) -> None:
+        while not self._event_loop_beats.wait(self._beat_every_s):
+            self._say(ALIVE)
+
+    def _say(self, line: bytes) -> None:
+        with contextlib.suppress(OSError):  # the trainer is gone, or has not listened for hours
+            os.write(self._descriptor, line)
