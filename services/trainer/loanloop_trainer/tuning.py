@@ -166,8 +166,8 @@ class Tuner:
         best = best_of(self.trials)
         if best is None:
             raise NothingToLearn(
-                f"no trial has come to its end ({len(self.trials)} stopped early or failed; one that the time ran out on "
-                "is made again), so nothing is stored: give it more --minutes"
+                f"no trial has come to its end ({len(self.trials)} stopped early or failed; one that the time ran out "
+                "on is made again), so nothing is stored: give it more --minutes"
             )
         await self.store.finish(self.begun.tuning_id, best)
         return best
