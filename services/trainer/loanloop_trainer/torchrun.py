@@ -54,12 +54,12 @@ def main() -> int:
         return 1
 
 
-async def train_one(settings: TrainerSettings, portfolio: Portfolio, ranks: Ranks) -> Exit:
+async def train_one(settings: TrainerSettings, portfolio: Portfolio, ranks: Ranks) -> int:
     """In the first process. Raises NothingToTrain."""
     owner = f"{settings.instance_id}/{uuid4().hex[:8]}"
     # One thread a process unless it is said: torchrun starts as many processes as there are cores.
     orders = make_orders(settings, owner).model_copy(update={"threads": settings.trainer.threads or 1})
-    ended: list[Exit] = []
+    ended: list[Ended] = []
 
     @asynccontextmanager
     async def as_torchrun_did(_orders: Orders) -> AsyncIterator[Together]:
@@ -67,7 +67,7 @@ async def train_one(settings: TrainerSettings, portfolio: Portfolio, ranks: Rank
 
     async def train_here(run_id: UUID) -> Ended:
         ended.append(await result_of(run_id, orders, as_torchrun_did))
-        return Ended(ended[-1])
+        return ended[-1]
 
     pool = await create_pool(settings.postgres.dsn, application_name="trainer", max_size=3)
     try:
@@ -78,9 +78,9 @@ async def train_one(settings: TrainerSettings, portfolio: Portfolio, ranks: Rank
         pool.terminate()
     if not ended:
         raise NothingToTrain("no training waits, and there are too few labelled loans for one (loanloop status)")
-    if ended[-1] != Exit.ENDED:
-        os._exit(ended[-1])  # a computation may go on in a thread
-    return ended[-1]
+    if ended[-1].code != Exit.ENDED:
+        os._exit(ended[-1].code)  # a computation may go on in a thread
+    return ended[-1].code
 
 
 def _retraining(

@@ -17,10 +17,12 @@ from loanloop_common.portfolio import Portfolio
 from loanloop_common.portfolio_file import load_portfolio
 from loanloop_trainer.domain.ports import Exit
 from loanloop_trainer.model import Hooks, Progress, Ranks, TrainingData
+from loanloop_trainer.runner.causes import cause_of
 from loanloop_trainer.runner.loading import RowsUnreadable
 from loanloop_trainer.runner.orders import Orders
 from loanloop_trainer.runner.training import Work, exit_of
 from loanloop_trainer.store.claimed import ClaimedRunStore, FinishedModel, Run, RunLost
+from pydantic import ValidationError
 
 from tests.support.tiny_portfolio import write_tiny_portfolio
 
@@ -150,6 +152,17 @@ async def test_full_disk_while_rows_are_loaded_is_a_crash(run: FakeClaimedRun, o
 
     with pytest.raises(OSError, match="No space left"):
         await exit_of(Work(run, orders, load_nothing, FakeComputation()).finish_or_fail(), run.run_id)
+
+
+async def test_hyperparameter_that_is_none_is_named_by_what_ended_the_training(orders: Orders) -> None:
+    run = FakeClaimedRun({**load_portfolio(orders.portfolio).model.model_dump(), "learning_rate": []})
+
+    with pytest.raises(ValidationError) as crash:
+        await exit_of(Work(run, orders, load_nothing, FakeComputation()).finish_or_fail(), run.run_id)
+
+    assert cause_of(crash.value) == (
+        "the training process ended with ValidationError: learning_rate: Input should be a valid number"
+    )
 
 
 async def test_run_of_another_owner_is_lost(run: FakeClaimedRun, orders: Orders) -> None:

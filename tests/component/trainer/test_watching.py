@@ -10,6 +10,7 @@ from asyncio.subprocess import PIPE, Process
 from pathlib import Path
 from uuid import uuid4
 
+import pytest
 from loanloop_trainer.domain.ports import Ended, Exit
 from loanloop_trainer.runner.orders import Orders
 from loanloop_trainer.runner.process import train_in_child
@@ -61,6 +62,35 @@ async def test_process_that_gives_signs_of_life_is_left_alone_whatever_it_prints
     child = await started(f"print('x' * 50_000); await asyncio.sleep({1.5 * HANGS_AFTER_S}); sys.exit(7)")
 
     assert await watched(child, hangs_after_s=HANGS_AFTER_S) == Ended(7)
+
+
+@pytest.mark.parametrize(
+    ("raised", "ended"),
+    [
+        (
+            'RuntimeError("can\'t allocate\\n 133 GB")',
+            (1, "the training process ended with RuntimeError: can't allocate 133 GB"),
+        ),
+        ("FollowerLost(1, 2, -9)", (71, "process 2 of 2 of this training was killed by SIGKILL")),
+    ],
+)
+async def test_training_that_crashes_says_why(raised: str, ended: tuple[int, str]) -> None:
+    program = f"""
+import asyncio
+from uuid import uuid4
+from loanloop_trainer.runner import training
+from loanloop_trainer.runner.following import FollowerLost
+from loanloop_trainer.runner.lifeline import Lifeline
+
+async def crash(run_id, orders, gather):
+    raise {raised}
+
+training._work = crash
+asyncio.run(training.work_on(uuid4(), None, Lifeline.on_standard_output()))
+"""
+    child = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=PIPE)
+
+    assert await watched(child, hangs_after_s=60) == Ended(*ended)
 
 
 async def test_time_in_which_the_trainer_was_held_up_counts_for_nothing() -> None:

@@ -25,11 +25,12 @@ def main() -> int:
     set_up_logging("trainer", log_format=orders.log_format, level=orders.log_level)
     for library in ("onnx_ir", "onnxscript"):  # they tell of every node of the graph
         logging.getLogger(library).setLevel(logging.WARNING)
-    # Imported after the tie to the parent is made: torch takes seconds.
-    from loanloop_trainer.runner.training import work_on  # noqa: PLC0415
+    with lifeline.saying_why():
+        # Imported after the tie to the parent is made: torch takes seconds.
+        from loanloop_trainer.runner.training import work_on  # noqa: PLC0415
 
-    spare_collector()
-    return asyncio.run(work_on(run_id, orders, lifeline))
+        spare_collector()
+        return asyncio.run(work_on(run_id, orders, lifeline))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,18 @@
-"""What a training says to the trainer that started it: that it is alive. It needs no database for that."""
+"""What a training says to the trainer that started it: that it is alive, and why it ends. It needs
+no database for that."""
 
 import asyncio
 import contextlib
 import os
 import threading
+from collections.abc import Iterator
 from typing import Self
+
+from loanloop_trainer.runner.causes import cause_of
 
 BEAT_EVERY_S = 2.0
 ALIVE = b"alive\n"
+BECAUSE = b"because "
 
 
 class Lifeline:
@@ -36,6 +41,19 @@ class Lifeline:
         while True:
             self._say(ALIVE)
             await asyncio.sleep(self._beat_every_s)
+
+    def say_cause(self, cause: str) -> None:
+        """One line, short enough for a pipe to take it whole."""
+        self._say(BECAUSE + cause.encode() + b"\n")
+
+    @contextlib.contextmanager
+    def saying_why(self) -> Iterator[None]:
+        """What ends the process, before it does."""
+        try:
+            yield
+        except Exception as error:
+            self.say_cause(cause_of(error))
+            raise
 
     def _beat_while_starting(self) -> None:
         while not self._event_loop_beats.wait(self._beat_every_s):

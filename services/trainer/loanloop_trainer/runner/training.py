@@ -18,9 +18,10 @@ from loanloop_common.portfolio import ModelConfig, Portfolio
 from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.postgres import create_pool
 
-from loanloop_trainer.domain.ports import Exit
+from loanloop_trainer.domain.ports import Ended, Exit
 from loanloop_trainer.domain.split import TooFewDays
 from loanloop_trainer.model import Hooks, Ranks, TrainingData, export, train
+from loanloop_trainer.runner.causes import cause_of
 from loanloop_trainer.runner.following import FollowerLost, Together, together
 from loanloop_trainer.runner.lifeline import Lifeline
 from loanloop_trainer.runner.loading import load_rows
@@ -59,21 +60,26 @@ class Learn(Protocol):
 
 async def work_on(run_id: UUID, orders: Orders, lifeline: Lifeline) -> Exit:
     beating = asyncio.create_task(lifeline.run())
-    code = await result_of(run_id, orders, together)
+    ended = await result_of(run_id, orders, together)
     beating.cancel()
-    if code != Exit.ENDED:
+    if ended.cause is not None:
+        lifeline.say_cause(ended.cause)
+    if ended.code != Exit.ENDED:
         # A computation in a thread cannot be cancelled, and nobody wants its result.
-        os._exit(code)
-    return code
+        os._exit(ended.code)
+    return Exit.ENDED
 
 
-async def result_of(run_id: UUID, orders: Orders, gather: Gather) -> Exit:
+async def result_of(run_id: UUID, orders: Orders, gather: Gather) -> Ended:
     """Where it is not ENDED a computation may go on in a thread."""
     try:
-        return await exit_of(_work(run_id, orders, gather), run_id)
-    except Exception:
+        return Ended(await exit_of(_work(run_id, orders, gather), run_id))
+    except FollowerLost as lost:
+        log.error("training_process_lost", run_id=str(run_id), error=str(lost))
+        return Ended(Exit.PROCESS_LOST, str(lost))
+    except Exception as error:
         log.exception("training_crashed", run_id=str(run_id))
-        return Exit.CRASHED
+        return Ended(Exit.CRASHED, cause_of(error))
 
 
 async def exit_of(work: Awaitable[None], run_id: UUID) -> Exit:
@@ -86,9 +92,6 @@ async def exit_of(work: Awaitable[None], run_id: UUID) -> Exit:
     except DatabaseAway as away:
         log.warning("training_waits_for_database", run_id=str(run_id), error=str(away))
         return Exit.TRY_LATER
-    except FollowerLost as lost:
-        log.error("training_process_lost", run_id=str(run_id), error=str(lost))
-        return Exit.PROCESS_LOST
     return Exit.ENDED
 
 

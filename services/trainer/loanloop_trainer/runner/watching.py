@@ -7,6 +7,7 @@ from asyncio.subprocess import Process
 import structlog
 
 from loanloop_trainer.domain.ports import Ended
+from loanloop_trainer.runner.lifeline import BECAUSE
 
 log = structlog.get_logger()
 
@@ -20,11 +21,14 @@ class _Heard:
     """What the training has said so far, by its lifeline."""
 
     def __init__(self) -> None:
+        self.cause: str | None = None
         self._something = False
 
     async def listen(self, said: StreamReader) -> None:
-        async for _ in said:
+        async for line in said:
             self._something = True
+            if line.startswith(BECAUSE):
+                self.cause = line.removeprefix(BECAUSE).decode(errors="replace").strip()
 
     def something_new(self) -> bool:
         new, self._something = self._something, False
@@ -47,9 +51,9 @@ async def watched(child: Process, *, hangs_after_s: float) -> Ended:
     finally:
         listening.cancel()
         ending.cancel()
-    return Ended(
-        code, f"the training process gave no sign of life for {hangs_after_s:g} s and was killed" if hung else None
-    )
+    if hung:
+        heard.cause = f"the training process gave no sign of life for {hangs_after_s:g} s and was killed"
+    return Ended(code, heard.cause)
 
 
 async def _hangs(ending: asyncio.Task[int], heard: _Heard, hangs_after_s: float) -> bool:
