@@ -174,7 +174,7 @@ class ModelConfig(_Part):
     validation_share: float = Field(default=0.1, gt=0, lt=0.5)
     refit: bool = True  # once all is chosen on the newest loans, it learns again, these as well
     trees: int = Field(default=300, ge=1, le=2000)
-    tree_depth: int = Field(default=5, ge=1, le=8)
+    tree_depth: int = Field(default=3, ge=1, le=8)
     tree_learning_rate: float = Field(default=0.1, gt=0, le=1)
     tree_min_loans: int = Field(default=50, ge=1, le=_LOANS)
 
