@@ -13,31 +13,17 @@ import torch
 from loanloop_common.portfolio import Portfolio
 from loanloop_trainer.model import Hooks, TrainedModel, train
 from loanloop_trainer.runner.following import FollowerLost, Together, together
-from loanloop_trainer.runner.orders import Orders
 from loanloop_trainer.runner.reporting import LossUndefined, refuse_undefined
 from loanloop_trainer.runner.training import unless_lost
 
 from tests.support.tiny_training import Killed, make_data, small_portfolio, weights_of
+from tests.support.training_orders import make_orders
 
 pytestmark = pytest.mark.timeout(180)
 
 
 def processes(n: int) -> AbstractAsyncContextManager[Together]:
-    return together(
-        Orders(
-            parent_pid=os.getpid(),
-            owner="a",
-            portfolio="",
-            dsn="",
-            read_only_dsn=None,
-            processes=n,
-            threads=1,
-            niceness=0,
-            checkpoint_every_s=1,
-            log_format="console",
-            log_level="INFO",
-        )
-    )
+    return together(make_orders(processes=n))
 
 
 async def trained_by(n: int, portfolio: Portfolio, hooks: Hooks | None = None) -> TrainedModel:

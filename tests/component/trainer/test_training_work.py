@@ -25,6 +25,7 @@ from loanloop_trainer.store.claimed import ClaimedRunStore, FinishedModel, Run, 
 from pydantic import ValidationError
 
 from tests.support.tiny_portfolio import write_tiny_portfolio
+from tests.support.training_orders import make_orders
 
 NOW = datetime(2005, 1, 1, tzinfo=UTC)
 AWAY = [ConnectionRefusedError(), TimeoutError(), asyncpg.InterfaceError("connection is closed")]
@@ -102,19 +103,7 @@ class FakeComputation:
 
 @pytest.fixture
 def orders(tmp_path: Path) -> Orders:
-    return Orders(
-        parent_pid=1,
-        owner="a",
-        portfolio=str(write_tiny_portfolio(tmp_path)),
-        dsn="",
-        read_only_dsn=None,
-        processes=1,
-        threads=1,
-        niceness=0,
-        checkpoint_every_s=1,
-        log_format="console",
-        log_level="INFO",
-    )
+    return make_orders(parent_pid=1, portfolio=str(write_tiny_portfolio(tmp_path)))
 
 
 @pytest.fixture

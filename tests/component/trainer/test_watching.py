@@ -1,7 +1,6 @@
 """The trainer's look at real processes: one that hangs is killed, one that is slow or has no database is not."""
 
 import asyncio
-import os
 import signal
 import socket
 import sys
@@ -12,11 +11,11 @@ from uuid import uuid4
 
 import pytest
 from loanloop_trainer.domain.ports import Ended, Exit
-from loanloop_trainer.runner.orders import Orders
 from loanloop_trainer.runner.process import train_in_child
 from loanloop_trainer.runner.watching import watched
 
 from tests.support.tiny_portfolio import write_tiny_portfolio
+from tests.support.training_orders import make_orders
 
 HANGS_AFTER_S = 3.0
 STARTS_WITHIN_S = 30.0
@@ -107,19 +106,8 @@ async def test_time_in_which_the_trainer_was_held_up_counts_for_nothing() -> Non
 
 async def test_training_whose_database_does_not_answer_is_no_training_that_hangs(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        orders = Orders(
-            parent_pid=os.getpid(),
-            owner="a",
-            portfolio=str(write_tiny_portfolio(tmp_path)),
-            dsn=f"postgresql://loanloop@127.0.0.1:{silent.getsockname()[1]}/loanloop",
-            read_only_dsn=None,
-            processes=1,
-            threads=1,
-            niceness=0,
-            checkpoint_every_s=1,
-            log_format="console",
-            log_level="INFO",
-        )
+        dsn = f"postgresql://loanloop@127.0.0.1:{silent.getsockname()[1]}/loanloop"
+        orders = make_orders(portfolio=str(write_tiny_portfolio(tmp_path)), dsn=dsn)
         began = time.monotonic()
 
         ended = await train_in_child(uuid4(), orders, hangs_after_s=6)

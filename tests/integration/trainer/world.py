@@ -1,6 +1,5 @@
 """A database with tiny loans, and all that trainer, evaluator and operator write about models, made by hand."""
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from loanloop_trainer.store.claimed import ClaimedRunStore, FinishedModel
 from loanloop_trainer.store.runs import RunStore
 
 from tests.support.tiny_portfolio import make_loans, store_loans, write_tiny_portfolio
+from tests.support.training_orders import make_orders
 
 TAKE_OUTCOMES = """
     UPDATE loan_data.processed_data SET defaulted = NULL, outcome_occurred_at = known_at, known_at = NULL
@@ -78,19 +78,8 @@ class TrainerWorld:
             await poller.stop()
 
     def orders(self, owner: str) -> Orders:
-        return Orders(
-            parent_pid=os.getpid(),
-            owner=owner,
-            portfolio=str(self.portfolio_file),
-            dsn=self.dsn,
-            read_only_dsn=None,
-            processes=self.processes,
-            threads=1,
-            niceness=0,
-            checkpoint_every_s=0.1,
-            log_format="console",
-            log_level="INFO",
-        )
+        facts = {"owner": owner, "portfolio": str(self.portfolio_file), "dsn": self.dsn, "processes": self.processes}
+        return make_orders(**facts, checkpoint_every_s=0.1)
 
     async def label(self, n: int) -> None:
         """Stores `n` more loans with their outcomes."""
