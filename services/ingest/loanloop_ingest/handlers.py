@@ -80,8 +80,8 @@ class BatchHandler:
 
 async def reconcile(store: ReconciliationStore, wake_relay: Callable[[], None]) -> None:
     """Find events that ingest and the predictor hold with different payloads."""
-    for event_id in await store.raise_differing(within=_RECONCILED_DAYS):
-        log.error("payloads_differ", event_id=str(event_id))
+    if found := await store.raise_differing(within=_RECONCILED_DAYS):
+        log.error("payloads_differ", event_ids=[str(event_id) for event_id in found])
         wake_relay()
 
 

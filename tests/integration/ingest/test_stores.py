@@ -152,12 +152,12 @@ async def test_outcome_without_its_loan_is_waiting(pool: Pool) -> None:
     assert await fetch_waiting_outcomes(pool) == 1
 
 
-async def test_payload_that_differs_from_the_decided_one_is_alerted_once(pool: Pool) -> None:
-    await LoanStore(pool, READER.fields).store(arrive([make_loan(1), make_loan(2)]))
+async def test_payloads_that_differ_from_the_decided_ones_are_alerted_once_and_together(pool: Pool) -> None:
+    await LoanStore(pool, READER.fields).store(arrive([make_loan(1), make_loan(2), make_loan(3)]))
     same = await pool.fetchval(
         "SELECT payload_sha256 FROM loan_data.event_keys WHERE event_id = $1", UUID(make_loan(1)["event_id"])
     )
-    for number, payload in ((1, same), (2, b"another")):
+    for number, payload in ((1, same), (2, b"another"), (3, b"another")):
         await pool.execute(
             "INSERT INTO loan_data.decision_keys (event_id, decision_id, payload_sha256) VALUES ($1, $2, $3)",
             UUID(make_loan(number)["event_id"]),
@@ -166,10 +166,13 @@ async def test_payload_that_differs_from_the_decided_one_is_alerted_once(pool: P
         )
     store = ReconciliationStore(pool)
 
-    assert [str(i) for i in await store.raise_differing(timedelta(days=1))] == [make_loan(2)["event_id"]]
+    differing = sorted(make_loan(number)["event_id"] for number in (2, 3))
+    assert sorted(str(i) for i in await store.raise_differing(timedelta(days=1))) == differing
     assert await store.raise_differing(timedelta(days=1)) == []
 
-    assert await pool.fetchval("SELECT count(*) FROM loan_data.alerts WHERE kind = 'reconciliation'") == 1
+    alerts = await pool.fetch("SELECT details, message FROM loan_data.alerts WHERE kind = 'reconciliation'")
+    assert [sorted(alert["details"]["event_ids"]) for alert in alerts] == [differing]
+    assert " and 1 others were stored" in alerts[0]["message"]
     assert await pool.fetchval("SELECT topic FROM loan_data.outbox") == "alert.raised"
 
 

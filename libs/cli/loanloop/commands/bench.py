@@ -17,7 +17,7 @@ def bench(
         typer.Option(
             exists=True,
             dir_okay=False,
-            help="Parquet file for quality, pretraining, ensemble and training; by default the repository's sample.",
+            help="Parquet file for quality, pretraining, ensemble, training and gpu; else the repository's sample.",
         ),
     ] = None,
     seeds: Annotated[

@@ -18,9 +18,11 @@ SELECT_DIFFERING = """
         WHERE decided.decided_at > now() - $1::interval
     ) AS recent
     WHERE differs
-      AND NOT EXISTS (SELECT FROM loan_data.alerts WHERE dedup_key = 'reconciliation:' || event_id)
+      AND NOT EXISTS (
+          SELECT FROM loan_data.alerts WHERE kind = 'reconciliation' AND details -> 'event_ids' ? event_id::text
+      )
     ORDER BY event_id
-    LIMIT 100
+    LIMIT 1000
 """
 
 
@@ -29,15 +31,20 @@ class ReconciliationStore:
         self._pool = pool
 
     async def raise_differing(self, within: timedelta) -> list[UUID]:
-        """Alert, once for each, of ids stored or decided `within` that time whose payloads differ; the ids found."""
+        """One alert of the ids stored or decided `within` that time whose payloads differ, each once; the ids found."""
         found = [row["event_id"] for row in await self._pool.fetch(SELECT_DIFFERING, within)]
-        for event_id in found:
-            await self._raise(event_id)
+        if found:
+            await self._raise(found)
         return found
 
-    async def _raise(self, event_id: UUID) -> None:
-        message = f"event {event_id} was stored by ingest and decided by the predictor with different payloads"
-        details = {"event_id": str(event_id)}
-        alert = Alert(kind="reconciliation", fact=event_id, severity="critical", message=message, details=details)
+    async def _raise(self, event_ids: list[UUID]) -> None:
+        others = f" and {len(event_ids) - 1:,} others were" if len(event_ids) > 1 else " was"
+        alert = Alert(
+            kind="reconciliation",
+            fact=event_ids[0],
+            severity="critical",
+            message=f"event {event_ids[0]}{others} stored by ingest and decided by the predictor with other payloads",
+            details={"event_ids": [str(event_id) for event_id in event_ids]},
+        )
         async with self._pool.acquire() as connection, connection.transaction():
             await raise_alert(connection, alert, service="ingest")

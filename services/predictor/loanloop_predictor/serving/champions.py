@@ -64,6 +64,8 @@ class Champions:
         self._threads = threads
         self._on_swap = on_swap
         self._current: Champion | None = None
+        self._deployed: str | None = None  # what the last look found, served or not
+        self._has_looked = False
         self._one_at_a_time = asyncio.Lock()
 
     @property
@@ -82,12 +84,19 @@ class Champions:
     def serving(self) -> Champion:
         """Raises NoModel."""
         if self._current is None:
-            why = f"; {self.refusal.version} was refused: {self.refusal.reason}" if self.refusal else ""
-            why += (
-                f"; {self.postponed.version} can't be loaded for now: {self.postponed.reason}" if self.postponed else ""
-            )
-            raise NoModel(f"waiting for a model: none is deployed for {self._portfolio.name}{why}")
+            raise NoModel(f"waiting for a model: {self._why_none()}")
         return self._current
+
+    def _why_none(self) -> str:
+        if not self._has_looked:
+            return "the predictor has just started and does not know yet which one is live"
+        if self.refusal:
+            return f"{self.refusal.version} was refused: {self.refusal.reason}"
+        if self.postponed:
+            return f"{self.postponed.version} can't be loaded for now: {self.postponed.reason}"
+        if self._deployed:
+            return f"{self._deployed} is being loaded"
+        return f"none is deployed for {self._portfolio.name}"
 
     async def reload(self) -> None:
         """As `reconcile`, and tries again what was refused before."""
@@ -127,6 +136,7 @@ class Champions:
 
     async def _next(self, short: Collection[int]) -> Deployment | None:
         newest_first = await self._store.fetch_deployments(self._portfolio.name)
+        self._deployed, self._has_looked = newest_first[0].version if newest_first else None, True
         return to_apply(newest_first, self.applied_seq, {*self.refused, *short})
 
     async def _serve(self, deployment: Deployment) -> None:

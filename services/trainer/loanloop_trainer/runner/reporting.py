@@ -24,9 +24,10 @@ class LossUndefined(LoanloopError):
     """The loss is no number any more; nothing can be learnt from here on."""
 
     def __init__(self, phase: str, step: int) -> None:
+        rate = "pretrain_learning_rate" if phase == "pretrain" else "learning_rate"
         super().__init__(
-            f"the loss is no number any more at step {step} of the phase {phase}: lower learning_rate in the "
-            "portfolio file's [model]"
+            f"the loss is no number any more at step {step} of the phase {phase}: lower {rate} in the portfolio file's "
+            "[model]"
         )
 
 
