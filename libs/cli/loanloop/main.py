@@ -15,6 +15,7 @@ from loanloop.commands import (
     bench,
     demo,
     dlq,
+    keys,
     migrate,
     models,
     produce,
@@ -52,6 +53,7 @@ app.command()(rollback.rollback)
 app.command()(unpin.unpin)
 app.command()(replay.replay)
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(keys.app, name="keys")
 app.command()(audit.audit)
 app.command()(migrate.migrate)
 app.command()(bench.bench)

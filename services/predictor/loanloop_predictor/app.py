@@ -3,9 +3,10 @@
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 
+import structlog
 import uvloop
 from loanloop_common.events import Topic
 from loanloop_common.instances import Heartbeat
@@ -18,8 +19,10 @@ from loanloop_common.polling import Poller
 from loanloop_common.removed_records import alerting
 from loanloop_common.telemetry import observe, set_gauge
 
-from loanloop_predictor.api import Admission, Api, Decide, RestServer, TimeLimit, make_api
-from loanloop_predictor.config import PredictorSettings
+from loanloop_predictor.api import Access, Admission, Api, Decide, RestServer, TimeLimit, make_api
+from loanloop_predictor.config import PredictorOptions, PredictorSettings
+from loanloop_predictor.domain.access import RateLimit
+from loanloop_predictor.domain.access_keys import caller_of
 from loanloop_predictor.domain.incoming import IncomingLoan
 from loanloop_predictor.domain.plain_requests import PlainRequests
 from loanloop_predictor.handlers import DeploymentHandler, LoanHandler, LoanStream
@@ -28,10 +31,14 @@ from loanloop_predictor.serving.decider import Answer, Decider, ScoredRequests
 from loanloop_predictor.serving.shared_batches import SharedBatches
 from loanloop_predictor.store.availability import DatabaseAway
 from loanloop_predictor.store.decisions import DecisionStore
+from loanloop_predictor.store.keys_file import KeysFile
 from loanloop_predictor.store.models import ModelStore
 from loanloop_predictor.store.refusals import RefusalStore
 
+log = structlog.get_logger()
+
 SERVICE = "predictor"
+LOOK_AT_KEYS_EVERY_S = 2.0
 GATHER_EVENTS_S = 0.25  # of REST, while more come: they are stored and answered already
 
 
@@ -81,8 +88,42 @@ def deciding_together(decider: Decider, relay: OutboxRelay, *, max_items: int) -
     return SharedBatches(score, max_items=max_items).submit
 
 
+def make_access(options: PredictorOptions) -> tuple[Access | None, Sequence[Part]]:
+    """None: everybody is let in. Raises KeysInvalid."""
+    if not options.asks_for_keys:
+        if not options.is_on_loopback:
+            log.warning("rest_lets_in_everybody", host=options.host, because="LOANLOOP_PREDICTOR__OPEN_BEHIND_PROXY")
+        return None, []
+    rate = RateLimit(per_s=options.requests_per_s, burst=options.requests_burst)
+    access = Access(rate, is_metrics_open=options.is_on_loopback or options.metrics_open)
+    parts: list[Part] = []
+    if options.keys_file:
+        known = KeysFile(options.keys_file)
+        access = replace(access, by_key=lambda key: caller_of(key, known.keys))
+        parts.append(watched_keys(known))
+    return access, parts
+
+
+def watched_keys(known: KeysFile) -> Poller:
+    def tell() -> None:
+        log.info("keys_known", n_keys=len(known.keys))
+
+    async def look() -> None:
+        if known.look():
+            tell()
+
+    tell()
+    return Poller(look, every_s=LOOK_AT_KEYS_EVERY_S, name="keys")
+
+
 def make_server(
-    base: Foundation[PredictorSettings], champions: Champions, decide: Decide, *, loans: BatchConsumer, live: Poller
+    base: Foundation[PredictorSettings],
+    champions: Champions,
+    decide: Decide,
+    access: Access | None,
+    *,
+    loans: BatchConsumer,
+    live: Poller,
 ) -> RestServer:
     options = base.settings.predictor
     codec = LoanCodec(base.portfolio)
@@ -99,11 +140,12 @@ def make_server(
         max_body_bytes=options.max_body_bytes,
         body_within=TimeLimit(options.body_within_s),
     )
-    return RestServer(make_api(api), host=options.host, port=options.port, drain_s=options.drain_requests_s)
+    return RestServer(make_api(api, access), host=options.host, port=options.port, drain_s=options.drain_requests_s)
 
 
 async def build(base: Foundation[PredictorSettings]) -> Sequence[Part]:
     options = base.settings.predictor
+    access, watching_access = make_access(options)
     base.broker.on_removed = alerting(base.pool, service=SERVICE)
     relay = OutboxRelay(base.pool, base.broker, service=SERVICE, gather_s=GATHER_EVENTS_S)
     champions = Champions(
@@ -114,7 +156,7 @@ async def build(base: Foundation[PredictorSettings]) -> Sequence[Part]:
     deployed, loans = make_consumers(base, champions, decider)
     live = Poller(champions.reconcile, every_s=options.reconcile_every_s, name="live_version")
     decide = deciding_together(decider, relay, max_items=options.batch_records)
-    server = make_server(base, champions, decide, loans=loans, live=live)
+    server = make_server(base, champions, decide, access, loans=loans, live=live)
     base.heartbeat.update(url=server.url)
     # Subscribe first, then read what is live: a deployment in between is seen by one of the two.
     return [
@@ -123,6 +165,7 @@ async def build(base: Foundation[PredictorSettings]) -> Sequence[Part]:
         deployed,
         live,
         LoanStream(loans, champions.available),
+        *watching_access,
         server,
     ]
 

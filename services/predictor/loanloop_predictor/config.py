@@ -1,7 +1,11 @@
 """The settings of the predictor; only app.py reads them."""
 
+import ipaddress
+from pathlib import Path
+from typing import Self
+
 from loanloop_common.settings import ServiceSettings
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 
 class PredictorOptions(BaseModel):
@@ -15,6 +19,31 @@ class PredictorOptions(BaseModel):
     body_within_s: float = Field(default=10.0, gt=0, description="For a request's body to arrive; else 408")
     reconcile_every_s: float = Field(default=3.0, gt=0, description="Look into the database for what is live")
     drain_requests_s: int = Field(default=10, ge=1, description="At shutdown, for requests in flight")
+    keys_file: Path | None = Field(default=None, description="API keys by their hashes; `loanloop keys` writes it")
+    open_behind_proxy: bool = Field(default=False, description="Beyond loopback without keys: a proxy asks for them")
+    metrics_open: bool = Field(default=False, description="Beyond loopback: /metrics without a key")
+    requests_per_s: float = Field(default=1000, ge=0, description="Of each key; one more gets 429. 0: no limit")
+    requests_burst: int = Field(default=2000, ge=1, description="Of each key, at once")
+
+    @property
+    def is_on_loopback(self) -> bool:
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @property
+    def asks_for_keys(self) -> bool:
+        return self.keys_file is not None
+
+    @model_validator(mode="after")
+    def _is_not_open_by_mistake(self) -> Self:
+        if not (self.is_on_loopback or self.asks_for_keys or self.open_behind_proxy):
+            raise ValueError(
+                f"it would listen on {self.host} and let in everybody; set LOANLOOP_PREDICTOR__KEYS_FILE to a file of "
+                "`loanloop keys new`, or LOANLOOP_PREDICTOR__OPEN_BEHIND_PROXY=true where a proxy asks who comes"
+            )
+        return self
 
 
 class PredictorSettings(ServiceSettings):

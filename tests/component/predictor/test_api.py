@@ -3,60 +3,18 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator
 from typing import Any
-from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from loanloop_common.errors import EventConflict, Unavailable
-from loanloop_common.loan_codec import LoanCodec
-from loanloop_common.portfolio_file import load_portfolio
-from loanloop_predictor.api import Admission, Api, TimeLimit, make_api
-from loanloop_predictor.domain.deciding import DecidedBy, decide
-from loanloop_predictor.domain.decisions import StoredDecision
-from loanloop_predictor.domain.deployments import Deployment
-from loanloop_predictor.domain.incoming import IncomingLoan
-from loanloop_predictor.domain.plain_requests import PlainRequests
-from loanloop_predictor.serving.champions import Champions
-from loanloop_predictor.serving.decider import Answer
+from loanloop_predictor.api import make_api
 
 from tests.support.eventually import eventually
 from tests.support.loans import as_bytes, make_features, make_loan
+from tests.support.rest_in_memory import MAX_BYTES, MAX_LOANS, MAX_REQUESTS, FakeDecider, api_in_memory
 
-PORTFOLIO = load_portfolio("sba")
-CODEC = LoanCodec(PORTFOLIO)
-MAX_BYTES, MAX_LOANS, MAX_REQUESTS = 20_000, 40, 3
 LOAN = {"loan_id": "a", "features": make_features(1)}
-
-
-class FakeDecider:
-    def __init__(self) -> None:
-        self.stored: dict[UUID, tuple[bytes, StoredDecision]] = {}
-        self.away = False
-        self.n_asked = 0
-        self.may_answer = asyncio.Event()
-        self.may_answer.set()
-
-    async def __call__(self, incoming: Sequence[IncomingLoan]) -> Sequence[Answer]:
-        self.n_asked += 1
-        await self.may_answer.wait()
-        if self.away:
-            raise Unavailable("PostgreSQL does not answer")
-        return [self._answer(one) for one in incoming]
-
-    def _answer(self, one: IncomingLoan) -> Answer:
-        by = DecidedBy("v1", 1, 0.5, "fake")
-        (made,) = decide(CODEC, [one], [0.25], by, decision_ids=[uuid4()], latency_ms=1.0, channel="rest")
-        new = StoredDecision(made, datetime.now(UTC), is_new=True)
-        sha256, stored = self.stored.setdefault(made.event_id, (made.payload_sha256, new))
-        return stored if sha256 == made.payload_sha256 else EventConflict(str(made.event_id))
-
-
-class NothingDeployed:
-    async def fetch_deployments(self, slot: str, *, limit: int = 10) -> list[Deployment]:
-        return []
 
 
 @pytest.fixture
@@ -66,20 +24,7 @@ def decider() -> FakeDecider:
 
 @pytest.fixture
 async def client(decider: FakeDecider) -> AsyncIterator[httpx.AsyncClient]:
-    api = Api(
-        codec=CODEC,
-        plain=PlainRequests(CODEC),
-        champions=Champions(NothingDeployed(), PORTFOLIO, threads=1),  # type: ignore[arg-type]  # never loads one
-        decide=decider,
-        stream_state=lambda: "waiting",
-        database_state=lambda: "ok",
-        reconcile_state=lambda: "looking",
-        admission=Admission(max_requests=MAX_REQUESTS),
-        max_batch_loans=MAX_LOANS,
-        max_body_bytes=MAX_BYTES,
-        body_within=TimeLimit(0.2),
-    )
-    transport = httpx.ASGITransport(make_api(api), raise_app_exceptions=False)
+    transport = httpx.ASGITransport(make_api(api_in_memory(decider)), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://predictor") as client:
         yield client
 

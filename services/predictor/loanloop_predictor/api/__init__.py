@@ -1,8 +1,9 @@
 """REST: `make_api` builds the application, `RestServer` runs it."""
 
+from loanloop_predictor.api.access import Access
 from loanloop_predictor.api.admission import Admission
 from loanloop_predictor.api.routes import Api, Decide, make_api
 from loanloop_predictor.api.server import RestServer
 from loanloop_predictor.api.time_limit import TimeLimit
 
-__all__ = ["Admission", "Api", "Decide", "RestServer", "TimeLimit", "make_api"]
+__all__ = ["Access", "Admission", "Api", "Decide", "RestServer", "TimeLimit", "make_api"]

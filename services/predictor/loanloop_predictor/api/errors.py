@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from loanloop_predictor.api.admission import Overloaded
 from loanloop_predictor.api.body import BodyTooLarge, BodyTooSlow
+from loanloop_predictor.domain.access import Forbidden, TooManyRequests, Unauthenticated
 from loanloop_predictor.domain.decisions import DecisionNotKept, NoProbability
 from loanloop_predictor.serving.champions import NoModel
 
@@ -39,6 +40,9 @@ _ANSWERS: tuple[tuple[type[LoanloopError], int, str, str], ...] = (
     (NoProbability, 500, "no_probability", ""),
     (BodyTooLarge, 413, "too_large", ""),
     (BodyTooSlow, 408, "too_slow", ""),
+    (Unauthenticated, 401, "unauthenticated", ""),
+    (Forbidden, 403, "forbidden", ""),
+    (TooManyRequests, 429, "too_many_requests", ""),
     (NoModel, 503, "no_model", ""),
     (Overloaded, 503, "overloaded", "; no decision is given, send it again later"),
     (Unavailable, 503, "unavailable", "; no decision is given, send it again"),
@@ -101,6 +105,18 @@ async def error_answer(request: Request, error: Exception) -> JSONResponse:
     """For what an endpoint raises."""
     on_error = _on_loanloop_error if isinstance(error, LoanloopError) else _on_fault
     return await on_error(request, error)
+
+
+def refusal(request: Request, error: Unauthenticated | Forbidden | TooManyRequests) -> JSONResponse:
+    """Of a request that was not let in."""
+    refused = answer(status_of(error), detail_of(error))
+    if isinstance(error, TooManyRequests):
+        refused.headers["Retry-After"] = str(math.ceil(error.wait_s))
+    if isinstance(error, Unauthenticated):
+        refused.headers["WWW-Authenticate"] = 'Bearer realm="loanloop"'
+        if request.method == "GET":  # a browser asks for a password
+            refused.headers.append("WWW-Authenticate", 'Basic realm="loanloop", charset="UTF-8"')
+    return refused
 
 
 async def _on_loanloop_error(request: Request, error: Exception) -> JSONResponse:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, ParamSpec, TypeVar
 from uuid import uuid4
 
+import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
@@ -15,6 +16,7 @@ from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.telemetry import metrics_page
 from starlette.types import ASGIApp
 
+from loanloop_predictor.api.access import Access, Guard, name_of_caller
 from loanloop_predictor.api.admission import Admission
 from loanloop_predictor.api.answers import (
     BatchAnswer,
@@ -29,7 +31,7 @@ from loanloop_predictor.api.answers import (
 from loanloop_predictor.api.batches import Read, read_batch
 from loanloop_predictor.api.body import parsed, read_body, refuse_unholdable
 from loanloop_predictor.api.direct import Direct
-from loanloop_predictor.api.documents import loan_body, loans_body
+from loanloop_predictor.api.documents import loan_body, loans_body, say_who_may
 from loanloop_predictor.api.errors import ErrorAnswer, install_error_answers
 from loanloop_predictor.api.observed import Observed
 from loanloop_predictor.api.responses import Encoded
@@ -38,6 +40,8 @@ from loanloop_predictor.domain.incoming import IncomingLoan, read_requested
 from loanloop_predictor.domain.plain_requests import PlainRequests
 from loanloop_predictor.serving.champions import Champions
 from loanloop_predictor.serving.decider import Answer
+
+log = structlog.get_logger()
 
 Decide = Callable[[Sequence[IncomingLoan]], Awaitable[Sequence[Answer]]]
 P = ParamSpec("P")
@@ -97,13 +101,18 @@ class Api:
             raise InvalidMessage("the loan is nested too deeply") from nested
 
 
-def make_api(api: Api) -> ASGIApp:
+def make_api(api: Api, access: Access | None = None) -> ASGIApp:
+    """Without `access` everybody may ask everything."""
     app = FastAPIOffline(title="loanloop predictor", description="Probability of default, and the decision on a loan.")
     install_error_answers(app)
     _add_predictions(app, api)
     _add_model(app, api)
     _add_health(app, api)
-    return Observed(Direct(app, {"/predict", "/predict/batch"}))
+    answering = Direct(app, {"/predict", "/predict/batch"})
+    if access is None:
+        return Observed(answering)
+    say_who_may(app, access)
+    return Observed(Guard(answering, access))
 
 
 def _add_predictions(app: FastAPI, api: Api) -> None:
@@ -144,9 +153,10 @@ async def _run(is_short: bool, work: Callable[P, Result], *args: P.args, **kwarg
 
 def _add_model(app: FastAPI, api: Api) -> None:
     @app.post("/reload-model", response_model=ReloadAnswer, responses={503: _REFUSALS[503]})
-    async def reload_model() -> ReloadAnswer:
+    async def reload_model(request: Request) -> ReloadAnswer:
         """Look into the database now, and try again a bundle that was refused."""
         before = api.champions.applied_seq
+        log.info("operator_action", action="reload-model", actor=name_of_caller(request.scope), before=before)
         await api.champions.reload()
         by = api.champions.serving().by
         changed = by.deployment_seq != before

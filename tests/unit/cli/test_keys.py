@@ -1,0 +1,54 @@
+"""`loanloop keys`, as it is typed."""
+
+from pathlib import Path
+
+import pytest
+from loanloop.main import app
+from loanloop_common.errors import LoanloopError
+from loanloop_predictor.domain.access_keys import caller_of
+from loanloop_predictor.store.keys_file import load_keys
+from typer.testing import CliRunner, Result
+
+
+def keys(path: Path, *words: str) -> Result:
+    return CliRunner().invoke(app, ["keys", *words, "--file", str(path)])
+
+
+def test_key_is_printed_once_listed_by_id_and_revoked(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    key = keys(path, "new", "web-shop", "--role", "score").stdout.strip()
+    keys(path, "new", "prometheus", "--role", "read")
+
+    assert caller_of(key, load_keys(path)).role == "score"
+    listed = keys(path, "list").stdout
+    assert [line.split() for line in listed.splitlines()] == [["web-shop", "score"], ["prometheus", "read"]]
+    assert keys(path, "revoke", "web-shop").stdout == "web-shop is revoked\n"
+    assert list(load_keys(path)) == ["prometheus"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["new", "a", "--role", "read"], "has a key a already: revoke it first"),
+        (["new", "A", "--role", "read"], "lower-case letters"),
+        (["revoke", "b"], "has no key b"),
+    ],
+)
+def test_what_can_not_be_done_is_said_and_changes_nothing(tmp_path: Path, words: list[str], sentence: str) -> None:
+    path = tmp_path / "keys"
+    keys(path, "new", "a", "--role", "score")
+    before = path.read_text()
+
+    error = keys(path, *words).exception
+    assert isinstance(error, LoanloopError)
+    assert sentence in str(error)
+    assert path.read_text() == before
+
+
+def test_unknown_role_and_missing_file_are_said(tmp_path: Path) -> None:
+    wrong = keys(tmp_path / "keys", "new", "a", "--role", "admin")
+    assert (wrong.exit_code, "'admin' is none" in wrong.output) == (2, True)
+    for words in (["list"], ["revoke", "a"]):
+        missing = keys(tmp_path / "keys", *words).exception
+        assert "`loanloop keys new` makes one" in str(missing)
+    assert list(tmp_path.iterdir()) == []
