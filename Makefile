@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.complete
 
-.PHONY: help setup demo up test unit bench lint types arch fmt
+.PHONY: help setup demo up test test-containers unit bench lint types arch fmt
 
 help: ## These lines
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{ printf "  make %-6s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{ printf "  make %-15s %s\n", $$1, $$2 }'
 
 setup: $(STAMP) ## Make .venv and fetch Kafka; quick when nothing has changed
 	@$(BIN)/python -m loanloop.runtime
@@ -23,6 +23,9 @@ up: setup ## Start Kafka, PostgreSQL and the services, and stay
 
 test: setup ## All tests
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile tests
+
+test-containers: setup ## Those on a real Kafka and PostgreSQL again, in containers; needs a Docker engine
+	LOANLOOP_TEST_BACKEND=containers $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile tests/integration tests/e2e
 
 unit: setup ## The pure tests alone, in seconds
 	$(BIN)/python -m pytest tests/unit

@@ -22,12 +22,15 @@ def pytest_report_header() -> str:
 
 
 def pytest_configure() -> None:
-    if support.chosen_backend() != "embedded":
-        raise pytest.UsageError(f"LOANLOOP_TEST_BACKEND={support.chosen_backend()}: there is only `embedded`.")
+    if refusal := support.refusal():
+        raise pytest.UsageError(refusal)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    elsewhere = pytest.mark.skip(reason="about the embedded servers: they run it by LOANLOOP_TEST_BACKEND=embedded")
     for item in items:
+        if support.chosen_backend() != "embedded" and item.get_closest_marker("embedded"):
+            item.add_marker(elsewhere)
         folder = item.path.relative_to(HERE).parts[0] if item.path.is_relative_to(HERE) else ""
         if folder in ("integration", "e2e"):
             item.add_marker(folder)

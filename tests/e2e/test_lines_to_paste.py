@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 from loanloop.runtime.first_steps import first_steps
@@ -37,9 +38,7 @@ async def run_shell(line: str) -> str:
 
 
 def tools_of(world: World) -> Path:
-    if not isinstance(world.infrastructure, EmbeddedInfrastructure):
-        pytest.skip("only an embedded Kafka brings its tools along")
-    return write_tools(world.infrastructure)
+    return write_tools(cast("EmbeddedInfrastructure", world.infrastructure))
 
 
 async def stored_ids(world: World) -> set[str]:
@@ -47,6 +46,7 @@ async def stored_ids(world: World) -> set[str]:
     return {row["loan_id"] for row in rows}
 
 
+@pytest.mark.embedded
 async def test_readme_shows_two_ways_to_send_a_loan_and_both_arrive(world: World, tmp_path: Path) -> None:
     await world.infrastructure.start_service("ingest", LOANLOOP_POSTGRES__DSN=world.dsn, LOANLOOP_PORTFOLIO="sba")
     script = tmp_path / "producer.py"
@@ -83,6 +83,7 @@ async def outcome_stored(world: World) -> bool:
     return bool(labelled)
 
 
+@pytest.mark.embedded
 async def test_lines_that_up_and_the_demo_print_send_a_loan_and_show_its_decision(world: World) -> None:
     await world.start()
     history = await world.first_model()

@@ -14,7 +14,9 @@ A service on a test's own database:
 its log: `infrastructure.log_of("ingest")`, its end: `await infrastructure.kill_service("ingest", signal.SIGKILL)`.
 Services still running are stopped at the test's end.
 
-LOANLOOP_TEST_BACKEND=embedded (the default) or containers.
+LOANLOOP_TEST_BACKEND=embedded (the default) or containers (`make test-containers`): Kafka and PostgreSQL in containers
+of the official images, the services as child processes as ever. What is marked `embedded` is about the embedded servers
+themselves, or their tools, and is left out there.
 """
 
 import os
@@ -34,12 +36,18 @@ from aiokafka.admin import AIOKafkaAdminClient
 from loanloop.runtime.children import Child
 from loanloop.runtime.infrastructure import EmbeddedInfrastructure
 from loanloop.runtime.ports import ANY_FREE
+from loanloop.runtime.problems import CannotRun
+from loanloop.testing.engine import require_engine
+from loanloop.testing.infrastructure import ContainerInfrastructure
 from loanloop_common.postgres import migrate
 
 from tests.support.eventually import eventually
 
 TEMPLATE = "loanloop_template"
-BACKENDS = ("embedded", "containers")
+BACKENDS: dict[str, type[EmbeddedInfrastructure | ContainerInfrastructure]] = {
+    "embedded": EmbeddedInfrastructure,
+    "containers": ContainerInfrastructure,
+}
 
 
 class Backend(Protocol):
@@ -71,6 +79,19 @@ def chosen_backend() -> str:
     return os.environ.get("LOANLOOP_TEST_BACKEND", "embedded")  # noqa: TID251 - the tests' own switch
 
 
+def refusal() -> str | None:
+    """Why nothing can be tested on the chosen backend, in one sentence."""
+    backend = chosen_backend()
+    if backend not in BACKENDS:
+        return f"LOANLOOP_TEST_BACKEND={backend} is none of the backends {' and '.join(BACKENDS)}: choose one of them."
+    if backend == "containers":
+        try:
+            require_engine()
+        except CannotRun as problem:
+            return f"{problem} LOANLOOP_TEST_BACKEND=embedded needs none."
+    return None
+
+
 @asynccontextmanager
 async def running_backend() -> AsyncIterator[Backend]:
     """A backend of its own, on free ports and an empty folder that is removed at the end.
@@ -79,7 +100,7 @@ async def running_backend() -> AsyncIterator[Backend]:
     """
     folder = Path(tempfile.mkdtemp(prefix="loanloop-test-"))
     try:
-        async with EmbeddedInfrastructure(folder, ports=ANY_FREE) as infrastructure:
+        async with BACKENDS[chosen_backend()](folder, ports=ANY_FREE) as infrastructure:
             yield infrastructure
     finally:
         for log in sorted((folder / "logs").glob("*.log")):

@@ -116,6 +116,7 @@ async def test_loans_that_kafka_removed_unread_are_alerted_of_and_the_next_are_s
     assert all("send those loans or outcomes again" in alert["message"] for alert in alerts)
 
 
+@pytest.mark.embedded
 async def test_plain_json_from_the_console_producer_is_stored(world: World, tmp_path: Path) -> None:
     assert isinstance(world.infrastructure, EmbeddedInfrastructure)
     tool = write_tools(world.infrastructure) / "kafka-console-producer"

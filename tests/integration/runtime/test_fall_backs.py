@@ -22,6 +22,8 @@ from loanloop.runtime.ports import ANY_FREE, HOST
 from loanloop.runtime.problems import CannotRun
 from loanloop.runtime.settings import RuntimeSettings
 
+pytestmark = pytest.mark.embedded
+
 
 class QuietFiles(http.server.SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None: ...

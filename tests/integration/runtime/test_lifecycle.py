@@ -17,6 +17,8 @@ from loanloop.runtime.infrastructure import EmbeddedInfrastructure
 from loanloop.runtime.ports import ANY_FREE
 from loanloop.runtime.problems import CannotRun
 
+pytestmark = pytest.mark.embedded
+
 TOPIC = "kept"
 GONE_WITHIN_S = 10
 

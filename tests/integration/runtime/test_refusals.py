@@ -13,6 +13,8 @@ from loanloop.runtime.ports import ANY_FREE, HOST, Ports
 from loanloop.runtime.problems import CannotRun
 from loanloop.runtime.settings import RuntimeSettings
 
+pytestmark = pytest.mark.embedded
+
 Usage = namedtuple("Usage", "total used free")
 
 

@@ -4,6 +4,7 @@ import asyncio
 from asyncio.subprocess import PIPE
 from typing import cast
 
+import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from loanloop.runtime.first_steps import first_steps
 from loanloop.runtime.infrastructure import EmbeddedInfrastructure
@@ -12,6 +13,8 @@ from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.portfolio_file import load_portfolio
 
 from tests.support.infrastructure import Backend
+
+pytestmark = pytest.mark.embedded
 
 
 async def shell(line: str) -> bytes:

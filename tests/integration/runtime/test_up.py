@@ -13,7 +13,7 @@ from loanloop.runtime.data_directory import DataDirectory
 
 from tests.support.tiny_portfolio import write_tiny_portfolio
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.embedded]
 
 
 async def start_up(folder: Path, *options: str) -> Process:

@@ -135,7 +135,7 @@ class EmbeddedKafka:
         for _ in range(READY_WITHIN_S * 10):
             if not child.is_running:
                 raise CannotRun(f"Kafka ended at its start ({self._reason()}); see {self._log}.")
-            if await self._answers():
+            if await answers(HOST, self.port):
                 return
             await asyncio.sleep(0.1)
         raise CannotRun(f"Kafka was not ready after {READY_WITHIN_S} s; see {self._log}.")
@@ -143,19 +143,21 @@ class EmbeddedKafka:
     def _reason(self) -> str:
         return why_ended(self._log, self._log_start)
 
-    async def _answers(self) -> bool:
-        try:
-            _, writer = await asyncio.open_connection(HOST, self.port)
-        except OSError:  # not listening yet; aiokafka would log this as an error
-            return False
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
-        client = AIOKafkaClient(bootstrap_servers=self.bootstrap)
-        try:
-            await client.bootstrap()
-            return bool(client.cluster.brokers())
-        except KafkaError:
-            return False
-        finally:
-            await client.close()
+
+async def answers(host: str, port: int) -> bool:
+    """Whether a broker answers there, with itself as a member of the cluster."""
+    try:
+        _, writer = await asyncio.open_connection(host, port)
+    except OSError:  # not listening yet; aiokafka would log this as an error
+        return False
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    client = AIOKafkaClient(bootstrap_servers=f"{host}:{port}")
+    try:
+        await client.bootstrap()
+        return bool(client.cluster.brokers())
+    except KafkaError:
+        return False
+    finally:
+        await client.close()

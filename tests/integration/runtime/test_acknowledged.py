@@ -1,4 +1,4 @@
-"""The embedded Kafka and PostgreSQL keep what they acknowledged."""
+"""Kafka and PostgreSQL keep what they acknowledged, whatever runs them."""
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
