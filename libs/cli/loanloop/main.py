@@ -18,12 +18,14 @@ from loanloop.commands import (
     keys,
     migrate,
     models,
+    passwords,
     produce,
     promote,
     replay,
     retrain,
     rollback,
     status,
+    topics,
     tune,
     unpin,
     up,
@@ -56,6 +58,8 @@ app.add_typer(dlq.app, name="dlq")
 app.add_typer(keys.app, name="keys")
 app.command()(audit.audit)
 app.command()(migrate.migrate)
+app.command()(topics.topics)
+app.command()(passwords.passwords)
 app.command()(bench.bench)
 # fmt: on
 

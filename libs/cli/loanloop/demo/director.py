@@ -59,8 +59,7 @@ class Director:
     _told_longer: bool = False
 
     async def play(self) -> Sent:
-        await self._backfill()
-        self.stage.tell("trainer: starts now that the history is stored")
+        await self.backfill()
         await self.start_trainer()
         await self._until(lambda s: s.live is not None, "the first model", within_s=FIRST_MODEL_WITHIN_S)
         await self._replay_the_rest()
@@ -76,7 +75,8 @@ class Director:
             outcomes=replayed.outcomes if replayed else 0,
         )
 
-    async def _backfill(self) -> None:
+    async def backfill(self) -> None:
+        """The loans with their outcomes; sent twice they are there once. Returns when all are stored."""
         plan = self.plan
         self.stage.tell(
             f"backfill: loans approved {plan.history_from:%Y} to {plan.stream_from.year - 1}, each with its outcome"

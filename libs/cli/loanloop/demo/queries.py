@@ -86,3 +86,7 @@ async def fetch_decided_outcomes(connection: Connection, version: str) -> list[a
         version,
     )
     return rows
+
+
+async def holds_loans(connection: Connection) -> bool:
+    return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM loan_data.raw_data)"))

@@ -27,9 +27,10 @@ class RestFigures:
 class RestClient:
     """`ask` queues a loan for POST /predict; a request that fails is counted, never repeated."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, api_key: str | None = None) -> None:
         self.figures = RestFigures()
         self._url = url
+        self._headers = {"content-type": "application/json"} | ({"x-api-key": api_key} if api_key else {})
         self._queue: asyncio.Queue[bytes] = asyncio.Queue(QUEUE_LIMIT)
 
     async def ask(self, loan: bytes) -> None:
@@ -42,7 +43,7 @@ class RestClient:
     async def run(self) -> None:
         """Until cancelled."""
         async with (
-            httpx.AsyncClient(base_url=self._url, timeout=30, headers={"content-type": "application/json"}) as client,
+            httpx.AsyncClient(base_url=self._url, timeout=30, headers=self._headers) as client,
             asyncio.TaskGroup() as workers,
         ):
             for _ in range(WORKERS):

@@ -1,10 +1,13 @@
-"""Puts the demo's installation up afresh, plays the story on it, adds up, and takes everything down again."""
+"""Puts the demo's installation up afresh, plays the story on it, adds up, and takes everything down again.
+
+Or plays it on an installation that runs elsewhere, in containers.
+"""
 
 import asyncio
 import contextlib
 import shutil
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +15,10 @@ from typing import Any
 
 from loanloop_common.kafka import make_broker, stop_broker
 from loanloop_common.portfolio import Portfolio
+from loanloop_common.postgres import create_pool
+from loanloop_common.settings import KafkaSettings
 
+from loanloop.demo import queries
 from loanloop.demo.director import Director
 from loanloop.demo.plan import DemoImpossible, Plan
 from loanloop.demo.rest import RestClient
@@ -26,10 +32,38 @@ from loanloop.runtime.infrastructure import EmbeddedInfrastructure
 from loanloop.runtime.keeping import SERVICES, keep_running, keep_servers_running
 from loanloop.runtime.postgres_account import postgres_home, server_account
 from loanloop.runtime.tools import write_tools
+from loanloop.target import find_target
 
 # A second is a month of the replay.
 QUICK = {"LOANLOOP_EVALUATOR__POLL_S": "0.5", "LOANLOOP_TRAINER__POLL_S": "0.5"}
 BEFORE_THE_TRAINER = tuple(name for name in SERVICES if name != "trainer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """The running installation that the story is played on."""
+
+    data_dir: Path
+    portfolio: Portfolio
+    kafka: KafkaSettings
+    dsn: str
+    rest_url: str
+    api_key: str | None = None
+    start_trainer: Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Elsewhere:
+    """`stored`: a file that is made when the history is stored, for whoever starts the trainer then."""
+
+    data_dir: Path
+    rest_url: str
+    api_key: str | None
+    stored: Path | None
+
+    async def say_stored(self) -> None:
+        if self.stored:
+            self.stored.touch()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +80,18 @@ async def run_demo(plan: Plan, file: Path, data_dir: Path, stage: Stage) -> Play
         stage.show(Scene(doing="getting ready"))
         async with EmbeddedInfrastructure(data_dir, progress=stage.tell) as infrastructure:
             portfolio = await prepare(infrastructure, plan.portfolio, stage.tell)
+            tools = write_tools(infrastructure)
             async with _kept_running(infrastructure, stage) as keepers:
-                result = await _play(plan, portfolio, file, infrastructure, stage, keepers, started)
-            steps = first_steps(portfolio, tools=write_tools(infrastructure), rest_url=infrastructure.rest_url)
+                ground = Ground(
+                    data_dir=data_dir,
+                    portfolio=portfolio,
+                    kafka=kafka_settings(infrastructure),
+                    dsn=infrastructure.postgres_dsn,
+                    rest_url=infrastructure.rest_url,
+                    start_trainer=partial(_start_trainer, keepers, stage),
+                )
+                result = await _play(plan, file, ground, stage, started)
+            steps = first_steps(portfolio, tools=tools, rest_url=infrastructure.rest_url)
     return Played(result=result, next_steps=steps)
 
 
@@ -103,35 +146,65 @@ async def _kept_running(infrastructure: EmbeddedInfrastructure, stage: Stage) ->
         await keepers.stop()
 
 
-async def _play(
-    plan: Plan,
-    portfolio: Portfolio,
-    file: Path,
-    infrastructure: EmbeddedInfrastructure,
-    stage: Stage,
-    keepers: Keepers,
-    started: float,
-) -> Result:
-    broker = make_broker(kafka_settings(infrastructure), service="demo")
-    rest = RestClient(infrastructure.rest_url)
+async def _start_trainer(keepers: Keepers, stage: Stage) -> None:
+    stage.tell("trainer: starts now that the history is stored")
+    await keepers.start("trainer")
+
+
+async def run_demo_elsewhere(plan: Plan, file: Path, where: Elsewhere, stage: Stage) -> Result:
+    """On the installation that the settings name, whose services run. Raises DemoImpossible or Unavailable."""
+    with stage:
+        return await _play(plan, file, await _ground_elsewhere(plan, where), stage, time.monotonic())
+
+
+async def _ground_elsewhere(plan: Plan, where: Elsewhere) -> Ground:
+    target = find_target(where.data_dir)
+    pool = await create_pool(target.dsn(), application_name="demo", max_size=1)
+    try:
+        portfolio = await target.served_portfolio(pool)
+        if portfolio.name != plan.portfolio:
+            raise DemoImpossible(f"the services have the portfolio {portfolio.name}, not {plan.portfolio}")
+        async with pool.acquire() as connection:
+            if await queries.holds_loans(connection):
+                raise DemoImpossible("there are loans already: the story needs an installation without any")
+    finally:
+        await pool.close()
+    return Ground(
+        data_dir=where.data_dir,
+        portfolio=portfolio,
+        kafka=target.kafka(),
+        dsn=target.dsn(),
+        rest_url=where.rest_url,
+        api_key=where.api_key,
+        start_trainer=where.say_stored,
+    )
+
+
+@contextlib.asynccontextmanager
+async def _directing(plan: Plan, file: Path, ground: Ground, stage: Stage) -> AsyncIterator[Director]:
+    broker = make_broker(ground.kafka, service="demo")
+    rest = RestClient(ground.rest_url, ground.api_key)
     await broker.connect()
     asking = asyncio.create_task(rest.run())
     try:
-        async with observing(infrastructure.directory.path, portfolio) as observer:
-            director = Director(plan, portfolio, file, stage, observer, broker, rest, lambda: keepers.start("trainer"))
-            sent = await director.play()
-            snapshot = await observer.snapshot()
-            return await add_up(
-                plan,
-                portfolio,
-                infrastructure.postgres_dsn,
-                snapshot=snapshot,
-                sent=sent,
-                own=director.loan_ids,
-                rest=rest.figures,
-                started=started,
-            )
+        async with observing(ground.data_dir, ground.portfolio) as observer:
+            yield Director(plan, ground.portfolio, file, stage, observer, broker, rest, ground.start_trainer)
     finally:
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
         await stop_broker(broker)
+
+
+async def _play(plan: Plan, file: Path, ground: Ground, stage: Stage, started: float) -> Result:
+    async with _directing(plan, file, ground, stage) as director:
+        sent = await director.play()
+        return await add_up(
+            plan,
+            ground.portfolio,
+            ground.dsn,
+            snapshot=await director.observer.snapshot(),
+            sent=sent,
+            own=director.loan_ids,
+            rest=director.rest.figures,
+            started=started,
+        )

@@ -1,0 +1,67 @@
+"""The passwords and first keys of a deployment: made once, each for its reader."""
+
+import stat
+from pathlib import Path
+
+import pytest
+from loanloop.deployment.passwords import READERS, Made, make_passwords
+from loanloop_common.errors import LoanloopError
+from loanloop_predictor.domain.access import Role, Unauthenticated
+from loanloop_predictor.domain.access_keys import caller_of
+from loanloop_predictor.store.keys_file import load_keys
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_each_reader_gets_a_password_of_its_own(tmp_path: Path) -> None:
+    make_passwords(tmp_path)
+    passwords = [(tmp_path / name / "password").read_text() for name in ("postgres", *READERS)]
+    assert len(set(passwords)) == len(READERS) + 1
+    assert all(len(password) >= 32 for password in passwords)
+
+
+def test_libpq_gets_the_same_password_in_a_file_that_nobody_else_can_read(tmp_path: Path) -> None:
+    make_passwords(tmp_path)
+    pgpass = tmp_path / "ingest" / "pgpass"
+    assert pgpass.read_text() == f"*:*:*:ingest:{(tmp_path / 'ingest' / 'password').read_text()}\n"
+    assert stat.S_IMODE(pgpass.stat().st_mode) == 0o600
+    assert (tmp_path / "postgres" / "pgpass").read_text().startswith("*:*:*:loanloop:")
+
+
+def test_a_second_run_changes_nothing_and_mends_what_is_missing(tmp_path: Path) -> None:
+    make_passwords(tmp_path)
+    before = contents(tmp_path)
+    assert make_passwords(tmp_path) == Made([], None)
+    (tmp_path / "trainer" / "pgpass").unlink()
+    assert make_passwords(tmp_path) == Made([tmp_path / "trainer" / "pgpass"], None)
+    assert contents(tmp_path) == before
+
+
+def test_the_first_key_may_operate_and_prometheus_may_only_read(tmp_path: Path) -> None:
+    made = make_passwords(tmp_path)
+    keys = load_keys(tmp_path / "predictor" / "keys")
+    held = {name: (tmp_path / name / "api_key").read_text() for name in ("operator", "prometheus")}
+    assert made.operator_key == held["operator"]
+    assert {name: caller_of(key, keys).role for name, key in held.items()} == {
+        "operator": Role.OPERATE,
+        "prometheus": Role.READ,
+    }
+
+
+def test_a_key_that_nobody_holds_any_more_is_replaced(tmp_path: Path) -> None:
+    former = make_passwords(tmp_path).operator_key
+    (tmp_path / "operator" / "api_key").unlink()
+    key = make_passwords(tmp_path).operator_key
+    keys = load_keys(tmp_path / "predictor" / "keys")
+    assert key
+    assert caller_of(key, keys).role == Role.OPERATE
+    with pytest.raises(Unauthenticated):
+        caller_of(former or "", keys)
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LoanloopError, match=r"cannot be written to .*file .*--to"):
+        make_passwords(tmp_path / "file")
