@@ -19,7 +19,7 @@ from loanloop_common.polling import Poller
 from loanloop_common.removed_records import alerting
 from loanloop_common.telemetry import observe, set_gauge
 
-from loanloop_predictor.api import Access, Admission, Api, Decide, RestServer, TimeLimit, make_api
+from loanloop_predictor.api import Access, Admission, Api, Decide, RestServer, TimeLimit, TokenRules, Tokens, make_api
 from loanloop_predictor.config import PredictorOptions, PredictorSettings
 from loanloop_predictor.domain.access import RateLimit
 from loanloop_predictor.domain.access_keys import caller_of
@@ -31,6 +31,7 @@ from loanloop_predictor.serving.decider import Answer, Decider, ScoredRequests
 from loanloop_predictor.serving.shared_batches import SharedBatches
 from loanloop_predictor.store.availability import DatabaseAway
 from loanloop_predictor.store.decisions import DecisionStore
+from loanloop_predictor.store.issuer_keys import fetch_issuer_keys
 from loanloop_predictor.store.keys_file import KeysFile
 from loanloop_predictor.store.models import ModelStore
 from loanloop_predictor.store.refusals import RefusalStore
@@ -39,6 +40,7 @@ log = structlog.get_logger()
 
 SERVICE = "predictor"
 LOOK_AT_KEYS_EVERY_S = 2.0
+LOOK_AT_ISSUER_EVERY_S = 300.0
 GATHER_EVENTS_S = 0.25  # of REST, while more come: they are stored and answered already
 
 
@@ -101,6 +103,13 @@ def make_access(options: PredictorOptions) -> tuple[Access | None, Sequence[Part
         known = KeysFile(options.keys_file)
         access = replace(access, by_key=lambda key: caller_of(key, known.keys))
         parts.append(watched_keys(known))
+    if options.oidc_issuer and options.oidc_audience and options.oidc_jwks:
+        rules = TokenRules(
+            options.oidc_issuer, options.oidc_audience, options.oidc_roles_claim, options.oidc_role_prefix
+        )
+        tokens = Tokens(rules, partial(fetch_issuer_keys, options.oidc_jwks))
+        access = replace(access, by_token=tokens.caller)
+        parts.append(Poller(tokens.look, every_s=LOOK_AT_ISSUER_EVERY_S, name="issuer", cancel_on_stop=True))
     return access, parts
 
 

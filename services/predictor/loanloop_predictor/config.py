@@ -3,9 +3,17 @@
 import ipaddress
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 from loanloop_common.settings import ServiceSettings
 from pydantic import BaseModel, Field, model_validator
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class PredictorOptions(BaseModel):
@@ -20,6 +28,11 @@ class PredictorOptions(BaseModel):
     reconcile_every_s: float = Field(default=3.0, gt=0, description="Look into the database for what is live")
     drain_requests_s: int = Field(default=10, ge=1, description="At shutdown, for requests in flight")
     keys_file: Path | None = Field(default=None, description="API keys by their hashes; `loanloop keys` writes it")
+    oidc_issuer: str | None = Field(default=None, description="Whose tokens are taken: their claim `iss`")
+    oidc_audience: str | None = Field(default=None, description="For whom they must be: their claim `aud`")
+    oidc_jwks: str | None = Field(default=None, description="The issuer's public keys: a file, or an https address")
+    oidc_roles_claim: str = Field(default="roles", description="Where the roles stand; `a.b` for a claim in a claim")
+    oidc_role_prefix: str = Field(default="loanloop-", description="Before read, score and operate in that claim")
     open_behind_proxy: bool = Field(default=False, description="Beyond loopback without keys: a proxy asks for them")
     metrics_open: bool = Field(default=False, description="Beyond loopback: /metrics without a key")
     requests_per_s: float = Field(default=1000, ge=0, description="Of each key; one more gets 429. 0: no limit")
@@ -27,21 +40,30 @@ class PredictorOptions(BaseModel):
 
     @property
     def is_on_loopback(self) -> bool:
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.host)
 
     @property
     def asks_for_keys(self) -> bool:
-        return self.keys_file is not None
+        return self.keys_file is not None or self.oidc_issuer is not None
+
+    @model_validator(mode="after")
+    def _oidc_is_complete(self) -> Self:
+        given = {name: getattr(self, name) for name in ("oidc_issuer", "oidc_audience", "oidc_jwks")}
+        missing = [f"LOANLOOP_PREDICTOR__{name.upper()}" for name, value in given.items() if not value]
+        if missing and len(missing) < len(given):
+            raise ValueError(f"tokens also need {', '.join(missing)}")
+        jwks = urlsplit(self.oidc_jwks or "")
+        if "://" in (self.oidc_jwks or "") and jwks.scheme != "https" and not is_loopback(jwks.hostname or ""):
+            raise ValueError("LOANLOOP_PREDICTOR__OIDC_JWKS must be a file or an https address: its keys are trusted")
+        return self
 
     @model_validator(mode="after")
     def _is_not_open_by_mistake(self) -> Self:
         if not (self.is_on_loopback or self.asks_for_keys or self.open_behind_proxy):
             raise ValueError(
                 f"it would listen on {self.host} and let in everybody; set LOANLOOP_PREDICTOR__KEYS_FILE to a file of "
-                "`loanloop keys new`, or LOANLOOP_PREDICTOR__OPEN_BEHIND_PROXY=true where a proxy asks who comes"
+                "`loanloop keys new`, or LOANLOOP_PREDICTOR__OIDC_ISSUER, or "
+                "LOANLOOP_PREDICTOR__OPEN_BEHIND_PROXY=true where a proxy asks who comes"
             )
         return self
 

@@ -108,8 +108,8 @@ def test_predictor_beyond_loopback_without_keys_does_not_start(host: str, monkey
         load_settings(PredictorSettings)
     assert str(refused.value) == (
         f"LOANLOOP_PREDICTOR is not usable: it would listen on {host} and let in everybody; set "
-        "LOANLOOP_PREDICTOR__KEYS_FILE to a file of `loanloop keys new`, or LOANLOOP_PREDICTOR__OPEN_BEHIND_PROXY=true "
-        "where a proxy asks who comes."
+        "LOANLOOP_PREDICTOR__KEYS_FILE to a file of `loanloop keys new`, or LOANLOOP_PREDICTOR__OIDC_ISSUER, or "
+        "LOANLOOP_PREDICTOR__OPEN_BEHIND_PROXY=true where a proxy asks who comes."
     )
 
 

@@ -4,22 +4,15 @@ import base64
 import binascii
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import structlog
+from loanloop_common.errors import LoanloopError
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from loanloop_predictor.api.errors import refusal
-from loanloop_predictor.domain.access import (
-    Caller,
-    Forbidden,
-    RateLimit,
-    TooManyRequests,
-    Unauthenticated,
-    check_role,
-    role_needed,
-)
+from loanloop_predictor.domain.access import Caller, RateLimit, Unauthenticated, check_role, role_needed
 from loanloop_predictor.domain.access_keys import PREFIX
 
 log = structlog.get_logger()
@@ -43,13 +36,13 @@ async def _no_tokens(_token: str) -> Caller:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """`by_key` and `by_token` raise Unauthenticated."""
+    """`by_key` and `by_token` raise Unauthenticated, `by_token` also Forbidden and Unavailable."""
 
     rate: RateLimit
     by_key: ByKey = _no_keys
     by_token: ByToken = _no_tokens
     is_metrics_open: bool = False
-    clock: Callable[[], float] = field(default=time.monotonic)
+    clock: Callable[[], float] = time.monotonic
 
 
 class Guard:
@@ -63,7 +56,7 @@ class Guard:
         if scope["type"] == "http":
             try:
                 await self._let_in(scope)
-            except (Unauthenticated, Forbidden, TooManyRequests) as refused:
+            except LoanloopError as refused:
                 self._tell(scope, refused)
                 await refusal(Request(scope), refused)(scope, receive, send)
                 return

@@ -107,7 +107,7 @@ async def error_answer(request: Request, error: Exception) -> JSONResponse:
     return await on_error(request, error)
 
 
-def refusal(request: Request, error: Unauthenticated | Forbidden | TooManyRequests) -> JSONResponse:
+def refusal(request: Request, error: LoanloopError) -> JSONResponse:
     """Of a request that was not let in."""
     refused = answer(status_of(error), detail_of(error))
     if isinstance(error, TooManyRequests):

@@ -4,6 +4,7 @@ import base64
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from loanloop_common.errors import LoanloopError
 
@@ -23,13 +24,13 @@ class KeysInvalid(LoanloopError):
     """The file of keys cannot be read, or a line of it is none."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AccessKey:
     key_id: str
     role: Role
     sha256: bytes
 
-    @property
+    @cached_property
     def caller(self) -> Caller:
         return Caller(f"key {self.key_id}", self.role)
 
