@@ -41,7 +41,7 @@ def make_rolling(base: Foundation[EvaluatorSettings]) -> RollingEvaluation:
     return RollingEvaluation(
         RollingStore(base.pool, slot=slot, min_outcomes=policy.min_outcomes),
         slot,
-        RollingRule(policy.metric, policy.window_days, policy.min_outcomes, policy.confidence),
+        RollingRule(policy.metric, policy.window_days, policy.min_outcomes, policy.confidence, policy.breach_below),
         BreachRule(policy.breach_below, policy.breach_days, policy.relapse_days),
     )
 

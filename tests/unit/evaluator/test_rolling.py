@@ -78,3 +78,11 @@ def test_days_become_unbroken_spans() -> None:
     days = [date(2008, 3, 2), date(2008, 2, 29), date(2008, 3, 1), date(2008, 3, 5), date(2008, 3, 1)]
     assert spans_of(days) == [(date(2008, 2, 29), date(2008, 3, 2)), (date(2008, 3, 5), date(2008, 3, 5))]
     assert spans_of([]) == []
+
+
+def test_a_row_keeps_the_threshold_that_it_was_judged_by() -> None:
+    rule = RollingRule("f1", window_days=7, min_outcomes=4, confidence=0.9, threshold=0.8)
+
+    (row,) = daily_rows("v1", decided_outcomes(on(D, tp=5)), [D], rule)
+
+    assert row.metrics["threshold"] == 0.8

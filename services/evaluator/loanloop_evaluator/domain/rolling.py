@@ -19,6 +19,7 @@ class RollingRule:
     window_days: int
     min_outcomes: int
     confidence: float
+    threshold: float | None = None  # below which a breach opens; kept with each row for who looks at it later
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ def _daily_row(
     counts = pooled.confusion
     metrics = figures_of(own) | {
         "metric": rule.metric,
+        "threshold": rule.threshold,
         "window": {"days": rule.window_days, "n_loans": counts.n, "tp": counts.tp, "fp": counts.fp}
         | {"tn": counts.tn, "fn": counts.fn, "f1": counts.f1, "roc_auc": roc_auc_of(pooled)},
         "mean_of_days": _mean_of_days(outcomes, window_from, rule, of_day),
