@@ -64,6 +64,7 @@ async def _trained(
         threads=threads,
         niceness=0,
         checkpoint_every_s=5,
+        stalls_after_s=600,
         log_format="json",
         log_level="WARNING",
     )

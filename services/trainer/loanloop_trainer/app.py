@@ -36,6 +36,7 @@ def make_orders(settings: TrainerSettings, owner: str) -> Orders:
         threads=settings.trainer.threads,
         niceness=settings.trainer.niceness,
         checkpoint_every_s=settings.trainer.checkpoint_every_s,
+        stalls_after_s=settings.trainer.stalls_after_s,
         log_format=settings.log_format,
         log_level=settings.log_level,
     )

@@ -14,6 +14,9 @@ class TrainerOptions(BaseModel):
     poll_s: float = Field(default=3.0, gt=0, description="Looks for work this often, wake-ups apart")
     checkpoint_every_s: float = Field(default=5.0, gt=0)
     stale_after_s: float = Field(default=15.0, gt=3, description="A run without a heartbeat for so long is taken over")
+    stalls_after_s: float = Field(
+        default=600.0, gt=0, description="A training without a step for so long is ended; 12 × in a phase without steps"
+    )
 
 
 class TrainerSettings(ServiceSettings):

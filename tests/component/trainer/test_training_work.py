@@ -3,6 +3,8 @@
 import errno
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +22,7 @@ from loanloop_trainer.model import Hooks, Progress, Ranks, TrainingData
 from loanloop_trainer.runner.causes import cause_of
 from loanloop_trainer.runner.loading import RowsUnreadable
 from loanloop_trainer.runner.orders import Orders
+from loanloop_trainer.runner.stalling import WITHOUT_STEPS, TrainingStalls
 from loanloop_trainer.runner.training import Work, exit_of
 from loanloop_trainer.store.claimed import ClaimedRunStore, FinishedModel, Run, RunLost
 from pydantic import ValidationError
@@ -35,6 +38,10 @@ OF_THE_COMPUTATION = [
     TimeoutError("of something else"),
     Unavailable("bundle v1 can't be loaded by OpenVINO for now: no memory"),
 ]
+
+
+class Finished(Exception):
+    """What a computation on a fake run ends with."""
 
 
 @dataclass
@@ -182,6 +189,45 @@ async def test_loans_that_cannot_be_read_end_the_run_with_a_sentence(run: FakeCl
     assert run.state == "failed"
     assert run.error.startswith("the features of 2 stored loans can't be read")
     assert run.error.endswith("the table processed_data.")
+
+
+@pytest.mark.parametrize(
+    ("last", "within_s"), [(Progress("train", step=1, steps=9), 0.1), (Progress("boost"), 0.1 * WITHOUT_STEPS)]
+)
+async def test_computation_that_waits_for_ever_is_a_crash(
+    run: FakeClaimedRun, orders: Orders, last: Progress, within_s: float
+) -> None:
+    """Its thread is seen by nobody else: event loop and heartbeats get on."""
+    deadlock = threading.Event()
+
+    def computation(data: TrainingData, portfolio: Portfolio, *, hooks: Hooks, **_: object) -> bytes:
+        hooks.on_progress(last)
+        deadlock.wait()
+        return b""
+
+    work = Work(run, orders.model_copy(update={"stalls_after_s": 0.1}), load_nothing, computation)
+    began = time.monotonic()
+    try:
+        with pytest.raises(TrainingStalls, match=f"no progress for {within_s:g} s in the phase {last.phase};"):
+            await exit_of(work.finish_or_fail(), run.run_id)
+    finally:
+        deadlock.set()
+
+    assert run.state == "running"
+    assert within_s <= time.monotonic() - began
+
+
+async def test_slow_computation_that_gets_on_is_left_alone(run: FakeClaimedRun, orders: Orders) -> None:
+    def computation(data: TrainingData, portfolio: Portfolio, *, hooks: Hooks, **_: object) -> bytes:
+        for step in range(1, 13):
+            hooks.on_progress(Progress("train", step=step, steps=12))
+            threading.Event().wait(0.25)
+        raise Finished
+
+    work = Work(run, orders.model_copy(update={"stalls_after_s": 1.5}), load_nothing, computation)
+
+    with pytest.raises(Finished):
+        await exit_of(work.finish_or_fail(), run.run_id)
 
 
 def test_crash_ends_the_process_though_its_thread_computes_on() -> None:

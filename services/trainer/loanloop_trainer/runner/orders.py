@@ -26,6 +26,7 @@ class Orders(ChildOrders):
     read_only_dsn: str | None
     processes: int
     checkpoint_every_s: float
+    stalls_after_s: float
 
     @property
     def threads_each(self) -> int:

@@ -50,17 +50,24 @@ class Reporter:
     def __init__(self, store: ClaimedRunStore, loop: asyncio.AbstractEventLoop) -> None:
         self._store = store
         self._loop = loop
-        self._phase = "starting"
+        self.phase = "starting"
+        self.n_reports = 0
         self._progress: dict[str, Any] = {}
         self._kept: dict[str, Any] = {}
         self._checkpoint: bytes | None = None
         self._something_new = asyncio.Event()
 
     def report(self, phase: str, **progress: Any) -> None:
-        if phase != self._phase:
+        if phase != self.phase:
             log.info("training_phase", phase=phase)
             self._loop.call_soon_threadsafe(self._something_new.set)
-        self._phase, self._progress = phase, progress
+        self.n_reports += 1  # first: what the new phase may take counts from here
+        self.phase, self._progress = phase, progress
+
+    @property
+    def takes_steps(self) -> bool:
+        """Whether the phase reports each step, or its begin alone."""
+        return bool(self._progress.get("steps"))
 
     def keep(self, **facts: Any) -> None:
         """Facts that stay in the progress whatever phase comes next."""
@@ -103,7 +110,7 @@ class Reporter:
                     await self._something_new.wait()
 
     async def _write(self) -> None:
-        await self._store.beat(self._phase, {**self._kept, **self._progress})
+        await self._store.beat(self.phase, {**self._kept, **self._progress})
         if (checkpoint := self._checkpoint) is not None:
             await self._store.save_checkpoint(checkpoint)
             if self._checkpoint is checkpoint:

@@ -27,6 +27,7 @@ from loanloop_trainer.runner.lifeline import Lifeline
 from loanloop_trainer.runner.loading import load_rows
 from loanloop_trainer.runner.orders import Orders
 from loanloop_trainer.runner.reporting import Reporter
+from loanloop_trainer.runner.stalling import watch_progress
 from loanloop_trainer.store.availability import DatabaseAway, reaching_database
 from loanloop_trainer.store.claimed import ClaimedRunStore, FinishedModel, Run, RunLost
 
@@ -145,7 +146,8 @@ class Work:
         reporter = Reporter(self.store, asyncio.get_running_loop())
         reporter.keep(allowed=dict(portfolio.warnings))
         try:
-            model = await _beside_heartbeat(self._trained(run, portfolio, reporter), reporter)
+            stalling = watch_progress(reporter, stalls_after_s=self.orders.stalls_after_s)
+            model = await _beside(self._trained(run, portfolio, reporter), reporter.run(), stalling)
             with reaching_database():
                 version = await self.store.finish(model)
             log.info("model_trained", version=version, run_id=str(run.run_id), n_rows=model.n_rows, **model.metrics)
@@ -178,18 +180,19 @@ def _as_frozen(portfolio: Portfolio, run: Run) -> Portfolio:
     return portfolio.model_copy(update={"model": ModelConfig.model_validate(run.hyperparameters)})
 
 
-async def _beside_heartbeat(work: Any, reporter: Reporter) -> FinishedModel:
-    training: asyncio.Task[FinishedModel] = asyncio.create_task(work)
-    beating = asyncio.create_task(reporter.run())
+async def _beside(work: Coroutine[Any, Any, FinishedModel], *endless: Coroutine[Any, Any, None]) -> FinishedModel:
+    """Raises what ends one of the `endless`, heartbeat and watch, before the work has ended."""
+    training, watches = asyncio.create_task(work), [asyncio.create_task(each) for each in endless]
     try:
-        await asyncio.wait({training, beating}, return_when=asyncio.FIRST_COMPLETED)
-        if beating.done():
-            await beating
+        await asyncio.wait({training, *watches}, return_when=asyncio.FIRST_COMPLETED)
+        for watch in watches:
+            if watch.done():
+                await watch
         return await training
     finally:
-        training.cancel()
-        beating.cancel()
-        await asyncio.wait({beating})
+        for task in (training, *watches):
+            task.cancel()
+        await asyncio.wait(watches)
 
 
 async def unless_lost(learning: Coroutine[Any, Any, Learnt], group: Together) -> Learnt:
