@@ -19,11 +19,15 @@ from tests.support.training_orders import make_orders
 
 HANGS_AFTER_S = 3.0
 STARTS_WITHIN_S = 30.0
+SAYS_SO_AND_SLEEPS = 'sys.stderr.write("works\\n"); time.sleep({})'
 KILLED = Ended(-signal.SIGKILL, "the training process gave no sign of life for 3 s and was killed")
 
 
-async def started(work: str) -> Process:
-    """A process with the training's lifeline that works as it is told and has come to that when this returns."""
+async def started(work: str, *, first: str = "", starts_within_s: float = STARTS_WITHIN_S) -> Process:
+    """A process with the training's lifeline that works as it is told and has come to that when this returns.
+
+    `first` is what it does before there is an event loop.
+    """
     program = f"""
 import asyncio, sys, time
 from loanloop_trainer.runner.lifeline import Lifeline
@@ -35,7 +39,8 @@ async def main():
     {work}
 
 lifeline = Lifeline.on_standard_output(beat_every_s=0.2)
-lifeline.beat_while_starting()
+lifeline.beat_while_starting(within_s={starts_within_s})
+{first}
 asyncio.run(main())
 """
     child = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=PIPE, stderr=PIPE)
@@ -55,6 +60,18 @@ async def test_process_whose_event_loop_hangs_is_killed() -> None:
     child = await started("time.sleep(600)")
 
     assert await asyncio.wait_for(watched(child, hangs_after_s=HANGS_AFTER_S), 30) == KILLED
+
+
+async def test_process_that_hangs_before_it_has_an_event_loop_is_killed() -> None:
+    child = await started("", first=SAYS_SO_AND_SLEEPS.format(600), starts_within_s=1)
+
+    assert await asyncio.wait_for(watched(child, hangs_after_s=HANGS_AFTER_S), 30) == KILLED
+
+
+async def test_process_that_starts_slowly_is_left_alone() -> None:
+    child = await started("sys.exit(7)", first=SAYS_SO_AND_SLEEPS.format(2 * HANGS_AFTER_S))
+
+    assert await watched(child, hangs_after_s=HANGS_AFTER_S) == Ended(7)
 
 
 async def test_process_that_gives_signs_of_life_is_left_alone_whatever_it_prints() -> None:

@@ -11,6 +11,8 @@ from typing import Self
 from loanloop_trainer.runner.causes import cause_of
 
 BEAT_EVERY_S = 2.0
+# Imports take seconds, and minutes on a machine that swaps.
+STARTS_WITHIN_S = 600.0
 ALIVE = b"alive\n"
 BECAUSE = b"because "
 
@@ -31,9 +33,9 @@ class Lifeline:
         os.dup2(2, 1)
         return lifeline
 
-    def beat_while_starting(self) -> None:
-        """Until `run`: imports take seconds, and minutes on a machine that swaps."""
-        threading.Thread(target=self._beat_while_starting, daemon=True).start()
+    def beat_while_starting(self, *, within_s: float = STARTS_WITHIN_S) -> None:
+        """Until `run`, or so long at most: a process that hangs before it falls silent too."""
+        threading.Thread(target=self._beat_while_starting, args=(within_s,), daemon=True).start()
 
     async def run(self) -> None:
         """On the event loop, which has to get on as well. Until cancelled."""
@@ -55,8 +57,10 @@ class Lifeline:
             self.say_cause(cause_of(error))
             raise
 
-    def _beat_while_starting(self) -> None:
-        while not self._event_loop_beats.wait(self._beat_every_s):
+    def _beat_while_starting(self, within_s: float) -> None:
+        for _ in range(int(within_s / self._beat_every_s)):
+            if self._event_loop_beats.wait(self._beat_every_s):
+                return
             self._say(ALIVE)
 
     def _say(self, line: bytes) -> None:
