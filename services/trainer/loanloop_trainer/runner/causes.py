@@ -14,13 +14,16 @@ TELLING = (RuntimeError, OSError, MemoryError, ImportError, LoanloopError, async
 UNSAID = (InvalidMessage, *REFUSED_BY_DATABASE)
 
 AT_MOST = 300
-_PASSWORD = re.compile(r"(?<=://)[^\s@]*@")
+# Of an address; to its last @, for a password may have one.
+_ACCOUNT = re.compile(r"(?<=://)\S*@")
+# As libpq spells it, quoted or not.
+_PASSWORD = re.compile(r"(password\s*=\s*)('(?:[^'\\]|\\.)*'?|\S+)", re.IGNORECASE)
 
 
 def cause_of(error: Exception) -> str:
     """One line, without values of loans, without passwords."""
     said = f"the training process ended with {type(error).__name__}{_details(error)}"
-    line = " ".join(_PASSWORD.sub("", said).split())
+    line = " ".join(_PASSWORD.sub(r"\1…", _ACCOUNT.sub("", said)).split())
     printable = "".join(c if c.isprintable() else "?" for c in line)  # PostgreSQL stores no NUL
     return printable if len(printable) <= AT_MOST else printable[: AT_MOST - 1] + "…"
 
@@ -30,9 +33,14 @@ def _details(error: Exception) -> str:
         first, *more = error.errors(include_url=False, include_context=False, include_input=False)
         said = ": ".join([*filter(None, [".".join(map(str, first["loc"]))]), first["msg"]])
         return f": {said}{f' (and {len(more)} more)' if more else ''}"
-    if isinstance(error, TELLING) and not isinstance(error, UNSAID) and str(error):
-        return f": {error}"
+    if isinstance(error, TELLING) and not isinstance(error, UNSAID) and (said := _said(error)):
+        return f": {said}"
     return _place(error)
+
+
+def _said(error: Exception) -> str:
+    """Without PostgreSQL's DETAIL, which quotes rows."""
+    return str(error.args[0] if isinstance(error, asyncpg.PostgresError) else error)
 
 
 def _place(error: Exception) -> str:
