@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -19,8 +19,8 @@ log = structlog.get_logger()
 
 # A stream of loans wakes up all the time; counting labels for each batch would be work for nothing.
 WAKE_UPS_GATHER_S = 1.0
-# Oftener than trainers look for work: none of them shall find the run before it is released.
-RELEASE_EVERY_S = 0.5
+# Oftener than trainers look for work: none of them shall find a run that has ended here before its row says so.
+SETTLE_EVERY_S = 0.5
 
 
 class Retraining:
@@ -109,23 +109,23 @@ class Retraining:
         elif ended.code == Exit.LOST:
             log.warning("training_lost", run_id=str(run_id))
         elif ended.code == Exit.TRY_LATER:
-            await self._release(run_id)
+            await self._once_it_answers(run_id, lambda: self._runs.release_run(run_id, self._owner))
             await asyncio.sleep(self._poll_s)
         else:
             await self._record_crash(run_id, ended.cause or _cause_of(ended.code))
 
-    async def _release(self, run_id: UUID) -> None:
-        """As soon as the database answers again: a run that stayed claimed would go stale, which counts as a crash."""
-        while True:
-            try:
-                return await self._runs.release_run(run_id, self._owner)
-            except UNREACHABLE as away:
-                log.warning("training_not_released", run_id=str(run_id), error=repr(away))
-                await asyncio.sleep(min(self._poll_s, RELEASE_EVERY_S))
-
     async def _record_crash(self, run_id: UUID, error: str) -> None:
         log.error("training_crashed", run_id=str(run_id), error=error)
-        await self._runs.record_crash(run_id, self._owner, error)
+        await self._once_it_answers(run_id, lambda: self._runs.record_crash(run_id, self._owner, error))
+
+    async def _once_it_answers(self, run_id: UUID, write: Callable[[], Awaitable[None]]) -> None:
+        """As soon as the database does again: a run that stayed claimed would go stale, a crash of unknown cause."""
+        while True:
+            try:
+                return await write()
+            except UNREACHABLE as away:
+                log.warning("training_not_settled", run_id=str(run_id), error=repr(away))
+                await asyncio.sleep(min(self._poll_s, SETTLE_EVERY_S))
 
     def _note(self, doing: str) -> None:
         if doing != self.doing:

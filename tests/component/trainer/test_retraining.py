@@ -57,6 +57,7 @@ class FakeRuns:
         self.released += 1
 
     async def record_crash(self, run_id: UUID, owner: str, error: str) -> None:
+        self._answer()
         self.crashes, self.error = self.crashes + 1, error
         self.state = "failed" if self.crashes >= MAX_CRASHES else "queued"
 
@@ -228,6 +229,23 @@ async def test_run_is_released_as_soon_as_the_database_answers_again() -> None:
         await eventually(lambda: runs.released)
 
     assert runs.crashes == 0
+
+
+async def test_crash_is_recorded_with_its_cause_as_soon_as_the_database_answers_again() -> None:
+    runs = FakeRuns(labels=100, crashes=MAX_CRASHES - 1)
+
+    async def away_meanwhile(run_id: UUID) -> Ended:
+        runs.away = True
+        return Ended(Exit.CRASHED, "the training process ended with MemoryError")
+
+    async with trainer(runs, away_meanwhile):
+        await eventually(lambda: runs.refused > 3)
+        assert runs.state == "running"
+        runs.away = False
+
+        await eventually(lambda: runs.state == "failed")
+
+    assert runs.error == "the training process ended with MemoryError"
 
 
 async def test_trainer_that_waits_to_release_a_run_can_be_stopped() -> None:
