@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import msgspec
 import numpy as np
 from loanloop_common.errors import LoanloopError
 from loanloop_common.event_time import fetch_as_of
@@ -35,14 +34,13 @@ class Loans:
     file_sha256: bytes = b""
 
     def sha256(self) -> bytes:
-        """Of labels and times, for the database's loans never change; of a file the rest too, which may be edited.
+        """Of labels and times; of a file the rest too, which may be edited.
 
-        Those without a label have neither: which ones they are, late loans may change.
+        In the database loans without a label come and go with what arrives: they make no other search, for no trial is
+        judged by them. A label that comes late into the window does.
         """
         said = hashlib.sha256(self.data.defaulted.tobytes())
         said.update(self.data.occurred_at.astype("datetime64[us]").astype(np.int64).tobytes())
-        if self.data.unlabelled is not None:
-            said.update(msgspec.json.encode(self.data.unlabelled))
         said.update(self.file_sha256)
         return said.digest()
 

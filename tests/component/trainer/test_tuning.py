@@ -16,7 +16,7 @@ from loanloop_trainer.model import Hooks, Progress, TrainingData
 from loanloop_trainer.store.only_search import SearchTakenOver
 from loanloop_trainer.store.tunings import Tuning, TuningStore
 from loanloop_trainer.tuning import Begun, Limits, Tuner, begin_or_go_on
-from loanloop_trainer.tuning_loans import Loans, NothingToLearn, of_file
+from loanloop_trainer.tuning_loans import FROM_DATABASE, Loans, NothingToLearn, of_file
 
 from tests.support.eventually import eventually
 from tests.support.tiny_portfolio import write_tiny_portfolio
@@ -93,6 +93,17 @@ async def begun(
         return given
 
     return await begin_or_go_on(store, portfolio, load, source=given.source, seed=seed, requested_by="test", anew=anew)
+
+
+async def test_search_goes_on_though_loans_without_a_label_have_arrived(
+    store: TuningsInMemory, portfolio: Portfolio
+) -> None:
+    first = await begun(store, portfolio, Loans(replace(made_up(), unlabelled={"share": [0.1]}), FROM_DATABASE))
+
+    later = Loans(replace(made_up(), unlabelled={"share": [0.1, 0.2]}), FROM_DATABASE)
+    again = await begun(store, portfolio, later)
+
+    assert (again.tuning_id, again.new, again.loans) == (first.tuning_id, False, later)
 
 
 def test_a_file_is_cut_as_a_training_would_cut_it(portfolio: Portfolio) -> None:

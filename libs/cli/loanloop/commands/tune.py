@@ -41,6 +41,8 @@ def tune(
 
     Ctrl-C, `kill -9` or a power cut lose the trial under way at most: the same command goes on, but for `--new`, which
     always begins another search. With a limit that has been reached already, it stores the best of what there is.
+    It begins another search, too, where the file's `[model]` or the labelled loans of the search have changed: by an
+    outcome that arrived late or was corrected. Loans without an outcome may arrive meanwhile.
 
     **Examples**
 
