@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name for name, service in SERVICES.items() if service["image"].startswith("loanloop-")}
-ONE_SHOT = {"passwords", "migrations", "topics", "loanloop", "demo"}
+ONE_SHOT = {"passwords", "migrations", "database-users", "topics", "loanloop", "demo"}
 each_service = pytest.mark.parametrize("name", sorted(SERVICES))
 
 
