@@ -20,6 +20,7 @@ SQL_BELONGS_IN = {
     f"{KERNEL}/rejected_rows.py": "of the rows that dead_letters writes",
     f"{COMMAND}/demo/queries.py": "reads only: the demo's checks",
     f"{COMMAND}/observe/queries.py": "reads only: status and watch",
+    f"{COMMAND}/testing/queries.py": "reads only: what a test waits for",
 }
 
 

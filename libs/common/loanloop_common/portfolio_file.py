@@ -43,7 +43,7 @@ class PortfolioInvalid(LoanloopError):
 
 def load_portfolio(name_or_path: str | Path) -> Portfolio:
     """A shipped preset by name, or any portfolio file by its path. Raises PortfolioInvalid."""
-    path = _find(str(name_or_path))
+    path = portfolio_path(str(name_or_path))
     raw = _read(path)
     for section in ("features", "derived"):
         if not isinstance(raw.get(section, {}), dict):
@@ -80,7 +80,8 @@ def _merged(parent: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, An
     return merged
 
 
-def _find(name_or_path: str) -> Path:
+def portfolio_path(name_or_path: str) -> Path:
+    """Where the file of a preset lies, or what is a path already. Raises PortfolioInvalid for no preset's name."""
     if name_or_path.endswith(".toml"):
         return Path(name_or_path).resolve()
     presets = {path.stem: path for path in sorted(resource_folder("portfolios").glob("*/*.toml"))}

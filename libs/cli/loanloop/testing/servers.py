@@ -5,6 +5,7 @@ Variables and folders are those that the images' documentation names; the server
 
 import asyncio
 import secrets
+import threading
 from pathlib import Path
 from typing import cast
 from urllib.parse import quote
@@ -15,7 +16,8 @@ from docker.models.containers import Container
 from loanloop_common.errors import in_one_line
 from loanloop_common.postgres import UNREACHABLE
 from testcontainers.community.postgres import PostgresContainer
-from testcontainers.core.container import DockerContainer
+from testcontainers.core.config import testcontainers_config
+from testcontainers.core.container import DockerContainer, Reaper
 
 from loanloop.runtime import kafka as embedded_kafka
 from loanloop.runtime import postgres as embedded_postgres
@@ -28,6 +30,9 @@ _CLIENTS, _BROKERS, _CONTROLLER = 9092, 19092, 9093
 _POSTGRES_PORT = 5432
 # Of the image itself: it listens where Docker publishes, and on the socket that its entrypoint uses.
 _SET_BY_THE_IMAGE = ("listen_addresses", "unix_socket_directories")
+
+
+_FIRST = threading.Lock()
 
 
 class Server:
@@ -68,10 +73,13 @@ class Server:
         return cast("Container", self._container.get_wrapped_container())
 
     def _start(self) -> None:
-        if self._container._container is None:
-            self._container.start()
-        else:
+        if self._container._container is not None:
             self._wrapped.start()
+            return
+        with _FIRST:  # of two threads that found no reaper, each would start one under the same name
+            if not testcontainers_config.ryuk_disabled:
+                Reaper.get_instance()
+        self._container.start()
 
     def _kill(self) -> None:
         self._wrapped.kill("SIGKILL")
