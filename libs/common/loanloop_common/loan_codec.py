@@ -17,6 +17,7 @@ from loanloop_common.errors import InvalidMessage
 from loanloop_common.portfolio import Feature, Portfolio
 from loanloop_common.wire_rules import (
     ENVELOPE_RULES,
+    NO_NUL,
     TIMESTAMP_RULE,
     TOO_DEEP,
     UNDECODABLE,
@@ -28,6 +29,7 @@ from loanloop_common.wire_rules import (
     refuse_future,
     refuse_nul,
     refuse_year,
+    with_whole_numbers,
 )
 
 _RULES = ENVELOPE_RULES | {
@@ -75,6 +77,7 @@ class LoanCodec:
         self._canonical = msgspec.json.Encoder(order="sorted")
         self._encoder = msgspec.json.Encoder()
         self._rules = _RULES | {f"features.{f.name}": f.rule() for f in portfolio.features.values()}
+        self._whole_numbers = [f.name for f in portfolio.features.values() if f.kind == "number" and f.integer]
         self._texts = tuple(f.name for f in portfolio.features.values() if f.kind == "category")
 
     @property
@@ -87,7 +90,11 @@ class LoanCodec:
         try:
             loan = self._loans.decode(data)
         except UNDECODABLE as refused:
-            raise explained(data, refused, self._rules) from refused
+            mended = with_whole_numbers(data, self._whole_numbers)
+            try:
+                loan = self._loans.decode(mended or data)
+            except UNDECODABLE as refused_again:
+                raise explained(mended or data, refused_again, self._rules) from refused
         if may_hold_nul(data):
             texts = {f"features.{name}": getattr(loan.features, name) for name in self._texts}
             refuse_nul({"loan_id": loan.loan_id} | texts)
@@ -212,5 +219,5 @@ def _property(feature: Feature) -> dict[str, Any]:
     elif feature.closed:
         facts["enum"] = [*feature.categories, *([None] if feature.nullable else [])]
     elif feature.kind == "category":
-        facts |= {"minLength": 1, "maxLength": feature.max_length}
+        facts |= {"minLength": 1, "maxLength": feature.max_length, "pattern": NO_NUL}
     return facts

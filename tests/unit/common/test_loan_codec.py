@@ -13,6 +13,8 @@ from loanloop_common.loan_codec import LoanCodec, check_dates
 from loanloop_common.portfolio import Feature
 from loanloop_common.portfolio_file import load_portfolio
 
+from tests.support.loans import as_bytes, make_loan
+
 Payload = dict[str, Any]
 CODEC = LoanCodec(load_portfolio("sba"))
 
@@ -240,3 +242,22 @@ def test_a_portfolio_without_examples_has_an_example_that_keeps_its_rules() -> N
     codec = LoanCodec(portfolio.model_copy(update={"features": bare}))
 
     assert codec.decode(encoded(codec.example())).loan_id
+
+
+def test_whole_number_with_a_point_is_that_number_and_the_same_loan() -> None:
+    loan = make_loan(1)
+    with_points = loan | {"features": loan["features"] | {"employees": 4.0, "term_months": 84.0}}
+    plain = loan | {"features": loan["features"] | {"employees": 4, "term_months": 84}}
+
+    decoded = CODEC.decode(as_bytes(with_points))
+    assert (decoded.features.employees, type(decoded.features.employees)) == (4, int)
+    assert CODEC.payload_hash(decoded) == CODEC.payload_hash(CODEC.decode(as_bytes(plain)))
+
+
+@pytest.mark.parametrize("employees", [4.5, 1e300, -1.0, "4.0"])
+def test_what_is_no_whole_number_in_range_is_refused_by_its_name(employees: object) -> None:
+    loan = make_loan(1)
+    loan["features"] |= {"employees": employees, "term_months": 84.0}
+    with pytest.raises(InvalidField) as refused:
+        CODEC.decode(as_bytes(loan))
+    assert (refused.value.field, refused.value.value) == ("features.employees", employees)

@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from loanloop_common.loan_codec import LoanCodec
+from loanloop_common.wire_rules import NO_NUL
 
 from loanloop_predictor.api.access import Access
 from loanloop_predictor.api.errors import ErrorAnswer
@@ -26,8 +27,14 @@ def loan_body(codec: LoanCodec) -> dict[str, Any]:
 
 
 def loans_body(codec: LoanCodec, *, max_loans: int) -> dict[str, Any]:
-    loans = {"type": "array", "items": _loan_schema(codec), "minItems": 1, "maxItems": max_loans}
-    schema = {"type": "object", "properties": {"loans": loans}, "required": ["loans"]}
+    anything = {"description": "What is no loan is refused in its place, and fails no other"}
+    loans = {
+        "type": "array",
+        "items": {"anyOf": [_loan_schema(codec), anything]},
+        "minItems": 1,
+        "maxItems": max_loans,
+    }
+    schema = {"anyOf": [{"type": "object", "properties": {"loans": loans}, "required": ["loans"]}, loans]}
     second = _example(codec) | {"loan_id": "1000014004"}
     return _json_body(schema, {"loans": [_example(codec), second]})
 
@@ -66,10 +73,12 @@ def _loan_schema(codec: LoanCodec) -> dict[str, Any]:
     return {
         "type": "object",
         "properties": {
-            "loan_id": {"type": "string", "minLength": 1, "maxLength": 64},
+            "loan_id": {"type": "string", "minLength": 1, "maxLength": 64, "pattern": NO_NUL},
             "features": codec.json_schema(),
-            "event_id": {"type": "string", "format": "uuid", "description": again},
-            "occurred_at": {"type": "string", "format": "date-time", "description": applied},
+            "event_id": {"type": ["string", "null"], "format": "uuid", "description": again},
+            "occurred_at": {"type": ["string", "null"], "format": "date-time", "description": applied},
+            "schema_version": {"enum": [1, None]},
+            "outcome": {"type": "null", "description": "A loan whose end is known is not decided"},
         },
         "required": ["loan_id", "features"],
     }

@@ -136,7 +136,9 @@ async def _on_validation_error(_request: Request, error: Exception) -> JSONRespo
 
 async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    return answer(error.status_code, ErrorDetail(kind="http", message=f"{request.url.path}: {error.detail}"))
+    said = answer(error.status_code, ErrorDetail(kind="http", message=f"{request.url.path}: {error.detail}"))
+    said.headers.update(error.headers or {})  # such as which methods there are
+    return said
 
 
 async def _on_fault(request: Request, error: Exception) -> JSONResponse:

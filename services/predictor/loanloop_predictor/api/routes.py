@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import structlog
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi.responses import PlainTextResponse, RedirectResponse
 from fastapi_offline import FastAPIOffline
 from loanloop_common.errors import InvalidMessage, LoanloopError
 from loanloop_common.loan_codec import LoanCodec
@@ -184,7 +184,7 @@ def _add_health(app: FastAPI, api: Api) -> None:
     async def health() -> HealthAnswer:
         return _health_of(api)
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         return Response(metrics_page(), media_type="text/plain; version=0.0.4")
 
