@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.complete
 
-.PHONY: help setup demo up test test-containers unit bench lint types arch fmt
+.PHONY: help setup demo up test test-containers test-compose unit bench lint types arch fmt
 
 help: ## These lines
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{ printf "  make %-15s %s\n", $$1, $$2 }'
@@ -22,10 +22,13 @@ up: setup ## Start Kafka, PostgreSQL and the services, and stay
 	@$(BIN)/loanloop up
 
 test: setup ## All tests
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile tests
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile tests --ignore tests/compose
 
 test-containers: setup ## Those on a real Kafka and PostgreSQL again, in containers; needs a Docker engine
 	LOANLOOP_TEST_BACKEND=containers $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile tests/integration tests/e2e
+
+test-compose: setup ## docker-compose.yml itself, brought up and used; needs a Docker engine
+	$(BIN)/python -m pytest tests/compose
 
 unit: setup ## The pure tests alone, in seconds
 	$(BIN)/python -m pytest tests/unit

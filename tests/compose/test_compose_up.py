@@ -1,0 +1,135 @@
+"""The loop turns in the containers of docker-compose.yml, as a user of it finds them."""
+
+import json
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+from loanloop_common.events import Topic
+from loanloop_common.kafka import make_broker, publish_batch, stop_broker
+from loanloop_common.settings import KafkaSettings
+
+from tests.compose.conftest import SERVICES, Deployment
+from tests.e2e.world import Loan, loans
+from tests.support.eventually import eventually
+
+pytestmark = pytest.mark.timeout(3000)
+PRINTED_BEFORE_THE_KEY = "(Authorization: Bearer KEY): "
+
+
+async def printed_key(deployment: Deployment) -> str:
+    said = await deployment.compose("logs", "--no-log-prefix", "passwords")
+    return said.partition(PRINTED_BEFORE_THE_KEY)[2].split()[0]
+
+
+async def send(deployment: Deployment, events: list[dict[str, Any]]) -> None:
+    settings = KafkaSettings(bootstrap_servers=f"127.0.0.1:{deployment.ports['KAFKA']}")
+    broker = make_broker(settings, service="test")
+    await broker.connect()
+    try:
+        messages = [(event["loan_id"].encode(), json.dumps(event).encode()) for event in events]
+        await publish_batch(broker, Topic.LOAN_RECEIVED, messages)
+    finally:
+        await stop_broker(broker)
+
+
+async def version_served(client: httpx.AsyncClient) -> str | None:
+    return (await client.get("/health")).json()["version"]  # type: ignore[no-any-return]
+
+
+async def password_of_grafana(deployment: Deployment) -> str:
+    """As only Grafana can read it."""
+    return await deployment.compose("exec", "-T", "grafana", "cat", "/run/secrets/grafana/password")
+
+
+@pytest.fixture(scope="module")
+async def history(deployment: Deployment) -> list[Loan]:
+    """Loans with their outcomes, from which the first version was trained, judged and deployed."""
+    sent = loans(1700)
+    await send(deployment, [loan.history for loan in sent])
+    async with httpx.AsyncClient(base_url=deployment.url("REST"), timeout=10) as client:
+
+        async def is_served() -> bool:
+            return await version_served(client) == "v1"
+
+        await eventually(is_served, within_s=600)
+    return sent
+
+
+async def test_the_first_key_is_printed_once_and_opens_rest(deployment: Deployment, history: list[Loan]) -> None:
+    key = await printed_key(deployment)
+    new = loans(1, first=5000)[0].received
+    async with httpx.AsyncClient(base_url=deployment.url("REST"), timeout=10) as client:
+        assert (await client.post("/predict", json=new)).status_code == 401
+        decided = await client.post("/predict", json=new, headers={"authorization": f"Bearer {key}"})
+        assert (decided.status_code, decided.json()["version"]) == (200, "v1")
+    assert "all is in /secrets already" in await deployment.compose("run", "--rm", "--no-deps", "passwords")
+
+
+async def test_a_loan_that_is_produced_from_outside_is_decided(deployment: Deployment, history: list[Loan]) -> None:
+    new = loans(50, first=6000)
+    await send(deployment, [loan.received for loan in new])
+
+    async def all_are_decided() -> bool:
+        status = json.loads(await deployment.compose("run", "--rm", "-T", "--no-deps", "loanloop", "status", "--json"))
+        return int(status["loans"]["decided"]) >= len(new)
+
+    await eventually(all_are_decided, within_s=120)
+
+
+async def test_prometheus_reaches_every_service_with_its_own_key(deployment: Deployment) -> None:
+    async with httpx.AsyncClient(base_url=deployment.url("PROMETHEUS"), timeout=10) as client:
+
+        async def jobs_up() -> set[str]:
+            answer = (await client.get("/api/v1/query", params={"query": "up == 1"})).json()
+            return {result["metric"]["job"] for result in answer["data"]["result"]}
+
+        async def all_are_up() -> bool:
+            return await jobs_up() >= {*SERVICES, "prometheus"}
+
+        await eventually(all_are_up, within_s=120)
+
+
+async def test_grafana_has_its_sources_and_dashboards(deployment: Deployment) -> None:
+    """The stand-in for Grafana's image reads the same files and answers without a login, the real one asks for it."""
+    password = await deployment.compose("exec", "-T", "grafana", "cat", "/run/secrets/grafana/admin_password")
+    async with httpx.AsyncClient(base_url=deployment.url("GRAFANA"), timeout=10, auth=("admin", password)) as client:
+        sources = (await client.get("/api/datasources")).json()
+        boards = (await client.get("/api/search", params={"type": "dash-db"})).json()
+    assert {source["type"] for source in sources} == {"prometheus", "grafana-postgresql-datasource"}
+    assert len(boards) >= 3
+
+
+async def test_grafanas_user_of_the_database_reads_and_writes_nothing(
+    deployment: Deployment, history: list[Loan]
+) -> None:
+    connection = await asyncpg.connect(
+        host="127.0.0.1", port=deployment.ports["POSTGRES"], user="grafana", database="loanloop",
+        password=await password_of_grafana(deployment),
+    )  # fmt: skip
+    try:
+        assert await connection.fetchval("SELECT count(*) FROM loan_data.processed_data") >= len(history)
+        await connection.execute("SET default_transaction_read_only = off")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute("DELETE FROM loan_data.predictions")
+    finally:
+        await connection.close()
+
+
+async def test_a_killed_predictor_comes_back_with_its_version(deployment: Deployment, history: list[Loan]) -> None:
+    await deployment.compose("kill", "--signal", "SIGKILL", "predictor")
+    await deployment.compose("up", "--wait", "--no-recreate", "predictor")
+    async with httpx.AsyncClient(base_url=deployment.url("REST"), timeout=10) as client:
+
+        async def serves_again() -> bool:
+            return await version_served(client) == "v1"
+
+        await eventually(serves_again, within_s=60)
+
+
+@pytest.mark.parametrize("service", [*SERVICES, "grafana", "prometheus"])
+async def test_a_container_cannot_write_to_its_own_files(deployment: Deployment, service: str) -> None:
+    said = await deployment.compose("exec", "-T", service, "sh", "-c", "touch /etc/x 2>&1 || echo refused; id -u")
+    assert "refused" in said
+    assert said.split()[-1] != "0"
