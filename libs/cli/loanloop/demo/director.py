@@ -61,9 +61,7 @@ class Director:
     async def play(self) -> Sent:
         await self.backfill()
         await self.start_trainer()
-        await self._until(
-            lambda s: s.live is not None and live_is_served(s), "the first model", within_s=FIRST_MODEL_WITHIN_S
-        )
+        await self._until(live_is_served, "the first model", within_s=FIRST_MODEL_WITHIN_S)
         await self._replay_the_rest()
         await self._until(self._is_settled, "the last outcomes and verdicts", within_s=SETTLED_WITHIN_S)
         return self.sent()
