@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.complete
 
-.PHONY: help setup demo up test test-containers test-compose unit bench lint types arch fmt
+.PHONY: help setup demo up test test-containers test-compose unit sbom bench lint types arch fmt
 
 help: ## These lines
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{ printf "  make %-15s %s\n", $$1, $$2 }'
@@ -32,6 +32,9 @@ test-compose: setup ## docker-compose.yml itself, brought up and used; needs a D
 
 unit: setup ## The pure tests alone, in seconds
 	$(BIN)/python -m pytest tests/unit
+
+sbom: setup ## What loanloop is made of (sbom.json, CycloneDX), and whether an advisory is known for it
+	@.ci/dependencies
 
 bench: setup ## Speed and quality beside limits and peers; results and plots in bench/results
 	@$(BIN)/loanloop bench
