@@ -27,10 +27,12 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    elsewhere = pytest.mark.skip(reason="about the embedded servers: they run it by LOANLOOP_TEST_BACKEND=embedded")
     for item in items:
-        if support.chosen_backend() != "embedded" and item.get_closest_marker("embedded"):
-            item.add_marker(elsewhere)
+        for other in support.BACKENDS.keys() - {support.chosen_backend()}:
+            if item.get_closest_marker(other):
+                item.add_marker(
+                    pytest.mark.skip(reason=f"about {other} servers: LOANLOOP_TEST_BACKEND={other} runs it")
+                )
         folder = item.path.relative_to(HERE).parts[0] if item.path.is_relative_to(HERE) else ""
         if folder in ("integration", "e2e"):
             item.add_marker(folder)

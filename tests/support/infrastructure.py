@@ -16,7 +16,7 @@ Services still running are stopped at the test's end.
 
 LOANLOOP_TEST_BACKEND=embedded (the default) or containers (`make test-containers`): Kafka and PostgreSQL in containers
 of the official images, the services as child processes as ever. What is marked `embedded` is about the embedded servers
-themselves, or their tools, and is left out there.
+themselves, or their tools, and is left out there; what is marked `containers` is left out elsewhere.
 """
 
 import os

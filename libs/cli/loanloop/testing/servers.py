@@ -41,11 +41,13 @@ class Server:
     def __init__(self, container: DockerContainer, log: Path) -> None:
         self._container = container
         self._log = log
+        self._starting: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Returns when it answers. Raises CannotRun."""
         try:
-            await asyncio.to_thread(self._start)
+            self._starting = asyncio.create_task(asyncio.to_thread(self._start))
+            await asyncio.shield(self._starting)
         except (DockerException, OSError) as error:
             why = in_one_line(error)
             raise CannotRun(f"A container of {self._container.image} cannot be started: {why}") from error
@@ -64,7 +66,9 @@ class Server:
         await asyncio.to_thread(self._kill)
 
     async def remove(self) -> None:
-        """With its data; what it said is kept in the log."""
+        """With its data; what it said is kept in the log. A start that was given up goes on in its thread till here."""
+        if self._starting is not None:
+            await asyncio.gather(self._starting, return_exceptions=True)
         if self._container._container is not None:
             await asyncio.to_thread(self._remove)
 
@@ -132,11 +136,16 @@ def _kafka_settings(host: str, port: int) -> dict[str, str]:
     }
 
 
+class _PostgresContainer(PostgresContainer):
+    def _connect(self) -> None:
+        """`Server.start` waits, at a second start too, and says why a server has ended."""
+
+
 class PostgresServer(Server):
     def __init__(self, host: str, port: int, log: Path) -> None:
         self._host, self._port, self._password = host, port, secrets.token_urlsafe(24)
         user, database = embedded_postgres.USER, embedded_postgres.DATABASE
-        container = PostgresContainer(images.POSTGRES, username=user, password=self._password, dbname=database)
+        container = _PostgresContainer(images.POSTGRES, username=user, password=self._password, dbname=database)
         container.with_bind_ports(_POSTGRES_PORT, port)
         # Where postgres:18 keeps it by itself; earlier ones had another folder.
         container.with_env("PGDATA", "/var/lib/postgresql/18/docker")
