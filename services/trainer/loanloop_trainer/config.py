@@ -1,4 +1,4 @@
-"""The settings of the trainer; only app.py reads them."""
+"""The settings of the trainer; only app.py and torchrun.py read them."""
 
 from loanloop_common.settings import ServiceSettings
 from pydantic import BaseModel, Field
@@ -21,3 +21,7 @@ class TrainerOptions(BaseModel):
 
 class TrainerSettings(ServiceSettings):
     trainer: TrainerOptions = TrainerOptions()
+
+
+class TorchrunSettings(TrainerSettings):
+    restarts: int = Field(default=0, ge=0, validation_alias="TORCHELASTIC_RESTART_COUNT", description="By torchrun")

@@ -59,11 +59,15 @@ class Retraining:
 
     async def step(self) -> bool:
         """Whether there may be more to do at once."""
+        return await self.work_on_next() or await self._start_if_due()
+
+    async def work_on_next(self) -> bool:
+        """Whether there was a run to claim; its training has ended then."""
         if self._train and (run := await self._runs.claim_run(self._owner, stale_after_s=self._stale_after_s)):
             self.on_claimed()
             await self._work_on(run, self._train)
             return True
-        return await self._start_if_due()
+        return False
 
     async def _start_if_due(self) -> bool:
         decision = self._decide(await self._runs.fetch_situation())

@@ -2,8 +2,8 @@
 
     torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST:29500 -m loanloop_trainer.torchrun
 
-The settings are the trainer's. The first process claims the run that waits, or asks for one; the others need neither
-database nor Kafka. Docs: docs/decisions/0045.
+The settings are the trainer's. The first process claims the run that waits, or asks for one, but not after a restart;
+the others need neither database nor Kafka. Docs: docs/decisions/0045.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from time import monotonic
 from uuid import UUID, uuid4
 
 from loanloop_common.errors import LoanloopError
@@ -22,7 +23,7 @@ from loanloop_common.settings import load_settings
 from loanloop_common.telemetry import set_up_logging
 
 from loanloop_trainer.app import make_orders
-from loanloop_trainer.config import TrainerSettings
+from loanloop_trainer.config import TorchrunSettings
 from loanloop_trainer.domain.ports import Ended, Exit, TrainInChild
 from loanloop_trainer.handlers import Retraining
 from loanloop_trainer.model import Ranks, follow
@@ -34,11 +35,11 @@ from loanloop_trainer.store.runs import RunStore
 
 
 class NothingToTrain(LoanloopError):
-    """No run waits, and none could be made."""
+    """No run waits, and none was made."""
 
 
 def main() -> int:
-    settings = load_settings(TrainerSettings)
+    settings = load_settings(TorchrunSettings)
     set_up_logging("trainer", log_format=settings.log_format, level=settings.log_level)
     os.nice(settings.trainer.niceness)
     ranks = Ranks.by_torchrun()
@@ -54,7 +55,7 @@ def main() -> int:
         return 1
 
 
-async def train_one(settings: TrainerSettings, portfolio: Portfolio, ranks: Ranks) -> int:
+async def train_one(settings: TorchrunSettings, portfolio: Portfolio, ranks: Ranks) -> int:
     """In the first process. Raises NothingToTrain."""
     owner = f"{settings.instance_id}/{uuid4().hex[:8]}"
     # One thread a process unless it is said: torchrun starts as many processes as there are cores.
@@ -72,19 +73,33 @@ async def train_one(settings: TrainerSettings, portfolio: Portfolio, ranks: Rank
     pool = await create_pool(settings.postgres.dsn, application_name="trainer", max_size=3)
     try:
         runs = RunStore(pool, portfolio)
-        await runs.request_run(seed=settings.trainer.seed, requested_by="torchrun")
-        await _retraining(runs, settings, portfolio, train_here, owner).step()
+        await _work_on_one(_retraining(runs, settings, portfolio, train_here, owner), runs, settings)
     finally:
         pool.terminate()
     if not ended:
-        raise NothingToTrain("no training waits, and there are too few labelled loans for one (loanloop status)")
+        return Exit.CRASHED  # so often that the run has failed
     if ended[-1].code != Exit.ENDED:
         os._exit(ended[-1].code)  # a computation may go on in a thread
-    return ended[-1].code
+    return Exit.ENDED
+
+
+async def _work_on_one(retraining: Retraining, runs: RunStore, settings: TorchrunSettings) -> None:
+    """Waits for one whose process was killed, until its heartbeat has been missed for long enough."""
+    if not settings.restarts:
+        made = await runs.request_run(seed=settings.trainer.seed, requested_by="torchrun")
+        if made is not None and (error := (await runs.fetch_facts(made)).error):
+            raise NothingToTrain(f"the training can't be made: {error}")
+    until = monotonic() + settings.trainer.stale_after_s + settings.trainer.poll_s
+    while not await retraining.work_on_next():
+        if not (await runs.fetch_situation()).run_is_open:
+            raise NothingToTrain("the training has ended (loanloop status says how), and a restart asks for no other")
+        if monotonic() > until:
+            raise NothingToTrain("another process works on the training that is under way (loanloop status)")
+        await asyncio.sleep(settings.trainer.poll_s)
 
 
 def _retraining(
-    runs: RunStore, settings: TrainerSettings, portfolio: Portfolio, train: TrainInChild, owner: str
+    runs: RunStore, settings: TorchrunSettings, portfolio: Portfolio, train: TrainInChild, owner: str
 ) -> Retraining:
     return Retraining(
         runs,

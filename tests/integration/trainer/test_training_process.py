@@ -15,6 +15,7 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError
 from loanloop_common.bundle import Manifest, unpack
 from loanloop_common.events import ModelTrained, Topic
 from loanloop_common.verified_scorer import load_verified
+from loanloop_trainer.domain.trigger import MAX_CRASHES
 
 from tests.integration.trainer.world import TrainerWorld
 from tests.support.eventually import eventually
@@ -111,36 +112,66 @@ async def test_lost_process_of_two_is_a_crash_and_the_run_goes_on_with_two(
     assert training_processes(os.getpid()) == []
 
 
-async def test_torchrun_trains_the_waiting_run_on_two_processes(world: TrainerWorld) -> None:
-    world.set_portfolio(epochs=4, batch_size=128)
-    await world.label(2000)
-    assert await world.runs.request_run(seed=1, requested_by="test")
-
-    torchrun = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
-        *("-m", "loanloop_trainer.torchrun"),
+async def start_torchrun(world: TrainerWorld, *, processes: int = 1, restarts: int = 0) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)),
+        *("--max-restarts", str(restarts), "-m", "loanloop_trainer.torchrun"),
         env=settings(world),
         stderr=asyncio.subprocess.PIPE,
     )
+
+
+async def test_torchrun_trains_the_waiting_run_on_two_processes_though_one_is_killed(world: TrainerWorld) -> None:
+    world.set_portfolio(epochs=15, batch_size=128)
+    await world.label(2000)
+    run_id = await world.runs.request_run(seed=1, requested_by="test")
+
+    torchrun = await start_torchrun(world, processes=2, restarts=1)
+    await eventually(lambda: learning(world), within_s=TRAINED_WITHIN_S)
+    (first,) = (each for each in psutil.Process(torchrun.pid).children() if each.environ().get("RANK") == "0")
+    first.kill()
     _, said = await asyncio.wait_for(torchrun.communicate(), timeout=TRAINED_WITHIN_S)
 
     assert torchrun.returncode == 0, said.decode()
     run = await succeeded(world)
-    assert (run["version"], run["crashes"]) == ("v1", 0)
+    assert (run["run_id"], run["version"], run["crashes"]) == (run_id, "v1", 1)
+    assert b"training_resumed" in said
     assert ((await manifest_of(world, run["run_id"])).metrics["roc_auc"] or 0) > 0.6
 
 
-async def test_torchrun_ends_with_a_sentence_where_there_is_nothing_to_train(world: TrainerWorld) -> None:
-    torchrun = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
-        *("-m", "loanloop_trainer.torchrun"),
-        env=settings(world),
-        stderr=asyncio.subprocess.PIPE,
+async def test_torchrun_makes_no_other_run_of_one_that_crashes_at_each_start(world: TrainerWorld) -> None:
+    await world.label(2000)
+    assert await world.runs.request_run(seed=1, requested_by="test")
+    await world.pool.execute(
+        "UPDATE loan_data.training_runs SET hyperparameters = hyperparameters || '{\"dropout\": 7}'"
     )
+
+    torchrun = await start_torchrun(world, restarts=MAX_CRASHES)
     _, said = await asyncio.wait_for(torchrun.communicate(), timeout=TRAINED_WITHIN_S)
 
     assert torchrun.returncode == 1
-    assert b"loanloop-trainer: no training waits" in said
+    assert b"the training has ended (loanloop status says how), and a restart asks for no other" in said
+    runs = await world.pool.fetch("SELECT state, crashes, requested_by FROM loan_data.training_runs")
+    assert [tuple(run) for run in runs] == [("failed", MAX_CRASHES, "test")]
+
+
+@pytest.mark.parametrize("under_way", [False, True])
+async def test_torchrun_ends_with_a_sentence_where_there_is_nothing_to_train(
+    world: TrainerWorld, *, under_way: bool
+) -> None:
+    said = b"the training can't be made: 0 loans with 0 defaulted and 0 repaid are left to learn from"
+    if under_way:
+        said = b"another process works on the training that is under way"
+        await world.label(2000)
+        await world.runs.request_run(seed=1, requested_by="test")
+        await world.runs.claim_run("another", stale_after_s=15)
+        await world.pool.execute("UPDATE loan_data.training_runs SET heartbeat_at = now() + interval '1 hour'")
+
+    torchrun = await start_torchrun(world, processes=2)
+    _, err = await asyncio.wait_for(torchrun.communicate(), timeout=TRAINED_WITHIN_S)
+
+    assert torchrun.returncode == 1
+    assert b"loanloop-trainer: " + said in err
 
 
 async def test_ensemble_that_hangs_is_killed_and_resumed_like_any_other(world: TrainerWorld) -> None:
