@@ -15,10 +15,10 @@ from loanloop_common.scoring import Scorer
 from loanloop_common.verified_scorer import load_verified
 from loanloop_trainer.domain.blending import best_share
 from loanloop_trainer.model import Hooks, TrainedModel, export, train
-from loanloop_trainer.model.boosting import FOLDS, Boosting, TooFewToBoost, best_boosted
+from loanloop_trainer.model.boosting import FOLDS, JUDGED_EVERY, Boosting, TooFewToBoost, best_boosted
 from loanloop_trainer.model.ensemble import Ensemble, TreeForm
 from loanloop_trainer.model.exporting import PARITY
-from loanloop_trainer.model.loans import LabelledLoans
+from loanloop_trainer.model.loans import LabelledLoans, encoded_loans
 from loanloop_trainer.model.perfect_trees import perfect_trees, rounded_down
 from sklearn.metrics import roc_auc_score
 
@@ -188,9 +188,21 @@ def test_killed_training_gives_the_same_ensemble(trained: TrainedModel, ensemble
     assert again.tobytes() == ensemble.boosting.log_odds(trained.validation).tobytes()
 
 
-def test_as_many_trees_are_kept_as_rank_the_newest_loans_best(ensemble: Ensemble) -> None:
-    assert 10 <= ensemble.boosting.n_trees <= TREES["trees"]  # type: ignore[operator]
-    assert perfect_trees(ensemble.boosting, weight=1.0).n_trees == ensemble.boosting.n_trees
+def test_as_many_trees_are_kept_as_rank_the_newest_loans_best(trained: TrainedModel, ensemble: Ensemble) -> None:
+    loans = encoded_loans(read_sample(N_LOANS, trained.portfolio), trained.portfolio)
+    newer = loans.newer
+
+    chosen = best_boosted(loans.encoder, loans.older, newer, trained.portfolio.model, seed=1)
+
+    stages = [*chosen.fitted.staged_decision_function(chosen.inputs(newer.inputs))]
+    scores = [roc_auc_score(newer.defaulted, stage) for stage in stages[JUDGED_EVERY - 1 :: JUDGED_EVERY]]
+    best = int(np.argmax(scores))
+    assert len(scores) == 6
+    assert best not in (0, int(np.argmin(scores)), 5)  # or first, worst or last would do as well
+    assert chosen.n_trees == (best + 1) * JUDGED_EVERY
+    assert roc_auc_score(newer.defaulted, chosen.log_odds(newer.inputs)) == scores[best]
+    # Those that are served have learnt the newer loans as well, and are as many.
+    assert perfect_trees(ensemble.boosting, weight=1.0).n_trees == ensemble.boosting.n_trees == chosen.n_trees
 
 
 def test_trees_learn_what_was_held_out_once_they_are_chosen(trained: TrainedModel, ensemble: Ensemble) -> None:
