@@ -151,8 +151,6 @@ def make_poller(retraining: Retraining, *, every_s: float) -> Poller:
 
 
 def _cause_of(code: int) -> str:
-    if code == Exit.PROCESS_LOST:
-        return "one of the training's processes was lost; the trainer's log says which and how"
     if code < 0:
         return f"the training process was killed by {signal.Signals(-code).name}"
     return f"the training process ended with code {code}"

@@ -169,7 +169,6 @@ async def test_cancelled_look_is_cancelled_also_while_the_database_is_away() -> 
     [
         (-9, "the training process was killed by SIGKILL"),
         (1, "the training process ended with code 1"),
-        (71, "one of the training's processes was lost; the trainer's log says which and how"),
     ],
 )
 async def test_training_that_crashes_is_started_again_twice_and_then_failed(code: int, error: str) -> None:

@@ -87,7 +87,7 @@ async def test_process_that_gives_signs_of_life_is_left_alone_whatever_it_prints
             'RuntimeError("can\'t allocate\\n 133 GB")',
             (1, "the training process ended with RuntimeError: can't allocate 133 GB"),
         ),
-        ("FollowerLost(1, 2, -9)", (71, "process 2 of 2 of this training was killed by SIGKILL")),
+        ("FollowerLost(1, 2, -9)", (1, "process 2 of 2 of this training was killed by SIGKILL")),
     ],
 )
 async def test_training_that_crashes_says_why(raised: str, ended: tuple[int, str]) -> None:

@@ -15,7 +15,6 @@ class Exit(IntEnum):
     ENDED = 0  # with a model, or with a run that says why there is none
     CRASHED = 1
     LOST = 70  # another trainer has the run
-    PROCESS_LOST = 71  # a crash, of another process of the same training
     TRY_LATER = 75  # the database is away
 
 

@@ -77,7 +77,7 @@ async def result_of(run_id: UUID, orders: Orders, gather: Gather) -> Ended:
         return Ended(await exit_of(_work(run_id, orders, gather), run_id))
     except FollowerLost as lost:
         log.error("training_process_lost", run_id=str(run_id), error=str(lost))
-        return Ended(Exit.PROCESS_LOST, str(lost))
+        return Ended(Exit.CRASHED, str(lost))
     except Exception as error:
         log.exception("training_crashed", run_id=str(run_id))
         return Ended(Exit.CRASHED, cause_of(error))
