@@ -17,14 +17,13 @@ SELECT_FOUND = """
 """
 
 SELECT_NEWEST = """
-    SELECT tuning_id, schema_hash, source, base, space, seed, as_of, window_from, gate_from, loans_sha256
+    SELECT tuning_id, schema_hash, source, base, space, seed, as_of, window_from, gate_from, loans_sha256,
+        finished_at
     FROM loan_data.tunings
     WHERE portfolio = $1 AND forgotten_at IS NULL
     ORDER BY tuning_id DESC
     LIMIT 1
 """
-
-IS_FINISHED = "SELECT finished_at IS NOT NULL FROM loan_data.tunings WHERE tuning_id = $1"
 
 INSERT = """
     INSERT INTO loan_data.tunings
@@ -104,7 +103,7 @@ class TuningStore:
     async def fetch_unfinished(self) -> tuple[int, Tuning] | None:
         """The newest search, where it has not come to its end."""
         row = await self._pool.fetchrow(SELECT_NEWEST, self._portfolio)
-        if row is None or await self._pool.fetchval(IS_FINISHED, row["tuning_id"]):
+        if row is None or row["finished_at"] is not None:
             return None
         window = Window(row["as_of"], row["window_from"], row["gate_from"]) if row["as_of"] else None
         return row["tuning_id"], Tuning(
