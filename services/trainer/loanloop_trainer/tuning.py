@@ -23,7 +23,6 @@ from loanloop_trainer.domain.search_space import (
     own_values,
     same_base,
     space_around,
-    with_values,
 )
 from loanloop_trainer.model import Hooks, Progress, TrainingData, learn_alone
 from loanloop_trainer.model.searching import Attempt, Pruned, Search
@@ -183,8 +182,7 @@ class Tuner:
             raise
 
     def _learn(self, attempt: Attempt, deadline: float) -> TrialState | None:
-        config = with_values(self.portfolio.model, attempt.values)
-        portfolio = self.portfolio.model_copy(update={"model": config})
+        portfolio = self.portfolio.with_model(**attempt.values)
 
         def watch(progress: Progress) -> None:
             if self._stopped.is_set() or time.monotonic() > deadline:

@@ -146,8 +146,7 @@ async def test_pretraining_sees_them_in_order_of_occurrence(world: TrainerWorld)
 def pretrained(data: TrainingData, portfolio: Portfolio) -> tuple[int, int]:
     """Steps of pretraining, and the labelled loans that it has seen."""
     said: list[Progress] = []
-    config = portfolio.model.model_copy(update={"pretrain_batch_size": 16, "epochs": 1, "refit": False})
-    quick = portfolio.model_copy(update={"model": config})
+    quick = portfolio.with_model(pretrain_batch_size=16, epochs=1, refit=False)
     trained = train(data, quick, seed=1, threads=1, hooks=Hooks(on_progress=said.append))
     return next(progress.steps for progress in said if progress.phase == "pretrain"), trained.n_train
 

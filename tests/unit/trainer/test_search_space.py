@@ -12,7 +12,6 @@ from loanloop_trainer.domain.search_space import (
     hyperparameters_for,
     own_values,
     space_around,
-    with_values,
 )
 
 VALUES = {"batch_size": 512, "learning_rate": 1e-3, "epochs": 4}
@@ -95,9 +94,9 @@ def test_what_no_search_depends_on_may_say_what_only_other_code_knows(portfolio:
     assert hyperparameters_for(portfolio, found(portfolio, base=base)).source == "tuning 3"
 
 
-def test_values_that_are_no_hyperparameters_are_refused() -> None:
+def test_values_that_are_no_hyperparameters_are_refused(portfolio: Portfolio) -> None:
     with pytest.raises(ValueError, match="n_heads"):
-        with_values(ModelConfig(n_heads=4), {"d_model": 30})
+        hyperparameters_for(portfolio, found(portfolio, values={"d_model": 30}))
 
 
 def test_best_trial_is_the_earliest_that_came_to_its_end() -> None:

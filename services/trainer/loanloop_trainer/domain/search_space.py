@@ -70,10 +70,6 @@ def own_values(config: ModelConfig, space: Space) -> Values:
     return {name: own[name] for name in space}
 
 
-def with_values(config: ModelConfig, values: Mapping[str, Any]) -> ModelConfig:
-    return ModelConfig.model_validate({**config.model_dump(), **values})
-
-
 @dataclass(frozen=True)
 class Trial:
     """One training of a search. `scores`: ROC-AUC on the newest loans after each epoch."""
@@ -121,7 +117,7 @@ def hyperparameters_for(portfolio: Portfolio, found: Found | None) -> Hyperparam
     if not same_base(portfolio.model, found.base):
         changed = f"{FROM_FILE} ([model] has changed since tuning {found.tuning_id})"
         return Hyperparameters(portfolio.model, changed)
-    return Hyperparameters(with_values(portfolio.model, found.values), f"tuning {found.tuning_id}")
+    return Hyperparameters(portfolio.with_model(**found.values).model, f"tuning {found.tuning_id}")
 
 
 def same_base(config: ModelConfig, base: Mapping[str, Any]) -> bool:

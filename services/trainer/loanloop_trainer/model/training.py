@@ -91,8 +91,8 @@ def learn_alone(
     data: TrainingData, portfolio: Portfolio, *, seed: int, threads: int | None = None, hooks: Hooks = NO_HOOKS
 ) -> None:
     """Learns as `train` does and keeps nothing: what comes of it is what `hooks.on_epoch` heard. Raises TooFewDays."""
-    loans, config = encoded_loans(data, portfolio), portfolio.model.model_copy(update={"refit": False})
-    lesson = Lesson(loans, config, seed, fingerprint="", checkpoint=None)
+    config = portfolio.with_model(refit=False).model
+    lesson = Lesson(encoded_loans(data, portfolio), config, seed, fingerprint="", checkpoint=None)
     with Workers(threads) as workers:
         _learn(lesson, workers, hooks)
 
