@@ -9,6 +9,13 @@ from loanloop_common.events import AlertKind, AlertRaised, Severity, Topic
 from loanloop_common.outbox_rows import enqueue
 from loanloop_common.postgres import Connection
 
+INSERT_ALERT = """
+    INSERT INTO loan_data.alerts (service, kind, dedup_key, severity, message, details)
+    VALUES ($1, $2, $3, $4, $5, $6)
+    ON CONFLICT (dedup_key) DO NOTHING
+    RETURNING alert_id, raised_at
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
@@ -25,12 +32,7 @@ class Alert:
 async def raise_alert(connection: Connection, alert: Alert, *, service: str) -> bool:
     """In the caller's transaction; False where this fact has been raised before."""
     row = await connection.fetchrow(
-        """
-        INSERT INTO loan_data.alerts (service, kind, dedup_key, severity, message, details)
-        VALUES ($1, $2, $3, $4, $5, $6)
-        ON CONFLICT (dedup_key) DO NOTHING
-        RETURNING alert_id, raised_at
-        """,
+        INSERT_ALERT,
         service,
         alert.kind,
         f"{alert.kind}:{alert.fact}",

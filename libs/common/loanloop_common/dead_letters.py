@@ -70,7 +70,7 @@ async def record_refusals(
 ) -> None:
     """Store them in the caller's transaction, each once under its topic, partition, offset and bytes."""
     for refusal in refusals:
-        count("loanloop_common_messages_refused_total", service=service, reason=refusal.reason)
+        count("loanloop_dead_letters_total", reason=refusal.reason)
     await connection.executemany(
         INSERT_REJECTED, [(service, *_row_of(refusal, keep_bytes=keep_bytes)) for refusal in refusals]
     )

@@ -6,6 +6,16 @@ from loanloop_common.errors import LoanloopError, Unavailable
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.postgres import Connection, Pool
 
+SELECT_PORTFOLIO = "SELECT portfolio FROM loan_data.installation"
+
+SELECT_SCHEMA_HASH = "SELECT schema_hash FROM loan_data.installation"
+
+INSERT_INSTALLATION = (
+    "INSERT INTO loan_data.installation (portfolio, schema_hash) VALUES ($1, $2) ON CONFLICT DO NOTHING"
+)
+
+SELECT_INSTALLATION = "SELECT portfolio, schema_hash FROM loan_data.installation"
+
 
 class InstallationMismatch(LoanloopError):
     """The database serves another portfolio, or the same one with other features."""
@@ -14,7 +24,7 @@ class InstallationMismatch(LoanloopError):
 async def fetch_portfolio_name(connection: Connection) -> str | None:
     """Of the portfolio that is served; None before the first service has started. Not in a transaction."""
     try:
-        name: str | None = await connection.fetchval("SELECT portfolio FROM loan_data.installation")
+        name: str | None = await connection.fetchval(SELECT_PORTFOLIO)
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
         return None
     return name
@@ -22,7 +32,7 @@ async def fetch_portfolio_name(connection: Connection) -> str | None:
 
 async def fetch_schema_hash(connection: Connection) -> str | None:
     """Of the features that the database was begun with; None before the first service has started."""
-    found: str | None = await connection.fetchval("SELECT schema_hash FROM loan_data.installation")
+    found: str | None = await connection.fetchval(SELECT_SCHEMA_HASH)
     return found
 
 
@@ -30,11 +40,11 @@ async def check_installation(pool: Pool, portfolio: Portfolio) -> None:
     """Record what this database serves, once. Raises InstallationMismatch, or Unavailable before the migrations."""
     try:
         await pool.execute(
-            "INSERT INTO loan_data.installation (portfolio, schema_hash) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            INSERT_INSTALLATION,
             portfolio.name,
             portfolio.schema_hash,
         )
-        found = await pool.fetchrow("SELECT portfolio, schema_hash FROM loan_data.installation")
+        found = await pool.fetchrow(SELECT_INSTALLATION)
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as missing:
         raise Unavailable("the schema loan_data is missing: run `loanloop migrate`") from missing
     if found is None:

@@ -17,14 +17,27 @@ log = structlog.get_logger()
 # States of a part that is at work. Any other says what it does instead.
 AT_WORK = frozenset({"consuming", "looking", "serving"})
 
+IS_RUNNING = """
+    SELECT EXISTS (SELECT FROM loan_data.service_instances
+                   WHERE service = $1 AND seen_at > now() - interval '10 seconds')
+"""
+
+DELETE_INSTANCE = "DELETE FROM loan_data.service_instances WHERE instance_id = $1"
+
+BEAT = """
+    INSERT INTO loan_data.service_instances
+        (instance_id, service, host, pid, url, version, deployment_seq, detail)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+    ON CONFLICT (instance_id) DO UPDATE SET
+        url = excluded.url, version = excluded.version, deployment_seq = excluded.deployment_seq,
+        detail = excluded.detail, pid = excluded.pid, seen_at = now()
+"""
+
 
 async def fetch_is_running(pool: Pool, *, service: str) -> bool:
     """Whether an instance of it was seen within the last 10 seconds."""
     runs: bool = await pool.fetchval(
-        """
-        SELECT EXISTS (SELECT FROM loan_data.service_instances
-                       WHERE service = $1 AND seen_at > now() - interval '10 seconds')
-        """,
+        IS_RUNNING,
         service,
     )
     return runs
@@ -80,22 +93,13 @@ class Heartbeat:
     async def stop(self) -> None:
         await self._poller.stop()
         try:
-            await self._pool.execute(
-                "DELETE FROM loan_data.service_instances WHERE instance_id = $1", self._instance_id, timeout=2
-            )
+            await self._pool.execute(DELETE_INSTANCE, self._instance_id, timeout=2)
         except (*UNREACHABLE, asyncpg.PostgresError) as error:
             log.warning("heartbeat_row_left", error=repr(error))
 
     async def _beat(self) -> None:
         await self._pool.execute(
-            """
-            INSERT INTO loan_data.service_instances
-                (instance_id, service, host, pid, url, version, deployment_seq, detail)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-            ON CONFLICT (instance_id) DO UPDATE SET
-                url = excluded.url, version = excluded.version, deployment_seq = excluded.deployment_seq,
-                detail = excluded.detail, pid = excluded.pid, seen_at = now()
-            """,
+            BEAT,
             self._instance_id,
             self._service,
             socket.gethostname(),

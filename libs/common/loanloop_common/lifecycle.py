@@ -26,7 +26,9 @@ from loanloop_common.portfolio import Portfolio
 from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.postgres import AWAY, Pool, create_pool
 from loanloop_common.settings import ServiceSettings, load_settings
-from loanloop_common.telemetry import set_up_logging
+from loanloop_common.telemetry import begin_metrics, set_up_logging
+from loanloop_common.telemetry_server import TelemetryServer
+from loanloop_common.vitals import LoopDelay, watch_build, watch_disk, watch_parts, watch_pool
 
 log = structlog.get_logger()
 
@@ -74,30 +76,37 @@ class StopAsked(Exception):
     """A signal came while the service was still waiting for its infrastructure."""
 
 
-def run_service(service: str, kind: type[Settings], build: Build[Settings]) -> int:
-    """Run until SIGTERM or SIGINT; returns the exit code. `build` gives the parts in the order they start in."""
+def run_service(service: str, kind: type[Settings], build: Build[Settings], *, has_rest: bool = False) -> int:
+    """Run until SIGTERM or SIGINT; returns the exit code. `build` gives the parts in the order they start in.
+
+    One that has a REST server serves its metrics there, any other gets a server for them.
+    """
     setproctitle(f"loanloop-{service}")
     try:
         settings = load_settings(kind)
         portfolio = load_portfolio(settings.portfolio)
         set_up_logging(service, log_format=settings.log_format, level=settings.log_level)
-        return asyncio.run(_serve(service, settings, portfolio, build))
+        return asyncio.run(_serve(service, settings, portfolio, build, has_rest=has_rest))
     except LoanloopError as error:
         sys.stderr.write(f"loanloop-{service}: {error}\n")
         return 1 if isinstance(error, Unavailable) else 2
 
 
-async def _serve(service: str, settings: Settings, portfolio: Portfolio, build: Build[Settings]) -> int:
+async def _serve(
+    service: str, settings: Settings, portfolio: Portfolio, build: Build[Settings], *, has_rest: bool
+) -> int:
     stop = _Stop()
     stop.listen()
     async with AsyncExitStack() as stack:
         try:
             foundation = await _founded(service, settings, portfolio, stack, stop)
             own = await waited_for("the database", lambda: build(foundation), stop.asked)
-            parts = [foundation.heartbeat, *own]
         except StopAsked:
             return 0
-        foundation.heartbeat.report = lambda: {"parts": {part.name: part.state for part in own}}
+        telemetry = [] if has_rest else [_telemetry_of(foundation, own)]
+        parts: list[Part] = [foundation.heartbeat, LoopDelay(), *telemetry, *own]
+        foundation.heartbeat.report = lambda: {"parts": states_of(own)}
+        watch_parts([foundation.heartbeat, *own])
         spare_collector()
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         started: list[Part] = []
@@ -111,6 +120,17 @@ async def _serve(service: str, settings: Settings, portfolio: Portfolio, build: 
             await drain(started, within_s=settings.stop_within_s)
         log.info("service_stopped", reason=stop.reason)
         return stop.exit_code
+
+
+def states_of(parts: Sequence[Part]) -> dict[str, str]:
+    return {part.name: part.state for part in parts}
+
+
+def _telemetry_of(foundation: Foundation[Settings], own: Sequence[Part]) -> TelemetryServer:
+    where = foundation.settings.telemetry
+    server = TelemetryServer(lambda: states_of(own), host=where.host, port=where.port)
+    foundation.heartbeat.update(url=server.url)
+    return server
 
 
 class _Stop:
@@ -149,6 +169,11 @@ async def _founded(
     broker = await waited_for("Kafka", lambda: _connected_broker(service, settings), stop.asked)
     stack.push_async_callback(stop_broker, broker, within_s=5)
     heartbeat = Heartbeat(pool, service=service, instance_id=settings.instance_id)
+    begin_metrics(service)
+    watch_build(portfolio.name)
+    watch_pool(pool)
+    if settings.telemetry.data_folder:
+        watch_disk(settings.telemetry.data_folder)
     return Foundation(service, settings, portfolio, pool, broker, heartbeat)
 
 

@@ -23,6 +23,15 @@ log = structlog.get_logger()
 _ROWS_AT_ONCE = 1000
 _KEEP_BYTES = 64 * 2**20  # nothing else holds the event
 
+TRY_LOCK = "SELECT pg_try_advisory_xact_lock(hashtext('loan_data.outbox'), hashtext($1))"
+
+SELECT_ROWS = """
+    SELECT outbox_id, topic, message_key, payload FROM loan_data.outbox
+    WHERE service = $1 ORDER BY outbox_id LIMIT $2
+"""
+
+DELETE_ROWS = "DELETE FROM loan_data.outbox WHERE outbox_id = ANY($1::bigint[])"
+
 
 @dataclass(frozen=True, slots=True)
 class _Undeliverable:
@@ -76,25 +85,20 @@ class OutboxRelay:
         """Whether there may be more."""
         async with self._pool.acquire() as connection, connection.transaction():
             # Two replicas would publish the rows of one key out of order.
-            if not await connection.fetchval(
-                "SELECT pg_try_advisory_xact_lock(hashtext('loan_data.outbox'), hashtext($1))", self._service
-            ):
+            if not await connection.fetchval(TRY_LOCK, self._service):
                 return False
             rows = await connection.fetch(
-                """
-                SELECT outbox_id, topic, message_key, payload FROM loan_data.outbox
-                WHERE service = $1 ORDER BY outbox_id LIMIT $2
-                """,
+                SELECT_ROWS,
                 self._service,
                 _ROWS_AT_ONCE,
             )
-            set_gauge("loanloop_common_outbox_waiting_count", len(rows), service=self._service)
+            set_gauge("loanloop_outbox_rows", len(rows))
             too_large = await self._publish(rows)
             for row, error in too_large:
                 await self._give_up(connection, row, error)
             done = [row["outbox_id"] for row in rows]
-            await connection.execute("DELETE FROM loan_data.outbox WHERE outbox_id = ANY($1::bigint[])", done)
-        count("loanloop_common_outbox_published_total", len(rows) - len(too_large), service=self._service)
+            await connection.execute(DELETE_ROWS, done)
+        count("loanloop_outbox_published_total", len(rows) - len(too_large))
         return len(rows) == _ROWS_AT_ONCE or bool(too_large)
 
     async def _publish(self, rows: Sequence[asyncpg.Record]) -> list[tuple[asyncpg.Record, MessageTooLarge]]:

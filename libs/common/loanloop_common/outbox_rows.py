@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from loanloop_common.events import Event, Topic
 from loanloop_common.postgres import Connection
 
+INSERT_ROW = "INSERT INTO loan_data.outbox (service, topic, message_key, payload) VALUES ($1, $2, $3, $4)"
+
 
 async def enqueue(connection: Connection, *, service: str, topic: Topic, key: str, event: Event) -> None:
     """In the caller's transaction; the event is published if and only if that commits."""
@@ -14,6 +16,6 @@ async def enqueue(connection: Connection, *, service: str, topic: Topic, key: st
 async def enqueue_many(connection: Connection, *, service: str, rows: Sequence[tuple[Topic, str, bytes]]) -> None:
     """(topic, key, payload) rows, published in this order."""
     await connection.executemany(
-        "INSERT INTO loan_data.outbox (service, topic, message_key, payload) VALUES ($1, $2, $3, $4)",
+        INSERT_ROW,
         [(service, str(topic), key, payload) for topic, key, payload in rows],
     )

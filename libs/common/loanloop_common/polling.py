@@ -9,6 +9,7 @@ from typing import Literal
 import structlog
 
 from loanloop_common.background import in_background
+from loanloop_common.telemetry import observe
 
 log = structlog.get_logger()
 
@@ -82,17 +83,23 @@ class Poller:
                 await self._pause(self._every_s, after_wake_s=self._gather_s)
 
     async def _looked(self, attempt: int) -> bool:
+        started = time.monotonic()
         try:
             await self._look()
         except (Exception, asyncio.CancelledError) as error:  # whatever it is, the next look may find it mended
             if isinstance(error, asyncio.CancelledError) and _is_asked_to_end():
                 raise
             self.state, self.error = "failing", error
+            self._observe("failed", started)
             traceback = error if attempt == 1 else None
             log.warning("look_failed", name=self.name, attempt=attempt, error=repr(error), exc_info=traceback)
             return False
         self.mended()
+        self._observe("ok", started)
         return True
+
+    def _observe(self, result: str, started: float) -> None:
+        observe("loanloop_look_duration_seconds", time.monotonic() - started, part=self.name, result=result)
 
     async def _pause(self, seconds: float, *, after_wake_s: float) -> None:
         not_before = time.monotonic() + after_wake_s

@@ -7,6 +7,32 @@ from typing import Any, NamedTuple
 
 from loanloop_common.postgres import Pool
 
+SELECT_REJECTED = """
+    SELECT service, topic, kafka_partition, kafka_offset, reason, field, rule, message, payload_bytes,
+           rejected_at, replayed_at
+    FROM loan_data.rejected
+    WHERE ($1::text IS NULL OR reason = $1)
+      AND ($2::text IS NULL OR topic = $2)
+      AND ($3 OR replayed_at IS NULL)
+    ORDER BY rejected_at DESC, topic, kafka_partition, kafka_offset DESC
+    LIMIT $4
+"""
+
+SELECT_ONE_REJECTED = """
+    SELECT service, topic, kafka_partition, kafka_offset, reason, field, rule, message, payload_bytes,
+           rejected_at, replayed_at, message_key, payload, payload_sha256
+    FROM loan_data.rejected
+    WHERE topic = $1 AND kafka_partition = $2 AND kafka_offset = $3
+    ORDER BY replayed_at IS NOT NULL, rejected_at DESC, service
+    LIMIT 1
+"""
+
+MARK_REPLAYED = """
+    UPDATE loan_data.rejected SET replayed_at = now()
+    WHERE topic = $1 AND kafka_partition = $2 AND kafka_offset = $3 AND service = $4
+      AND payload_sha256 = $5
+"""
+
 
 class DeadLetterId(NamedTuple):
     """Where the refused message lay, written `loan.received:2:1714`; of a row of a file, `file:loans.csv@…:0:17`."""
@@ -52,16 +78,7 @@ async def fetch_dead_letters(
 ) -> list[DeadLetter]:
     """The newest first; those sent again only with `replayed`."""
     rows = await pool.fetch(
-        """
-        SELECT service, topic, kafka_partition, kafka_offset, reason, field, rule, message, payload_bytes,
-               rejected_at, replayed_at
-        FROM loan_data.rejected
-        WHERE ($1::text IS NULL OR reason = $1)
-          AND ($2::text IS NULL OR topic = $2)
-          AND ($3 OR replayed_at IS NULL)
-        ORDER BY rejected_at DESC, topic, kafka_partition, kafka_offset DESC
-        LIMIT $4
-        """,
+        SELECT_REJECTED,
         reason,
         topic,
         replayed,
@@ -73,14 +90,7 @@ async def fetch_dead_letters(
 async def fetch_dead_letter(pool: Pool, which: DeadLetterId) -> WholeDeadLetter | None:
     """Of several at one place, as in a topic that was made anew: the newest that has not been sent again."""
     found = await pool.fetchrow(
-        """
-        SELECT service, topic, kafka_partition, kafka_offset, reason, field, rule, message, payload_bytes,
-               rejected_at, replayed_at, message_key, payload, payload_sha256
-        FROM loan_data.rejected
-        WHERE topic = $1 AND kafka_partition = $2 AND kafka_offset = $3
-        ORDER BY replayed_at IS NOT NULL, rejected_at DESC, service
-        LIMIT 1
-        """,
+        SELECT_ONE_REJECTED,
         *which,
     )
     if found is None:
@@ -92,11 +102,7 @@ async def fetch_dead_letter(pool: Pool, which: DeadLetterId) -> WholeDeadLetter 
 
 async def mark_replayed(pool: Pool, dead: WholeDeadLetter) -> None:
     await pool.execute(
-        """
-        UPDATE loan_data.rejected SET replayed_at = now()
-        WHERE topic = $1 AND kafka_partition = $2 AND kafka_offset = $3 AND service = $4
-          AND payload_sha256 = $5
-        """,
+        MARK_REPLAYED,
         *dead.letter.id,
         dead.letter.service,
         dead.payload_sha256,

@@ -49,8 +49,16 @@ class KafkaSettings(BaseModel):
 
 class PostgresSettings(BaseModel):
     dsn: str = Field(default="postgresql://loanloop@127.0.0.1:5432/loanloop", repr=False)
-    read_only_dsn: str | None = Field(default=None, repr=False, description="A replica for reports and training reads")
+    read_only_dsn: str | None = Field(
+        default=None, repr=False, description="A replica for reports, metrics and training reads"
+    )
     pool_size: int = Field(default=8, ge=1)
+
+
+class TelemetrySettings(BaseModel):
+    host: str = Field(default="127.0.0.1", description="Where /metrics and /health are served; the predictor: by REST")
+    port: int = Field(default=0, ge=0, le=65_535, description="0: any free port, which `loanloop status` shows")
+    data_folder: Path | None = Field(default=None, description="The disk that it is on is measured")
 
 
 def _instance_id() -> str:
@@ -63,6 +71,7 @@ class ServiceSettings(BaseSettings):
     portfolio: str = Field(default="sba", description="A shipped preset's name, or a portfolio file")
     kafka: KafkaSettings = KafkaSettings()
     postgres: PostgresSettings = PostgresSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     instance_id: str = Field(default_factory=_instance_id)

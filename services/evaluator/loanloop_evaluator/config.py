@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 class EvaluatorOptions(BaseModel):
     poll_s: float = Field(default=2.0, gt=0, description="How often to look without a wake-up")
     quality_every_s: float = Field(default=30.0, gt=0, description="How often to look at the loans that arrive")
+    facts_every_s: float = Field(default=15.0, gt=0, description="How often the metrics of the database are read")
     threads: int = Field(default=1, ge=1, description="For the scores of a gate's window")
 
 

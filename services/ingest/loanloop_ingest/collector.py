@@ -13,6 +13,7 @@ from typing import TypeVar
 import structlog
 from loanloop_common.errors import InvalidMessage, in_one_line
 from loanloop_common.polling import Poller
+from loanloop_common.telemetry import count, observe
 
 from loanloop_ingest.domain.file_events import FileEvent, FileMappingMissing, RefusedRow, Row, RowReader, loan_events
 from loanloop_ingest.loan_files import (
@@ -118,6 +119,7 @@ class Collector:
             return True
         if not self._has_settled(path, stamp):
             return False
+        begun = self._clock()
         try:
             await self._collect_file(path, stamp)
         except _StillWritten:
@@ -126,7 +128,12 @@ class Collector:
             reason = _shown(in_one_line(unusable))
             log.error("file_not_collected", file=_shown(path), reason=reason, exc_info=unusable.__cause__)
             await self._store.raise_unusable(_shown(path), stamp.modified_ns, reason)
+            self._observe("refused", begun)
         return True
+
+    def _observe(self, result: str, since: datetime) -> None:
+        took_s = (self._clock() - since).total_seconds()
+        observe("loanloop_run_duration_seconds", max(took_s, 0.0), kind="collect", result=result)
 
     def _has_settled(self, path: Path, stamp: Stamp) -> bool:
         before = self._stamps.get(path)
@@ -153,6 +160,7 @@ class Collector:
         log.info("file_collecting", file=_shown(path), rows=file.n_rows, rows_done=progress.rows_done)
         if await self._read_on(file, stamp, sha256, progress):
             done = await self._store.finish(sha256)
+            self._observe("ok", done.started_at)
             log.info("file_collected", file=_shown(path), produced=done.n_produced, refused=done.n_refused)
 
     async def _read_on(self, file: LoanFile, stamp: Stamp, sha256: bytes, progress: Progress) -> bool:
@@ -170,6 +178,8 @@ class Collector:
             part = await _in_thread(file.path, self._events, file.path, chunk, source, progress.started_at)
             await self._publish([(event.key, event.value) for event in part.events])
             await self._store.advance(sha256, last, len(part.events), part.refused)
+            count("loanloop_collected_rows_total", len(part.events), result="produced")
+            count("loanloop_collected_rows_total", len(part.refused), result="refused")
         if stamp_of(file.path) != stamp:
             raise _StillWritten  # cut off behind the last chunk, say: what was read is not the file
         return True

@@ -13,6 +13,7 @@ from loanloop_common.dead_letters import Refusal, refusal_of
 from loanloop_common.errors import InvalidMessage
 from loanloop_common.events import Topic
 from loanloop_common.kafka import Finish, arrived_at
+from loanloop_common.telemetry import timed
 
 from loanloop_ingest.domain.messages import Incoming, MessageReader, Place
 from loanloop_ingest.store.loans import Arrived
@@ -45,13 +46,18 @@ class BatchHandler:
 
     async def read_batch(self, records: Sequence[ConsumerRecord]) -> Finish:
         """What is left to be done: to store each message, or refuse it and publish that."""
-        return partial(self._store_batch, await asyncio.to_thread(self._read, records))
+        with timed("loanloop_batch_step_duration_seconds", step="read"):
+            arrived = await asyncio.to_thread(self._read, records)
+        return partial(self._store_batch, arrived)
 
     async def _store_batch(self, arrived: Sequence[Arrived]) -> None:
-        refusals = await self._store(arrived)
+        with timed("loanloop_batch_step_duration_seconds", step="store"):
+            refusals = await self._store(arrived)
         for refusal in refusals:
             log.warning("message_refused", reason=refusal.reason, message=refusal.message, **_place_of(refusal.record))
-        await self._publish_refusals(refusals)
+        if refusals:
+            with timed("loanloop_batch_step_duration_seconds", step="publish_refusals"):
+                await self._publish_refusals(refusals)
 
     def _read(self, records: Sequence[ConsumerRecord]) -> list[Arrived]:
         now = self._clock()

@@ -17,7 +17,7 @@ from loanloop_common.outbox import OutboxRelay
 from loanloop_common.partitions import partitions_ahead
 from loanloop_common.polling import Poller
 from loanloop_common.removed_records import alerting
-from loanloop_common.telemetry import observe, set_gauge
+from loanloop_common.telemetry import observe, set_gauge, watch_gauge
 
 from loanloop_predictor.api import Access, Admission, Api, Decide, RestServer, TimeLimit, TokenRules, Tokens, make_api
 from loanloop_predictor.config import PredictorOptions, PredictorSettings
@@ -27,6 +27,7 @@ from loanloop_predictor.domain.incoming import IncomingLoan
 from loanloop_predictor.domain.plain_requests import PlainRequests
 from loanloop_predictor.handlers import DeploymentHandler, LoanHandler, LoanStream
 from loanloop_predictor.serving.champions import Champions, Swap
+from loanloop_predictor.serving.counted import begin_counting
 from loanloop_predictor.serving.decider import Answer, Decider, ScoredRequests
 from loanloop_predictor.serving.shared_batches import SharedBatches
 from loanloop_predictor.store.availability import DatabaseAway
@@ -46,9 +47,8 @@ GATHER_EVENTS_S = 0.25  # of REST, while more come: they are stored and answered
 
 def report_swap(heartbeat: Heartbeat, swap: Swap) -> None:
     heartbeat.update(version=swap.version, deployment_seq=swap.deployment_seq, detail={"last_swap": asdict(swap)})
-    set_gauge("loanloop_predictor_deployment_seq", swap.deployment_seq)
-    if swap.load_ms is not None:
-        observe("loanloop_predictor_model_load_seconds", swap.load_ms / 1000)
+    set_gauge("loanloop_served_deployment_seq", swap.deployment_seq)
+    begin_counting(swap.version)
 
 
 def database_state(live: Poller) -> str:
@@ -85,6 +85,7 @@ def deciding_together(decider: Decider, relay: OutboxRelay, *, max_items: int) -
         return answers
 
     async def score(incoming: Sequence[IncomingLoan]) -> Callable[[], Awaitable[Sequence[Answer]]]:
+        observe("loanloop_rest_batch_loans", len(incoming))
         return partial(record, await decider.score_requested(incoming))
 
     return SharedBatches(score, max_items=max_items).submit
@@ -136,6 +137,8 @@ def make_server(
 ) -> RestServer:
     options = base.settings.predictor
     codec = LoanCodec(base.portfolio)
+    admission = Admission(max_requests=options.max_requests)
+    watch_gauge("loanloop_http_requests_in_progress", lambda: admission.n_admitted)
     api = Api(
         codec=codec,
         plain=PlainRequests(codec),
@@ -144,7 +147,7 @@ def make_server(
         stream_state=lambda: loans.state,
         database_state=lambda: database_state(live),
         reconcile_state=lambda: live.state,
-        admission=Admission(max_requests=options.max_requests),
+        admission=admission,
         max_batch_loans=options.max_batch_loans,
         max_body_bytes=options.max_body_bytes,
         body_within=TimeLimit(options.body_within_s),
@@ -181,4 +184,4 @@ async def build(base: Foundation[PredictorSettings]) -> Sequence[Part]:
 
 if __name__ == "__main__":
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    sys.exit(run_service(SERVICE, PredictorSettings, build))
+    sys.exit(run_service(SERVICE, PredictorSettings, build, has_rest=True))

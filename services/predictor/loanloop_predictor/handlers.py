@@ -13,12 +13,13 @@ from loanloop_common.errors import InvalidMessage
 from loanloop_common.event_codec import decode_event
 from loanloop_common.events import ModelDeployed, Topic
 from loanloop_common.kafka import BatchConsumer, Broker, Finish, arrived_at, publish_batch
-from loanloop_common.telemetry import count
+from loanloop_common.telemetry import count, timed
 
 from loanloop_predictor.domain.decisions import NoProbability, Undecided
 from loanloop_predictor.domain.deployments import is_newer
 from loanloop_predictor.domain.scored import scored_event
 from loanloop_predictor.serving.champions import Champions
+from loanloop_predictor.serving.counted import count_decisions
 from loanloop_predictor.serving.decider import Decider, ScoredLoans, StreamedDecisions
 from loanloop_predictor.store.refusals import RefusalStore
 
@@ -42,7 +43,8 @@ class LoanHandler:
     async def _record(self, scored: ScoredLoans, records: Sequence[ConsumerRecord]) -> None:
         batch = await self._decider.record_streamed(scored)
         events = [(one.decision.loan_id.encode(), scored_event(one)) for one in batch.to_publish]
-        await publish_batch(self._broker, Topic.LOAN_SCORED, events)
+        with timed("loanloop_batch_step_duration_seconds", step="stream_publish"):
+            await publish_batch(self._broker, Topic.LOAN_SCORED, events)
         if batch.undecided:
             await self._refuse([_refusal(records[one.place], one) for one in batch.undecided])
         _count(batch)
@@ -80,7 +82,7 @@ class DeploymentHandler:
 
 
 def _count(batch: StreamedDecisions) -> None:
-    count("loanloop_predictor_decisions_total", batch.n_new, channel="stream")
+    count_decisions(batch.new)
     for reason, n_skipped in (
         ("history", batch.n_history),
         ("invalid", batch.n_invalid),
@@ -89,8 +91,8 @@ def _count(batch: StreamedDecisions) -> None:
         ("no_probability", len(batch.undecided)),
         ("refused_by_database", batch.n_refused),
     ):
-        count("loanloop_predictor_skipped_total", n_skipped, reason=reason)
-    log.debug("loans_decided", n_new=batch.n_new, n_published=len(batch.to_publish), n_invalid=batch.n_invalid)
+        count("loanloop_loans_skipped_total", n_skipped, reason=reason)
+    log.debug("loans_decided", n_new=len(batch.new), n_published=len(batch.to_publish), n_invalid=batch.n_invalid)
 
 
 class LoanStream:

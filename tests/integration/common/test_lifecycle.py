@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
+import httpx
 import pytest
 from loanloop_common.events import Topic
 from loanloop_common.kafka import Broker, publish_batch
@@ -116,6 +117,43 @@ async def test_heartbeat_shows_the_running_service_and_each_of_its_parts(
         )
     )
     assert detail
+
+
+async def test_service_says_of_itself_what_it_does_and_how_fast(
+    counting: Counting, connection: asyncpg.Connection, broker: Broker, tmp_path: Path
+) -> None:
+    await publish_batch(broker, counting.topic, numbered(1000))
+    await counting.start(LOANLOOP_INSTANCE_ID="one", LOANLOOP_TELEMETRY__DATA_FOLDER=str(tmp_path))
+    await eventually(lambda: _everything_is_handled(connection))
+    url = await eventually(
+        lambda: connection.fetchval("SELECT url FROM loan_data.service_instances WHERE instance_id = 'one'")
+    )
+
+    async with httpx.AsyncClient(base_url=url, timeout=5) as client:
+        health = await client.get("/health")
+        page = (await eventually(lambda: _page_with(client, b"loanloop_consumer_lag_records{"))).decode()
+
+    assert (health.status_code, health.json()["parts"]) == (200, {"outbox": "looking", "records": "consuming"})
+    for begin in (
+        'loanloop_consumer_records_total{consumer="records"} 1000.0',
+        'loanloop_batch_failures_total{consumer="records"} 0.0',
+        'loanloop_part_at_work{part="records"} 1.0',
+        'loanloop_db_query_duration_seconds_count{query="instances.beat"}',
+        'loanloop_db_query_duration_seconds_count{query="outbox_rows.insert_row"}',
+        'loanloop_db_query_duration_seconds_count{query="commit"}',
+        'loanloop_db_pool_connections{state="used"} ',
+        "loanloop_db_pool_max_connections 8.0",
+        "loanloop_event_loop_delay_seconds_count ",
+        'loanloop_look_duration_seconds_count{part="outbox-counting",result="ok"}',
+        f'loanloop_disk_free_bytes{{folder="{tmp_path}"}} ',
+        f'loanloop_consumer_lag_records{{group="{counting.topic}",partition="0",topic="{counting.topic}"}} ',
+    ):
+        assert f"\n{begin}" in page, begin
+
+
+async def _page_with(client: httpx.AsyncClient, text: bytes) -> bytes | None:
+    page = (await client.get("/metrics")).content
+    return page if text in page else None
 
 
 async def test_database_of_another_portfolio_is_refused_in_one_sentence(

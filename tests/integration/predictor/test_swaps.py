@@ -73,7 +73,7 @@ async def test_older_announcement_changes_nothing(world: World) -> None:
     await world.deploy("v1", 3)  # a rollback is newer, whatever its version
     await eventually(lambda: _applied(world, "predictor", seq=3))
     assert (await get(url, "/model-info")).json()["version"] == "v1"
-    assert "loanloop_predictor_model_load_seconds_count 2.0" in (await get(url, "/metrics")).text
+    assert 'loanloop_model_load_duration_seconds_count{result="served"} 2.0' in (await get(url, "/metrics")).text
 
 
 @pytest.mark.parametrize("fault", ["cut short", "other bytes", "another version", "other features"])

@@ -1,15 +1,13 @@
-"""Logs in two formats, without a loan's fields; metrics by known names."""
+"""Logs in two formats, without a loan's fields."""
 
 import io
 import json
 import logging
-import re
 from collections.abc import Iterator
-from typing import get_args
 
 import pytest
 import structlog
-from loanloop_common.telemetry import CounterName, GaugeName, HistogramName, count, metrics_page, set_up_logging
+from loanloop_common.telemetry import set_up_logging
 
 
 @pytest.fixture(autouse=True)
@@ -61,16 +59,3 @@ def test_client_of_a_broker_that_is_away_says_so_once() -> None:
         logging.getLogger("aiokafka.conn").error("Unable connect to node with id %s", 1)
 
     assert len(stream.getvalue().splitlines()) == 1
-
-
-def test_every_metric_is_named_by_service_noun_and_unit() -> None:
-    names = [*get_args(CounterName), *get_args(GaugeName), *get_args(HistogramName)]
-
-    for name in names:
-        assert re.fullmatch(r"loanloop_(common|ingest|trainer|evaluator|predictor)_[a-z0-9_]+_[a-z]+", name), name
-
-
-def test_counted_metric_is_on_the_page() -> None:
-    count("loanloop_common_outbox_published_total", 2, service="test_telemetry")
-
-    assert b'loanloop_common_outbox_published_total{service="test_telemetry"} 2.0' in metrics_page()

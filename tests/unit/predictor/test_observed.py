@@ -7,8 +7,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 
 def counted(status: str) -> float:
-    labels = {"path": "other", "status": status}
-    return REGISTRY.get_sample_value("loanloop_predictor_requests_total", labels) or 0.0
+    labels = {"route": "other", "status": status}
+    return REGISTRY.get_sample_value("loanloop_http_request_duration_seconds_count", labels) or 0.0
 
 
 async def nothing() -> Message:

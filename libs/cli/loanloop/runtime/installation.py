@@ -131,6 +131,7 @@ class Installation(abc.ABC):
     def service_settings(self, instance: str) -> dict[str, str]:
         return {
             "LOANLOOP_KAFKA__BOOTSTRAP_SERVERS": self.kafka_bootstrap,
+            "LOANLOOP_TELEMETRY__DATA_FOLDER": str(self.directory.path),
             "LOANLOOP_POSTGRES__DSN": self.postgres_dsn,
             "LOANLOOP_PREDICTOR__HOST": HOST,
             "LOANLOOP_PREDICTOR__PORT": str(self.ports.rest),

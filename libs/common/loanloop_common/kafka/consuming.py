@@ -13,13 +13,20 @@ from faststream.middlewares import AckPolicy
 from loanloop_common.background import in_background
 from loanloop_common.kafka.broker import Broker, bounded
 from loanloop_common.kafka.handling import ConsumerState, Handle, Handling, first_of
+from loanloop_common.kafka.lag import report_lag
 from loanloop_common.kafka.records import first_offsets, raw_message, raw_records
 from loanloop_common.kafka.retries import RetryPolicy
-from loanloop_common.telemetry import count
+from loanloop_common.telemetry import CounterName, count
 
 log = structlog.get_logger()
 
 _END_JOINING_WITHIN_S = 5.0
+_COUNTERS: tuple[CounterName, ...] = (
+    "loanloop_consumer_records_total",
+    "loanloop_batch_failures_total",
+    "loanloop_commit_failures_total",
+    "loanloop_consumer_restarts_total",
+)
 
 
 class BatchConsumer:
@@ -58,9 +65,9 @@ class BatchConsumer:
         self._open = asyncio.Event()
         self._open.set()
         self._running: asyncio.Task[None] | None = None
-        self._handling = Handling(
-            handle, name=name, service=broker.service, commits=group is not None, retry=retry, stopping=self._stopping
-        )
+        for counter in _COUNTERS:
+            count(counter, 0, consumer=name)
+        self._handling = Handling(handle, name=name, commits=group is not None, retry=retry, stopping=self._stopping)
         self._subscriber = self._subscribe(topics, max_records, batch_timeout_ms)
 
     @property
@@ -129,15 +136,29 @@ class BatchConsumer:
             self._handling.phase = "starting"
             if await self._joined():
                 self._handling.phase = "consuming" if self._open.is_set() else "waiting"
-                consumer = self._subscriber.consumer
-                await first_of(self._stopping, self._handling.gave_up, consumer.fetching_failed)
+                await self._consumed(self._subscriber.consumer)
             await self._handling.finish_within(self._leave_within_s)
             await bounded(self._subscriber.stop(), within_s=self._leave_within_s, what=f"consumer {self.name}")
             if not self._stopping.is_set():
                 self._handling.phase = "stopped"
-                count("loanloop_common_consumer_restarts_total", service=self._broker.service, consumer=self.name)
+                count("loanloop_consumer_restarts_total", consumer=self.name)
                 log.error("consumer_restarts", consumer=self.name, after_s=self._retry.restart_after_s)
                 await first_of(self._stopping, within_s=self._retry.restart_after_s)
+
+    async def _consumed(self, consumer: Any) -> None:
+        """Returns when this membership has to end."""
+        watching = self._watch_lag(consumer)
+        try:
+            await first_of(self._stopping, self._handling.gave_up, consumer.fetching_failed)
+        finally:
+            if watching:
+                watching.cancel()
+
+    def _watch_lag(self, consumer: Any) -> asyncio.Task[None] | None:
+        if self._group is None:
+            return None
+        reporting = report_lag(consumer, self._handling.done, name=self.name, group=self._group)
+        return in_background(reporting, name=f"lag-{self.name}")
 
     async def _joined(self) -> bool:
         """Joining can last as long as the group's other members take, so it doesn't hold up a stop."""

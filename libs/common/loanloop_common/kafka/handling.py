@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Literal, TypeVar
 
 import structlog
-from aiokafka import ConsumerRecord
+from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from loanloop_common.background import in_background
@@ -48,13 +48,13 @@ class Handling:
     """Takes batches one after another. `gave_up` is set when one failed at every attempt: nothing behind it is done."""
 
     def __init__(
-        self, handle: Handle, *, name: str, service: str, commits: bool, retry: RetryPolicy, stopping: asyncio.Event
+        self, handle: Handle, *, name: str, commits: bool, retry: RetryPolicy, stopping: asyncio.Event
     ) -> None:
         self.name = name
+        self.done: dict[TopicPartition, int] = {}  # committed here, of the partitions that are assigned
         self.phase: ConsumerState = "stopped"
         self.gave_up = asyncio.Event()
         self._handle = handle
-        self._service = service
         self._commits = commits
         self._retry = retry
         self._stopping = stopping
@@ -73,6 +73,7 @@ class Handling:
     def lose_assignment(self) -> None:
         """What was taken before is not committed any more: its offsets may be behind those of the new owner."""
         self._assignment_number += 1
+        self.done.clear()
 
     async def finish_within(self, seconds: float) -> None:
         """Let the batch that is being finished come to its end; where it doesn't, nothing behind it is done either."""
@@ -130,9 +131,9 @@ class Handling:
 
     async def _done_with(self, batch: _Batch) -> None:
         await self._commit(batch)
-        labels = {"service": self._service, "consumer": self.name}
-        count("loanloop_common_records_consumed_total", len(batch.records), **labels)
-        observe("loanloop_common_batch_seconds", time.monotonic() - batch.taken_at, **labels)
+        count("loanloop_consumer_records_total", len(batch.records), consumer=self.name)
+        observe("loanloop_batch_records", len(batch.records), consumer=self.name)
+        observe("loanloop_batch_duration_seconds", time.monotonic() - batch.taken_at, consumer=self.name)
 
     async def _attempted(self, batch: _Batch, work: Callable[[], Awaitable[Result]]) -> Result:
         """Raises _NotDone after the last attempt."""
@@ -159,7 +160,7 @@ class Handling:
         raise _NotDone
 
     def _report_failure(self, attempt: int, records: Sequence[ConsumerRecord], error: Exception) -> None:
-        count("loanloop_common_batches_failed_total", service=self._service, consumer=self.name)
+        count("loanloop_batch_failures_total", consumer=self.name)
         log.warning(
             "batch_failed",
             consumer=self.name,
@@ -177,13 +178,19 @@ class Handling:
         reason = "the group was rebalanced meanwhile"
         if batch.assignment_number == self._assignment_number:
             try:
-                async with asyncio.timeout(_COMMIT_WITHIN_S):
-                    await batch.consumer.commit(next_offsets(batch.records))
-                    return
+                await self._commit_offsets(batch)
+                return
             except (KafkaError, TimeoutError) as error:
                 reason = repr(error)
-        count("loanloop_common_commits_failed_total", service=self._service, consumer=self.name)
+        count("loanloop_commit_failures_total", consumer=self.name)
         log.warning("offsets_not_committed", consumer=self.name, n_records=len(batch.records), reason=reason)
+
+    async def _commit_offsets(self, batch: _Batch) -> None:
+        offsets = next_offsets(batch.records)
+        async with asyncio.timeout(_COMMIT_WITHIN_S):
+            await batch.consumer.commit(offsets)
+        if batch.assignment_number == self._assignment_number:
+            self.done.update(offsets)
 
 
 async def first_of(*events: asyncio.Event, within_s: float | None = None) -> bool:

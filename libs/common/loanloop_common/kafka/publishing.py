@@ -10,9 +10,9 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from loanloop_common.errors import MessageTooLarge, Unavailable
+from loanloop_common.errors import LoanloopError, MessageTooLarge, Unavailable
 from loanloop_common.kafka.broker import Broker
-from loanloop_common.telemetry import count
+from loanloop_common.telemetry import count, timed
 
 _BATCH_HEADER_BYTES = 61
 _partition_of = DefaultPartitioner()
@@ -38,6 +38,16 @@ async def publish_messages(broker: Broker, topic: str, messages: Sequence[Messag
     if not messages:
         return
     topic = str(topic)
+    try:
+        with timed("loanloop_publish_duration_seconds", topic=topic):
+            await _publish(broker, topic, messages)
+    except LoanloopError:
+        count("loanloop_publish_failures_total", topic=topic)
+        raise
+    count("loanloop_messages_published_total", len(messages), topic=topic)
+
+
+async def _publish(broker: Broker, topic: str, messages: Sequence[Message]) -> None:
     _check_sizes(topic, messages, broker.settings.max_message_bytes)
     producer = broker.producer
     try:
@@ -51,7 +61,6 @@ async def publish_messages(broker: Broker, topic: str, messages: Sequence[Messag
             largest = max(_size(message) for message in messages)
             raise MessageTooLarge(topic, largest, None) from cause
         raise Unavailable(f"Kafka does not take messages for {topic}: {cause!r}") from cause
-    count("loanloop_common_messages_published_total", len(messages), service=broker.service, topic=topic)
 
 
 def _size(message: Message) -> int:

@@ -6,7 +6,7 @@ field.
 
 import asyncio
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -16,6 +16,7 @@ from asyncpg.exceptions import UniqueViolationError
 from loanloop_common.dead_letters import Refusal, record_refusals, refusal_of
 from loanloop_common.errors import EventConflict
 from loanloop_common.postgres import Connection, Pool
+from loanloop_common.telemetry import count
 from msgspec import Struct
 
 from loanloop_ingest.domain.loan_changes import loan_changes, missing_counts
@@ -85,7 +86,15 @@ class LoanStore:
                 await record_refusals(connection, service="ingest", refusals=refusals)
             if counts := missing_counts(self._fields, verdicts.fresh):
                 await count_missing(connection, counts)
+        _count(verdicts)
         return refusals
+
+
+def _count(verdicts: Verdicts) -> None:
+    for topic, n in Counter(event.place.topic for event in verdicts.fresh).items():
+        count("loanloop_events_stored_total", n, topic=topic)
+    for topic, n in Counter(event.place.topic for event in verdicts.duplicates).items():
+        count("loanloop_event_duplicates_total", n, topic=topic)
 
 
 def _place_of(record: ConsumerRecord) -> Place:

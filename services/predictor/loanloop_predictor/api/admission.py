@@ -14,6 +14,10 @@ class Admission:
         self._max_requests = max_requests
         self._n_admitted = 0
 
+    @property
+    def n_admitted(self) -> int:
+        return self._n_admitted
+
     def __enter__(self) -> None:
         """Raises Overloaded."""
         if self._n_admitted >= self._max_requests:

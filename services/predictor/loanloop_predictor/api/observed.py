@@ -1,8 +1,8 @@
-"""Counts and times every answer, by the route's path."""
+"""Counts and times every answer, by route and status."""
 
 import time
 
-from loanloop_common.telemetry import count, observe
+from loanloop_common.telemetry import observe
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 CLIENT_GONE = 499  # no answer was begun: the client had hung up
@@ -31,6 +31,6 @@ class Observed:
             raise
         finally:
             # A path that is no route would make one more series for each guess.
-            path = getattr(scope.get("route"), "path", "other")
-            count("loanloop_predictor_requests_total", path=path, status=str(status))
-            observe("loanloop_predictor_request_seconds", time.perf_counter() - started, path=path)
+            route = getattr(scope.get("route"), "path", "other")
+            took_s = time.perf_counter() - started
+            observe("loanloop_http_request_duration_seconds", took_s, route=route, status=str(status))

@@ -13,7 +13,7 @@ from fastapi.responses import PlainTextResponse, RedirectResponse
 from fastapi_offline import FastAPIOffline
 from loanloop_common.errors import InvalidMessage, LoanloopError
 from loanloop_common.loan_codec import LoanCodec
-from loanloop_common.telemetry import metrics_page
+from loanloop_common.telemetry import CONTENT_TYPE, metrics_page
 from starlette.types import ASGIApp
 
 from loanloop_predictor.api.access import Access, Guard, name_of_caller
@@ -186,7 +186,7 @@ def _add_health(app: FastAPI, api: Api) -> None:
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
-        return Response(metrics_page(), media_type="text/plain; version=0.0.4")
+        return Response(await asyncio.to_thread(metrics_page), headers={"content-type": CONTENT_TYPE})
 
 
 def _health_of(api: Api) -> HealthAnswer:

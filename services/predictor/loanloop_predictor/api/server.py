@@ -2,12 +2,11 @@
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import Iterator
 
 import uvicorn
 from loanloop_common.background import in_background
-from loanloop_common.errors import LoanloopError
+from loanloop_common.listening import listening_socket, url_of
 from starlette.types import ASGIApp
 
 # The pages under /docs have their script in the page; nothing of any page comes from elsewhere.
@@ -22,17 +21,13 @@ SECURITY_HEADERS = {
 }
 
 
-class PortTaken(LoanloopError):
-    """The address that was asked for can't be listened on."""
-
-
 class RestServer:
     name = "rest"
 
     def __init__(self, app: ASGIApp, *, host: str, port: int, drain_s: int) -> None:
         """Listens from now on, answers from `start` on. Raises PortTaken."""
-        self._socket = _listening(host, port)
-        self.url = f"http://{host}:{self._socket.getsockname()[1]}"
+        self._socket = listening_socket(host, port, setting="LOANLOOP_PREDICTOR__PORT")
+        self.url = url_of(host, self._socket)
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -66,17 +61,3 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, socket.SOCK_STREAM)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-    except OSError as cause:
-        raise PortTaken(
-            f"can't listen on {host}:{port} ({cause.strerror}); set LOANLOOP_PREDICTOR__PORT to a free port"
-        ) from cause
-    listening.set_inheritable(False)
-    return listening

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Literal
+from typing import Literal, get_args
 from uuid import UUID
 
 from loanloop_common.errors import LoanloopError
@@ -10,6 +10,8 @@ from msgspec import Struct
 
 Channel = Literal["stream", "rest"]
 CreditDecision = Literal["approve", "decline"]
+CHANNELS: tuple[Channel, ...] = get_args(Channel)
+CREDIT_DECISIONS: tuple[CreditDecision, ...] = get_args(CreditDecision)
 
 
 class Decision(Struct, frozen=True, gc=False):

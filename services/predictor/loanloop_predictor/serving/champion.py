@@ -1,14 +1,17 @@
 """One loaded version: verified, warmed up and self-tested before anyone can see it."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from loanloop_common.bundle import Bundle
+from loanloop_common.errors import BundleCorrupt
 from loanloop_common.features import Floats
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.scoring import Scorer, engine
+from loanloop_common.telemetry import observe
 from loanloop_common.verified_scorer import load_verified
 
 from loanloop_predictor.domain.deciding import DecidedBy
@@ -43,9 +46,23 @@ class Champion:
 def load_champion(model: StoredModel, deployment: Deployment, portfolio: Portfolio, *, threads: int) -> Champion:
     """CPU-bound: call it in a thread. Raises BundleCorrupt where the bundle is not what this service can serve."""
     started = time.perf_counter()
-    scorer = load_verified(
-        model.bundle, model.bundle_sha256, version=model.version, portfolio=portfolio, threads=threads
-    )
+    with _observed():
+        scorer = load_verified(
+            model.bundle, model.bundle_sha256, version=model.version, portfolio=portfolio, threads=threads
+        )
     by = DecidedBy(model.version, deployment.deployment_seq, scorer.bundle.manifest.threshold, engine())
     load_ms = (time.perf_counter() - started) * 1000
     return Champion(by, scorer, deployment.deployed_at, load_ms)
+
+
+@contextmanager
+def _observed() -> Iterator[None]:
+    started, result = time.perf_counter(), "postponed"
+    try:
+        yield
+        result = "served"
+    except BundleCorrupt:
+        result = "refused"
+        raise
+    finally:
+        observe("loanloop_model_load_duration_seconds", time.perf_counter() - started, result=result)

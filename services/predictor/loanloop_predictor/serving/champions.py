@@ -4,11 +4,13 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import structlog
 from loanloop_common.alerts import Alert
 from loanloop_common.errors import BundleCorrupt, Unavailable
 from loanloop_common.portfolio import Portfolio
+from loanloop_common.telemetry import observe
 
 from loanloop_predictor.domain.deployments import Deployment, to_apply
 from loanloop_predictor.serving.champion import Champion, load_champion
@@ -63,6 +65,7 @@ class Champions:
         self._portfolio = portfolio
         self._threads = threads
         self._on_swap = on_swap
+        self._begun_at = datetime.now(UTC)
         self._current: Champion | None = None
         self._deployed: str | None = None  # what the last look found, served or not
         self._has_looked = False
@@ -141,6 +144,7 @@ class Champions:
 
     async def _serve(self, deployment: Deployment) -> None:
         former = self._swap(await self._loaded(deployment))
+        self._observe(deployment, "served")
         # Freeing its sessions takes milliseconds, which the event loop must not spend.
         await asyncio.to_thread(free, former)
 
@@ -179,9 +183,16 @@ class Champions:
             message=f"{refused.version} was deployed but can't be served: {reason}",
             details={"version": refused.version, "deployment_seq": refused.deployment_seq, "serving": serving},
         )
+        self._observe(deployment, "refused")
         # First the alert: what is marked as refused is not looked at again.
         await self._store.raise_alert(alert)
         self.refused[deployment.deployment_seq] = refused
+
+    def _observe(self, deployment: Deployment, result: str) -> None:
+        """From the deployment to here; one that is older than this process says nothing about how long it takes."""
+        if deployment.deployed_at >= self._begun_at:
+            took_s = (datetime.now(UTC) - deployment.deployed_at).total_seconds()
+            observe("loanloop_run_duration_seconds", max(took_s, 0.0), kind="deploy", result=result)
 
 
 def _unserved(deployment: Deployment, error: Exception) -> UnservedDeployment:

@@ -13,7 +13,7 @@ from loanloop_common.bundle import are_probabilities
 from loanloop_common.errors import EventConflict, InvalidMessage, LoanloopError
 from loanloop_common.features import Floats
 from loanloop_common.loan_codec import LoanCodec
-from loanloop_common.telemetry import observe
+from loanloop_common.telemetry import observe_each, timed
 from msgspec import structs
 
 from loanloop_predictor.domain.deciding import decide
@@ -31,6 +31,7 @@ from loanloop_predictor.domain.decisions import (
 from loanloop_predictor.domain.incoming import IncomingLoan, StreamedLoans, hash_if_dated, read_streamed
 from loanloop_predictor.serving.champion import Champion
 from loanloop_predictor.serving.champions import Champions
+from loanloop_predictor.serving.counted import count_decisions
 from loanloop_predictor.serving.decided_here import DecidedHere
 from loanloop_predictor.store.decisions import DecisionStore, Held, Recorded
 
@@ -64,7 +65,7 @@ class StreamedDecisions:
 
     to_publish: list[StoredDecision]
     undecided: list[Undecided]
-    n_new: int
+    new: list[Decision]
     n_history: int
     n_invalid: int
     n_conflicts: int
@@ -87,7 +88,8 @@ class Decider:
 
     async def record_streamed(self, scored: ScoredLoans) -> StreamedDecisions:
         """Raises Unavailable: then nothing is lost, and what is stored of the batch stays as it is."""
-        recorded = await self._store.record_streamed(scored.decisions)
+        with timed("loanloop_batch_step_duration_seconds", step="stream_store"):
+            recorded = await self._store.record_streamed(scored.decisions)
         held = recorded.held
         held.update(await self._decided_earlier(scored.undecided, but=held))
         asked: list[Decision | Undecided] = [*scored.decisions, *scored.undecided]
@@ -99,7 +101,7 @@ class Decider:
             # What REST has decided leaves by the outbox.
             to_publish=[one for one in stored if one.decision.channel == "stream"],
             undecided=[one for one in scored.undecided if one.event_id not in held],
-            n_new=sum(one.is_new for one in stored),
+            new=[one.decision for one in stored if one.is_new],
             n_history=scored.read.n_history,
             n_invalid=scored.read.n_invalid,
             n_conflicts=sum(conflicts(held[m.event_id], m.payload_sha256) for m in found),
@@ -118,9 +120,12 @@ class Decider:
         """An answer in each loan's place; one bad loan fails no other. Raises Unavailable for all."""
         incoming = scored.incoming
         events = self._events_of(scored)
-        recorded = await self._store.record_requested(scored.decisions, events)
+        with timed("loanloop_batch_step_duration_seconds", step="rest_store"):
+            recorded = await self._store.record_requested(scored.decisions, events)
         stored = (one for one in recorded.held.values() if isinstance(one, StoredDecision))
-        self._decided_here.remember(events[one.decision.event_id] for one in stored if one.is_new)
+        new = [one.decision for one in stored if one.is_new]
+        self._decided_here.remember(events[decision.event_id] for decision in new)
+        count_decisions(new)
         recorded.held.update(await self._decided_earlier(scored.undecided, but=recorded.held))
         without = {one.event_id: NoProbability(one.version) for one in scored.undecided}
         known = recorded.held.keys() | recorded.refused
@@ -183,9 +188,9 @@ class Decider:
 
 
 def _probabilities(champion: Champion, incoming: Sequence[IncomingLoan], channel: Channel) -> Floats:
-    started = time.perf_counter()
-    probabilities = champion.probabilities(incoming)
-    observe("loanloop_predictor_score_seconds", time.perf_counter() - started, channel=channel)
+    with timed("loanloop_batch_step_duration_seconds", step=f"{channel}_score"):
+        probabilities = champion.probabilities(incoming)
+    observe_each("loanloop_prediction_probability", probabilities)
     return probabilities
 
 

@@ -1,0 +1,31 @@
+"""The socket that a web server of a service listens on."""
+
+import socket
+
+from loanloop_common.errors import LoanloopError
+
+
+class PortTaken(LoanloopError):
+    """The address that was asked for can't be listened on."""
+
+
+def listening_socket(host: str, port: int, *, setting: str) -> socket.socket:
+    """Bound; its owner listens. Raises PortTaken, which names the setting of the port."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+        except OSError:
+            listening.close()
+            raise
+    except OSError as cause:
+        raise PortTaken(f"can't listen on {host}:{port} ({cause.strerror}); set {setting} to a free port") from cause
+    listening.set_inheritable(False)
+    return listening
+
+
+def url_of(host: str, listening: socket.socket) -> str:
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{listening.getsockname()[1]}"

@@ -1,0 +1,60 @@
+"""Logs: structlog and the standard library's loggers on one stream, in one format."""
+
+import logging
+import sys
+import time
+from typing import Any, Literal, TextIO
+
+import structlog
+
+
+class _AwayBroker(logging.Filter):
+    """Lets each line of aiokafka through once in 30 s; while a broker is away it would fill the log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith("aiokafka"):
+            return True
+        now, line = time.monotonic(), str(record.msg)
+        if now - self._last.get(line, -30.0) < 30:
+            return False
+        self._last[line] = now
+        return True
+
+
+def set_up_logging(
+    service: str, *, log_format: Literal["console", "json"], level: str = "INFO", stream: TextIO = sys.stderr
+) -> None:
+    """Route structlog and the standard library's loggers to one stream in one format."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    structlog.contextvars.bind_contextvars(service=service)
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_rendering(log_format, stream))
+    )
+    handler.addFilter(_AwayBroker())
+    logging.basicConfig(handlers=[handler], level=level, force=True)
+    for library in ("aiokafka", "loanloop.faststream", "uvicorn.access", "asyncio"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+
+
+def _rendering(log_format: str, stream: TextIO) -> list[Any]:
+    # Plain tracebacks: structlog's own would print every local variable, a loan's fields among them.
+    strip = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    if log_format == "json":
+        return [strip, structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+    plain = structlog.dev.plain_traceback
+    return [strip, structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain)]
