@@ -13,14 +13,17 @@ from loanloop_common.portfolio import Policy
 
 from loanloop_evaluator.config import EvaluatorSettings
 from loanloop_evaluator.domain.breach import BreachRule
+from loanloop_evaluator.domain.facts import WatchedPolicy
 from loanloop_evaluator.domain.gate import GateRule
 from loanloop_evaluator.domain.quality import QualityRule
 from loanloop_evaluator.domain.rolling import RollingRule
 from loanloop_evaluator.handlers.contender import BundleScorer
+from loanloop_evaluator.handlers.facts import FactsWatch
 from loanloop_evaluator.handlers.judging import Judge
 from loanloop_evaluator.handlers.quality import QualityWatch
 from loanloop_evaluator.handlers.rolling import RollingEvaluation
 from loanloop_evaluator.handlers.wakeups import WakeUps
+from loanloop_evaluator.store.facts import FactStore
 from loanloop_evaluator.store.gate import GateStore
 from loanloop_evaluator.store.quality import QualityStore
 from loanloop_evaluator.store.rolling import RollingStore
@@ -77,6 +80,14 @@ def make_watching(base: Foundation[EvaluatorSettings]) -> Poller:
     return Poller(watch.look, every_s=base.settings.evaluator.quality_every_s, name="data_quality")
 
 
+def make_facts(base: Foundation[EvaluatorSettings]) -> FactsWatch:
+    slot, policy = base.portfolio.name, base.portfolio.policy
+    read_only_dsn = base.settings.postgres.read_only_dsn
+    store = FactStore(base.pool, read_only_dsn=read_only_dsn, slot=slot, min_outcomes=policy.min_outcomes)
+    watched = WatchedPolicy(slot, policy.metric, policy.breach_below, policy.gate_at_least)
+    return FactsWatch(store, watched, every_s=base.settings.evaluator.facts_every_s)
+
+
 async def build(base: Foundation[EvaluatorSettings]) -> Sequence[Part]:
     relay = OutboxRelay(base.pool, base.broker, service=SERVICE)
     judging, closing, watching = make_judging(base, relay), make_closing(base, relay), make_watching(base)
@@ -84,7 +95,7 @@ async def build(base: Foundation[EvaluatorSettings]) -> Sequence[Part]:
     consumer = BatchConsumer(
         base.broker, Topic.MODEL_TRAINED, Topic.LOAN_OUTCOME, group=SERVICE, handle=wake_ups.wake, name=SERVICE
     )
-    return [relay, judging, closing, watching, consumer]
+    return [relay, judging, closing, watching, make_facts(base), consumer]
 
 
 if __name__ == "__main__":

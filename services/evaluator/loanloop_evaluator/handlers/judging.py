@@ -1,6 +1,7 @@
 """Judges challengers, and deploys those that pass."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import structlog
 from loanloop_common.errors import BundleCorrupt, Unavailable
+from loanloop_common.telemetry import observe
 
 from loanloop_evaluator.domain.deployment import Candidate, Live, seq_of, to_judge
 from loanloop_evaluator.domain.gate import GateRule, Judged, Verdict, judged, verdict_on, window_begins_after
@@ -16,7 +18,7 @@ from loanloop_evaluator.domain.ports import LoanScorer
 from loanloop_evaluator.domain.scored import Confusion
 from loanloop_evaluator.handlers.contender import Contender
 from loanloop_evaluator.store.deployments import StoredBundle
-from loanloop_evaluator.store.gate import GateStore
+from loanloop_evaluator.store.gate import GateStore, Recorded
 from loanloop_evaluator.store.gate_window import GateWindow
 from loanloop_evaluator.store.verdicts import Judgement
 
@@ -69,6 +71,7 @@ class Judge:
 
     async def _judge(self, candidate: Candidate, live: Live | None) -> bool:
         """False: it has to wait, for more loans or for a champion to compare it with."""
+        begun = time.monotonic()
         try:
             judgement = await self._judgement(candidate.version, live)
         except BundleCorrupt as corrupt:
@@ -79,15 +82,9 @@ class Judge:
         if judgement is None:
             return False
         recorded = await self._store.record(judgement)
-        log.info(
-            "challenger_judged",
-            version=candidate.version,
-            opponent=judgement.opponent,
-            passed=judgement.verdict.passed,
-            reason=judgement.verdict.reason,
-            outcome=recorded.outcome,
-            deployment_seq=recorded.deployed.deployment_seq if recorded.deployed else None,
-        )
+        if recorded.outcome == "written":
+            observe("loanloop_run_duration_seconds", time.monotonic() - begun, kind="evaluate", result=judgement.result)
+        _tell(judgement, recorded)
         return True
 
     async def _contender(self, version: str) -> Contender:
@@ -179,3 +176,15 @@ class Judge:
         for version in set(self._loaded) - versions:
             self._loaded.pop(version).scorer.close()
         self.waiting = {v: why for v, why in self.waiting.items() if v in versions}
+
+
+def _tell(judgement: Judgement, recorded: Recorded) -> None:
+    log.info(
+        "challenger_judged",
+        version=judgement.challenger.version,
+        opponent=judgement.opponent,
+        passed=judgement.verdict.passed,
+        reason=judgement.verdict.reason,
+        outcome=recorded.outcome,
+        deployment_seq=recorded.deployed.deployment_seq if recorded.deployed else None,
+    )

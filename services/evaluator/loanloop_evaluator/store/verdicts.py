@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from loanloop_common.alerts import Alert, raise_alert
 from loanloop_common.events import ModelEvaluated, Topic
@@ -46,6 +47,13 @@ class Judgement:
     window_to: datetime
     as_of: datetime | None
     refused: bool = False
+
+    @property
+    def result(self) -> Literal["passed", "rejected", "refused"]:
+        """`refused`: its file can't be read."""
+        if self.refused:
+            return "refused"
+        return "passed" if self.verdict.passed else "rejected"
 
 
 async def is_recorded(connection: Connection, judgement: Judgement) -> bool:
