@@ -11,12 +11,14 @@ from loanloop_common.events import Topic
 from loanloop_common.kafka import BatchConsumer
 from loanloop_common.lifecycle import Foundation, Part, run_service
 from loanloop_common.outbox import OutboxRelay
+from loanloop_common.polling import Poller
 
 from loanloop_trainer.config import TrainerSettings
 from loanloop_trainer.domain.ports import TrainInChild
-from loanloop_trainer.handlers import Retraining, make_poller
+from loanloop_trainer.handlers import Retraining, TrainingWatch, make_poller
 from loanloop_trainer.runner.orders import Orders
 from loanloop_trainer.runner.process import train_in_child
+from loanloop_trainer.store.progress import ProgressStore
 from loanloop_trainer.store.runs import RunStore
 
 SERVICE = "trainer"
@@ -78,7 +80,9 @@ async def build(base: Foundation[TrainerSettings]) -> Sequence[Part]:
         handle=wake,
         name=SERVICE,
     )
-    return [OutboxRelay(base.pool, base.broker, service=SERVICE), retraining, consumer]
+    watch = TrainingWatch(ProgressStore(base.pool))
+    progress = Poller(watch.look, every_s=base.settings.trainer.poll_s, name="progress")
+    return [OutboxRelay(base.pool, base.broker, service=SERVICE), retraining, progress, consumer]
 
 
 if __name__ == "__main__":

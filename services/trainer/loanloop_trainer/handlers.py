@@ -11,9 +11,12 @@ import structlog
 from loanloop_common.polling import Poller
 from loanloop_common.portfolio import Policy
 from loanloop_common.postgres import UNREACHABLE
+from loanloop_common.telemetry import observe, replace_series
 
 from loanloop_trainer.domain.ports import ClaimedRun, Ended, Exit, Runs, TrainInChild
+from loanloop_trainer.domain.progress import nothing_trained, training_series
 from loanloop_trainer.domain.trigger import MAX_CRASHES, Decision, GiveUp, Situation, Train, Wait, decide
+from loanloop_trainer.store.progress import ProgressStore
 
 log = structlog.get_logger()
 
@@ -136,6 +139,24 @@ class Retraining:
             log.info("trainer", doing=doing)
             self._on_change(doing)
         self.doing = doing
+
+
+class TrainingWatch:
+    """Keeps the metrics of the run under way as they are in its row, whoever trains it."""
+
+    def __init__(self, store: ProgressStore) -> None:
+        self._store = store
+        self._ended: set[UUID] | None = None  # None before the first look: what ended before it is not ours to tell
+
+    async def look(self) -> None:
+        run = await self._store.fetch_open()
+        for name, series in (training_series(*run) if run else nothing_trained()).items():
+            replace_series(name, series)
+        ended = await self._store.fetch_ended()
+        for one in ended:
+            if self._ended is not None and one.run_id not in self._ended:
+                observe("loanloop_run_duration_seconds", one.took_s, kind="train", result=one.state)
+        self._ended = {one.run_id for one in ended}
 
 
 def make_poller(retraining: Retraining, *, every_s: float) -> Poller:
