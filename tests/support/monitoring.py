@@ -37,10 +37,14 @@ async def promtool(*arguments: str) -> tuple[int, str]:
     return process.returncode, said.decode()
 
 
+def free_port() -> int:
+    return next(port for port in random.sample(FREE_RANGE, 200) if is_free(port))
+
+
 @asynccontextmanager
 async def running(name: str, folder: Path, config: str, *options: str) -> AsyncIterator[str]:
     """The server's URL; it keeps its data in `folder` and is stopped at the end."""
-    path, port = program(name), next(port for port in random.sample(FREE_RANGE, 200) if is_free(port))
+    path, port = program(name), free_port()
     (folder / f"{name}.yml").write_text(config)
     log = folder / f"{name}.log"
     with log.open("wb") as out:

@@ -17,6 +17,7 @@ from loanloop_evaluator.domain.facts import WatchedPolicy
 from loanloop_evaluator.domain.gate import GateRule
 from loanloop_evaluator.domain.quality import QualityRule
 from loanloop_evaluator.domain.rolling import RollingRule
+from loanloop_evaluator.handlers.alertmanager import AlertmanagerRelay
 from loanloop_evaluator.handlers.contender import BundleScorer
 from loanloop_evaluator.handlers.facts import FactsWatch
 from loanloop_evaluator.handlers.judging import Judge
@@ -26,6 +27,7 @@ from loanloop_evaluator.handlers.wakeups import WakeUps
 from loanloop_evaluator.store.facts import FactStore
 from loanloop_evaluator.store.gate import GateStore
 from loanloop_evaluator.store.quality import QualityStore
+from loanloop_evaluator.store.raised_alerts import RaisedAlertStore
 from loanloop_evaluator.store.rolling import RollingStore
 
 SERVICE = "evaluator"
@@ -88,6 +90,16 @@ def make_facts(base: Foundation[EvaluatorSettings]) -> FactsWatch:
     return FactsWatch(store, watched, every_s=base.settings.evaluator.facts_every_s)
 
 
+def make_telling(base: Foundation[EvaluatorSettings]) -> list[Poller]:
+    """None without an Alertmanager."""
+    settings = base.settings
+    if settings.alertmanager_url is None:
+        return []
+    url, portfolio = str(settings.alertmanager_url), base.portfolio.name
+    relay = AlertmanagerRelay(RaisedAlertStore(base.pool), url=url, portfolio=portfolio)
+    return [Poller(relay.look, every_s=settings.evaluator.alerts_every_s, name="alertmanager")]
+
+
 async def build(base: Foundation[EvaluatorSettings]) -> Sequence[Part]:
     relay = OutboxRelay(base.pool, base.broker, service=SERVICE)
     judging, closing, watching = make_judging(base, relay), make_closing(base, relay), make_watching(base)
@@ -95,7 +107,7 @@ async def build(base: Foundation[EvaluatorSettings]) -> Sequence[Part]:
     consumer = BatchConsumer(
         base.broker, Topic.MODEL_TRAINED, Topic.LOAN_OUTCOME, group=SERVICE, handle=wake_ups.wake, name=SERVICE
     )
-    return [relay, judging, closing, watching, make_facts(base), consumer]
+    return [relay, judging, closing, watching, make_facts(base), *make_telling(base), consumer]
 
 
 if __name__ == "__main__":

@@ -1,15 +1,17 @@
 """The settings of the evaluator; only app.py reads them."""
 
 from loanloop_common.settings import ServiceSettings
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, HttpUrl
 
 
 class EvaluatorOptions(BaseModel):
     poll_s: float = Field(default=2.0, gt=0, description="How often to look without a wake-up")
     quality_every_s: float = Field(default=30.0, gt=0, description="How often to look at the loans that arrive")
     facts_every_s: float = Field(default=15.0, gt=0, description="How often the metrics of the database are read")
+    alerts_every_s: float = Field(default=15.0, gt=0, description="How often Alertmanager is told of the alerts")
     threads: int = Field(default=1, ge=1, description="For the scores of a gate's window")
 
 
 class EvaluatorSettings(ServiceSettings):
     evaluator: EvaluatorOptions = EvaluatorOptions()
+    alertmanager_url: HttpUrl | None = Field(default=None, description="Where alerts are posted beside their topic")

@@ -73,4 +73,4 @@ def test_sources_of_the_dashboards_are_provisioned() -> None:
 def test_no_password_stands_in_the_provisioning() -> None:
     secrets = [secret for source in provisioned() for secret in source.get("secureJsonData", {}).values()]
 
-    assert secrets == ["$__file{/run/secrets/grafana/postgres_password}"]
+    assert [re.sub(r"\$__file\{/run/secrets/\S+\}", "(a file)", secret) for secret in secrets] == ["(a file)"]
