@@ -18,6 +18,8 @@ SQL_BELONGS_IN = {
     f"{KERNEL}/outbox_rows.py": "each service's own rows",
     f"{KERNEL}/partitions.py": "of the tables of ingest and predictor alike",
     f"{KERNEL}/rejected_rows.py": "of the rows that dead_letters writes",
+    f"{COMMAND}/backups/tables.py": "all tables alike, as the catalog lists them",
+    f"{COMMAND}/backups/target_state.py": "all tables alike, before a service owns them",
     f"{COMMAND}/demo/queries.py": "reads only: the demo's checks",
     f"{COMMAND}/observe/queries.py": "reads only: status and watch",
     f"{COMMAND}/testing/queries.py": "reads only: what a test waits for",
@@ -43,8 +45,8 @@ SESSION_STATEMENTS = re.compile(r"pg_(try_)?advisory_lock|\bCREATE TEMP|\bLISTEN
 def test_no_statement_leaves_its_mark_on_a_session_of_the_pool() -> None:
     """Connections go back into it as they are.
 
-    The migrations have one of their own; a search ends the one with its lock; each commit empties ingest's temporary
-    table.
+    Migrations and a restore have one of their own; a search ends the one with its lock; each commit empties ingest's
+    temporary table.
     """
     marking = set()
     for folder in ("libs", "services"):
@@ -54,6 +56,7 @@ def test_no_statement_leaves_its_mark_on_a_session_of_the_pool() -> None:
                 marking.add(path.relative_to(ROOT).as_posix())
 
     assert marking == {
+        f"{COMMAND}/backups/target_state.py",
         f"{KERNEL}/postgres.py",
         "services/ingest/loanloop_ingest/store/loan_rows.py",
         "services/trainer/loanloop_trainer/store/only_search.py",

@@ -12,6 +12,7 @@ import typer
 
 from loanloop.commands import (
     audit,
+    backup,
     bench,
     demo,
     dlq,
@@ -22,6 +23,7 @@ from loanloop.commands import (
     produce,
     promote,
     replay,
+    restore,
     retrain,
     rollback,
     status,
@@ -57,6 +59,8 @@ app.command()(replay.replay)
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(keys.app, name="keys")
 app.command()(audit.audit)
+app.command()(backup.backup)
+app.command()(restore.restore)
 app.command()(migrate.migrate)
 app.command()(topics.topics)
 app.command()(passwords.passwords)

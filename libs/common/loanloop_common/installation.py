@@ -36,8 +36,19 @@ async def fetch_schema_hash(connection: Connection) -> str | None:
     return found
 
 
+# There from the first change that `loanloop restore` makes to a database until its last.
+RESTORING = "public.loanloop_restoring"
+
+
+class HalfRestored(LoanloopError):
+    """A restore into this database has begun and not ended."""
+
+
 async def check_installation(pool: Pool, portfolio: Portfolio) -> None:
-    """Record what this database serves, once. Raises InstallationMismatch, or Unavailable before the migrations."""
+    """Record what this database serves, once.
+
+    Raises InstallationMismatch, HalfRestored, or Unavailable before the migrations.
+    """
     try:
         await pool.execute(
             INSERT_INSTALLATION,
@@ -47,6 +58,13 @@ async def check_installation(pool: Pool, portfolio: Portfolio) -> None:
         found = await pool.fetchrow(SELECT_INSTALLATION)
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as missing:
         raise Unavailable("the schema loan_data is missing: run `loanloop migrate`") from missing
+    # After the row is written: of a service that looks for a restore and a restore that looks for rows, one sees the
+    # other.
+    if await pool.fetchval("SELECT to_regclass($1) IS NOT NULL", RESTORING):
+        raise HalfRestored(
+            "a restore into this database has not ended: wait for it, or, where it was broken off, run the same "
+            "`loanloop restore` again."
+        )
     if found is None:
         raise Unavailable("the row of loan_data.installation was removed meanwhile")
     if found["portfolio"] != portfolio.name:

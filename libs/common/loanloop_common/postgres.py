@@ -3,7 +3,7 @@
 import asyncio
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -106,12 +106,13 @@ async def create_pool(dsn: str, *, application_name: str, max_size: int = 8) -> 
         raise Unavailable(f"PostgreSQL does not take the connection: {in_one_line(cause)}") from cause
 
 
-def _apply_migrations(dsn: str, folder: Path) -> int:
+def _apply_migrations(dsn: str, folder: Path, only: Collection[str] | None) -> int:
     backend = _migration_backend(dsn)
     with closing(backend.connection):
         try:
             with psycopg.connect(dsn, autocommit=True) as session, _only_migration(session, backend):
-                to_apply = backend.to_apply(read_migrations(str(folder)))
+                known = read_migrations(str(folder))
+                to_apply = backend.to_apply(known.filter(lambda one: only is None or one.id in only))
                 backend.apply_migrations(to_apply)
                 return len(to_apply)
         except psycopg.OperationalError as cause:
@@ -145,10 +146,16 @@ def _only_migration(session: psycopg.Connection, backend: DatabaseBackend) -> It
         yield
 
 
-async def migrate(dsn: str) -> int:
+def known_migrations() -> list[str]:
+    """The names of all that this version of loanloop brings, in order."""
+    return sorted(path.stem for path in resource_folder("migrations").glob("*.sql"))
+
+
+async def migrate(dsn: str, *, only: Collection[str] | None = None) -> int:
     """Apply what is missing of migrations/, in order, under a lock; returns how many were applied.
 
+    `only`: no others than these, for data that were stored under them.
     Raises Unavailable when the server does not take the connection, LoanloopError when `dsn` is none or its account
     may not change the tables.
     """
-    return await asyncio.to_thread(_apply_migrations, dsn, resource_folder("migrations"))
+    return await asyncio.to_thread(_apply_migrations, dsn, resource_folder("migrations"), only)

@@ -1,0 +1,87 @@
+"""A folder of backups: their names, the unfinished ones, how many are kept. One process at a time writes into it."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from loanloop_common.errors import LoanloopError
+
+from loanloop.backups.manifest import BackupUnusable, Manifest, read_manifest, sync_folder
+
+UNFINISHED, DOOMED = ".unfinished-", ".removing-"
+
+
+class FolderUnusable(LoanloopError):
+    """Backups can't be written there, or another process writes there now."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    path: Path
+    manifest: Manifest
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Makes the folder, holds its lock and clears away what earlier, killed processes left. Raises FolderUnusable."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise FolderUnusable(f"{folder} cannot hold backups ({error.strerror}): name another with --to.") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for left in (*folder.glob(f"{UNFINISHED}*"), *folder.glob(f"{DOOMED}*")):
+            shutil.rmtree(left)
+        yield
+    except BlockingIOError:
+        raise FolderUnusable(f"another backup is being written to {folder}: wait for it.") from None
+    finally:
+        os.close(descriptor)
+
+
+def name_of(portfolio: str, taken_at: datetime) -> str:
+    return f"loanloop-{portfolio}-{taken_at:%Y%m%dT%H%M%S}Z"
+
+
+def publish(draft: Path, name: str) -> Path:
+    """Under its own name from here on, which no unfinished backup has."""
+    final = draft.with_name(name)
+    if final.exists():
+        raise FolderUnusable(f"{final} is there already: wait a second, and begin again.")
+    draft.rename(final)
+    sync_folder(final.parent)
+    return final
+
+
+def backups_in(folder: Path) -> tuple[list[Kept], list[str]]:
+    """The whole ones, the newest first, and why others can't be read."""
+    kept, broken = [], []
+    for path in sorted(folder.glob("loanloop-*")):
+        try:
+            kept.append(Kept(path, read_manifest(path)))
+        except BackupUnusable as unusable:
+            broken.append(str(unusable))
+    return sorted(kept, key=lambda one: one.manifest.taken_at, reverse=True), broken
+
+
+def superfluous(newest_first: Sequence[Kept], of: Manifest, keep: int) -> list[Kept]:
+    """Older than the newest `keep` of the same installation; those of others are not counted and not touched."""
+    same = [one for one in newest_first if _installation(one.manifest) == _installation(of)]
+    return same[keep:]
+
+
+def _installation(manifest: Manifest) -> tuple[str, datetime]:
+    return manifest.portfolio, manifest.begun_at
+
+
+def remove(backup: Path) -> None:
+    """A half-removed one is no backup any more."""
+    doomed = backup.with_name(DOOMED + backup.name)
+    backup.rename(doomed)
+    shutil.rmtree(doomed)

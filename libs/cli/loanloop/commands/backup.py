@@ -1,0 +1,124 @@
+"""`loanloop backup`: the installation as a folder of files."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from loanloop.options import DataDir
+
+if TYPE_CHECKING:
+    from loanloop.backups.folder import Kept
+
+
+def backup(
+    *,
+    to: Annotated[
+        Path,
+        typer.Option("--to", metavar="FOLDER", envvar="LOANLOOP_BACKUP_FOLDER", help="Where the backups are kept."),
+    ] = Path("backups"),
+    keep: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Remove older ones of this installation beyond N.")
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="Back nothing up; show the backups that are there.")] = False,
+    check: Annotated[
+        Path | None, typer.Option(metavar="BACKUP", help="Back nothing up; read all of this backup and check it.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="For machines: the result as JSON.")] = False,
+    data_dir: DataDir = Path(".loanloop"),
+) -> None:
+    """Write a backup of database, models and portfolio, while everything runs, and check what was written.
+
+    It holds each table as of one moment, with all models, and how far each service had come in Kafka just before that
+    moment: `loanloop restore` sets them back to there, so that no loan is lost where the broker has kept it. Passwords
+    are not in it, loans are: keep it on another disk, where few can read it.
+
+    Until all is written and checked it has another name, so a backup that is there is whole.
+
+    **Examples**
+
+    - `loanloop backup --to /mnt/backups --keep 14`
+    - `loanloop backup --list --to /mnt/backups`
+    - `loanloop backup --check /mnt/backups/loanloop-sba-20261126T030000Z`
+    """
+    if list_:
+        _show_list(to, json=json)
+    elif check:
+        from loanloop.backups.checking import check_backup
+
+        check_backup(check, print)
+    else:
+        _say(asyncio.run(_back_up(data_dir, to, keep)), json=json)
+
+
+async def _back_up(data_dir: Path, to: Path, keep: int | None) -> "Kept":
+    import logging
+
+    from loanloop.backups.taking import Source, back_up
+    from loanloop.target import find_target
+
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # Unavailable says it in one sentence
+    target = find_target(data_dir)
+    named = (target.run and target.run.portfolio) or target.settings.portfolio
+    source = Source(kafka=target.kafka(), dsn=target.dsn(), portfolio=named)
+    return await back_up(source, to, keep=keep, tell=_tell)
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _say(kept: "Kept", *, json: bool) -> None:
+    manifest = kept.manifest
+    for version in manifest.corrupt_models:
+        _tell(f"Warning: the bundle of {version} does not match its hash in the database itself.")
+    if json:
+        _print_json(_facts(kept))
+    else:
+        print(f"{kept.path}: {manifest.n_rows:,} rows, {manifest.n_models} models, {_megabytes(kept)}, checked")
+
+
+def _show_list(folder: Path, *, json: bool) -> None:
+    from loanloop.backups.folder import backups_in
+
+    kept, broken = backups_in(folder)
+    for sentence in broken:
+        _tell(f"Warning: {sentence}")
+    if json:
+        _print_json([_facts(one) for one in kept])
+        return
+    for one in kept:
+        manifest = one.manifest
+        print(
+            f"{one.path}  {manifest.taken_at:%Y-%m-%d %H:%M:%S} UTC  {manifest.portfolio}  "
+            f"{manifest.n_rows:,} rows, {manifest.n_models} models, {_megabytes(one)}, "
+            f"schema {max(manifest.migrations)}"
+        )
+    if not kept:
+        print(f"There is no backup in {folder}.")
+
+
+def _megabytes(kept: "Kept") -> str:
+    return f"{kept.manifest.n_bytes / 1e6:,.1f} MB"
+
+
+def _facts(kept: "Kept") -> dict[str, object]:
+    manifest = kept.manifest
+    return {
+        "path": str(kept.path.absolute()),
+        "taken_at": manifest.taken_at.isoformat(),
+        "portfolio": manifest.portfolio,
+        "rows": {table.name: table.n_rows for table in manifest.tables},
+        "models": manifest.n_models,
+        "corrupt_models": manifest.corrupt_models,
+        "bytes": manifest.n_bytes,
+        "schema": max(manifest.migrations),
+    }
+
+
+def _print_json(content: object) -> None:
+    import msgspec
+
+    print(msgspec.json.encode(content).decode())

@@ -1,0 +1,122 @@
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+from loanloop.backups.folder import Kept, superfluous
+from loanloop.backups.manifest import BackupUnusable, Manifest, Positions, read_manifest, write_manifest
+from loanloop.backups.portfolio_files import OtherPortfolio, copy_portfolio, portfolio_source, put_portfolio
+from loanloop.backups.restoring import CannotRestore, refuse_unknown_schema
+from loanloop.backups.tables import BOUND, parents_first
+from loanloop_common.errors import LoanloopError
+from loanloop_common.portfolio_file import load_portfolio
+from loanloop_common.postgres import known_migrations
+from loanloop_common.resources import resource_folder
+
+BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
+MANIFEST = Manifest(
+    format=1,
+    loanloop="0.1.0",
+    taken_at=BEGUN,
+    took_s=1.0,
+    portfolio="sba",
+    portfolio_file=None,
+    schema_hash="x",
+    begun_at=BEGUN,
+    postgres="18",
+    migrations=known_migrations(),
+    tables=[],
+    partitions=[],
+    sequences=[],
+    positions=Positions(cluster_id="c", topic_ids={}, groups={"ingest": {"loan.received": {"0": 7}}}),
+    n_models=0,
+    corrupt_models=[],
+)
+
+
+def taken(day: int, **other: object) -> Kept:
+    changed = msgspec.structs.replace(MANIFEST, taken_at=BEGUN + timedelta(days=day), **other)
+    return Kept(Path(str(day)), changed)
+
+
+def test_the_newest_of_the_same_installation_are_kept() -> None:
+    newest_first = [
+        taken(9, begun_at=BEGUN + timedelta(days=2)),
+        taken(5),
+        taken(4, portfolio="own"),
+        taken(3),
+        taken(1),
+    ]
+
+    assert superfluous(newest_first, MANIFEST, 2) == [taken(1)]
+    assert superfluous(newest_first, MANIFEST, 1) == [taken(3), taken(1)]
+    assert superfluous(newest_first, MANIFEST, 3) == []
+
+
+def test_a_table_comes_after_those_it_refers_to() -> None:
+    ordered = parents_first(["a", "b", "c", "d"], [("a", "c"), ("c", "d"), ("a", "b")])
+
+    assert ordered.index("d") < ordered.index("c") < ordered.index("a")
+    assert ordered.index("b") < ordered.index("a")
+    with pytest.raises(LoanloopError, match="in a circle: a, b"):
+        parents_first(["a", "b"], [("a", "b"), ("b", "a")])
+
+
+@pytest.mark.parametrize(
+    ("bound", "taken"),
+    [
+        ("FOR VALUES FROM ('2026-11-01 00:00:00+00') TO ('2026-12-01 00:00:00+00')", True),
+        ("DEFAULT", True),
+        ("FOR VALUES FROM ('2026-11-01') TO ('2026-12-01'); DROP SCHEMA loan_data CASCADE", False),
+        ("FOR VALUES FROM ('x') TO (pg_sleep(9))", False),
+    ],
+)
+def test_only_bounds_become_a_statement(bound: str, taken: bool) -> None:
+    assert bool(BOUND.fullmatch(bound)) is taken
+
+
+def test_a_manifest_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    write_manifest(tmp_path, MANIFEST)
+
+    assert read_manifest(tmp_path) == MANIFEST
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [('{"format": 2}', "of format 2, and this loanloop reads format 1"), ("{", "cannot be read")]
+)
+def test_a_manifest_of_another_kind_is_refused(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "manifest.json").write_text(content)
+
+    with pytest.raises(BackupUnusable, match=said):
+        read_manifest(tmp_path)
+
+
+def test_a_backup_of_a_newer_schema_is_refused_and_an_older_one_is_not() -> None:
+    refuse_unknown_schema(msgspec.structs.replace(MANIFEST, migrations=known_migrations()[:3]))
+    with pytest.raises(CannotRestore, match="has schema version 9999_later and this loanloop knows"):
+        refuse_unknown_schema(msgspec.structs.replace(MANIFEST, migrations=[*known_migrations(), "9999_later"]))
+
+
+def test_a_portfolio_file_comes_back_with_what_it_extends(tmp_path: Path) -> None:
+    preset = resource_folder("portfolios") / "sba" / "sba.toml"
+    (tmp_path / "mine" / "own").mkdir(parents=True)
+    (tmp_path / "mine" / "base.toml").write_text(preset.read_text())
+    source = tmp_path / "mine" / "own" / "mine.toml"
+    source.write_text('extends = "../base.toml"\nname = "mine"\n')
+    (tmp_path / "backup").mkdir()
+
+    copies = copy_portfolio(str(source), tmp_path / "backup")
+    back = put_portfolio(tmp_path / "backup", next(iter(copies)), tmp_path / "new")
+
+    assert list(copies) == ["portfolio/own/mine.toml", "portfolio/base.toml"]
+    assert load_portfolio(back) == load_portfolio(source)
+
+
+def test_of_a_preset_the_name_is_enough_and_another_portfolio_is_refused(tmp_path: Path) -> None:
+    sba = load_portfolio("sba")
+
+    assert copy_portfolio("sba", tmp_path) == {}
+    assert portfolio_source("sba", "sba", sba.schema_hash) == "sba"
+    assert portfolio_source("sba_application", "sba", sba.schema_hash) == "sba"
+    with pytest.raises(OtherPortfolio, match="serves portfolio 'sba', and sba is not the file it was begun with"):
+        portfolio_source("sba", "sba", "of other features")
