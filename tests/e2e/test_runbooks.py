@@ -167,3 +167,17 @@ async def test_a_service_that_hangs_is_ended_and_goes_on(installed: Installed) -
     assert "away for" in said
     assert installed.run.pids["predictor"] != hanging
     await installed.has_all()
+
+
+async def test_a_poison_message_is_mended_and_sent_again(installed: Installed) -> None:
+    (poisoned,) = loans(1, first=N_HISTORY + len(installed.sent))
+    installed.sent.append(poisoned)
+    bad = poisoned.received | {"features": poisoned.features | {"share": 1.5}}
+    await installed.send(Topic.LOAN_RECEIVED, [bad])
+    await eventually(lambda: installed.value("SELECT count(*) FROM loan_data.rejected"), within_s=60, every_s=1)
+
+    said = await installed.follow("poison-messages")
+
+    assert "features.share = 1.5" in said
+    assert said.rstrip().endswith("There is no dead letter that has not been sent again.")
+    await installed.has_all()
