@@ -181,3 +181,20 @@ async def test_a_poison_message_is_mended_and_sent_again(installed: Installed) -
     assert "features.share = 1.5" in said
     assert said.rstrip().endswith("There is no dead letter that has not been sent again.")
     await installed.has_all()
+
+
+async def test_a_corrupt_model_is_mended_from_a_backup(installed: Installed) -> None:
+    await installed.shell("loanloop backup")
+    await installed.value("UPDATE loan_data.model_metadata SET bundle = substr(bundle, 2) RETURNING version")
+    os.kill(installed.run.pids["predictor"], signal.SIGKILL)
+    await eventually(
+        lambda: installed.value("SELECT count(*) FROM loan_data.alerts WHERE kind = 'model_refused'"),
+        within_s=120,
+        every_s=1,
+    )
+    await installed.send_new(20)
+
+    said = await installed.follow("corrupt-model")
+
+    assert "UPDATE 1" in said
+    await installed.has_all()
