@@ -198,3 +198,18 @@ async def test_a_corrupt_model_is_mended_from_a_backup(installed: Installed) -> 
 
     assert "UPDATE 1" in said
     await installed.has_all()
+
+
+async def test_a_damaged_database_is_restored_beside_its_kafka(installed: Installed) -> None:
+    await installed.shell("loanloop backup")
+    await installed.send_new(40)
+    await installed.has_all()
+    data = installed.data / "postgres" / "data"
+    os.kill(installed.run.pids["postgres"], signal.SIGKILL)
+    (data / "global" / "pg_control").write_bytes(b"damaged")
+
+    said = await installed.follow("database-failure")
+
+    assert "ingest goes on at loan.outcome/0:" in said
+    await installed.send_new(20)
+    await installed.has_all()
