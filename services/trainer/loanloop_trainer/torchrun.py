@@ -76,11 +76,10 @@ async def train_one(settings: TorchrunSettings, portfolio: Portfolio, ranks: Ran
         await _work_on_one(_retraining(runs, settings, portfolio, train_here, owner), runs, settings)
     finally:
         pool.terminate()
-    if not ended:
-        return Exit.CRASHED  # so often that the run has failed
-    if ended[-1].code != Exit.ENDED:
-        os._exit(ended[-1].code)  # a computation may go on in a thread
-    return Exit.ENDED
+    code = ended[-1].code if ended else Exit.CRASHED  # before: so often that the run has failed now
+    if code != Exit.ENDED:
+        os._exit(code)  # a computation may go on in a thread
+    return code
 
 
 async def _work_on_one(retraining: Retraining, runs: RunStore, settings: TorchrunSettings) -> None:
