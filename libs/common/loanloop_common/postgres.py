@@ -16,7 +16,7 @@ from yoyo.backends import DatabaseBackend
 from yoyo.connections import BadConnectionURI
 
 from loanloop_common.errors import LoanloopError, Unavailable, in_one_line
-from loanloop_common.observed_connection import ObservedConnection, observe_statement
+from loanloop_common.observed_connection import ObservedConnection
 from loanloop_common.resources import resource_folder
 
 Pool = asyncpg.Pool
@@ -72,11 +72,6 @@ async def _set_codecs(connection: Connection) -> None:
         await connection.set_type_codec(name, schema="pg_catalog", encoder=encoder, decoder=decoder, format="binary")
 
 
-async def _prepare(connection: Connection) -> None:
-    await _set_codecs(connection)
-    connection.add_query_logger(observe_statement)
-
-
 async def _leave_as_it_is(connection: Connection) -> None:
     """Instead of asyncpg's four statements at each release, a round trip that a lone request waits for.
 
@@ -97,7 +92,7 @@ async def create_pool(dsn: str, *, application_name: str, max_size: int = 8) -> 
             max_size=max_size,
             command_timeout=60,
             timeout=10,
-            init=_prepare,
+            init=_set_codecs,
             connection_class=ObservedConnection,
             reset=_leave_as_it_is,
             server_settings={"application_name": f"loanloop-{application_name}", "timezone": "UTC"},
