@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 from loanloop_common.bundle import pack, unpack
 from loanloop_common.events import ModelDeployed, Topic
@@ -103,13 +104,24 @@ async def test_a_truncated_bundle_is_rejected_and_the_evaluator_goes_on(
     await add_bundle(world, 1, data=bundle_with(0.0, "v1")[:5000])
     await add_bundle(world, 2)
 
-    await infrastructure.start_service("evaluator", **settings(database))
+    await infrastructure.start_service("evaluator", **settings(database), LOANLOOP_EVALUATOR__FACTS_EVERY_S="0.2")
 
     await eventually(world.deployed, within_s=40)
     verdicts = {row["version"]: (row["passed"], row["reason"]) for row in await world.rows("gate")}
     assert verdicts["v1"][0] is False
     assert "cut short" in verdicts["v1"][1]
     assert verdicts["v2"][0] is True
+    page = await eventually(lambda: page_with(world, "loanloop_live_model_info{"))
+    assert 'loanloop_live_model_info{kind="deploy",pinned="false",preset="sba",version="v2"} 1.0' in page
+    assert 'loanloop_run_duration_seconds_count{kind="evaluate",result="refused"} 1.0' in page
+    assert 'loanloop_run_duration_seconds_count{kind="evaluate",result="passed"} 1.0' in page
+
+
+async def page_with(world: World, text: str) -> str | None:
+    url = await world.pool.fetchval("SELECT url FROM loan_data.service_instances WHERE service = 'evaluator'")
+    async with httpx.AsyncClient(base_url=url, timeout=5) as client:
+        page = (await client.get("/metrics")).text
+    return page if text in page else None
 
 
 def loanloop(*arguments: str, database: str, folder: Path) -> subprocess.CompletedProcess[str]:
