@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from aiokafka.errors import KafkaError
 from loanloop.runtime.data_directory import DataDirectory, RunState
+from loanloop_common.errors import Unavailable
 from loanloop_common.events import Topic
 from loanloop_common.kafka import make_broker, publish_batch, stop_broker
 from loanloop_common.postgres import create_pool
@@ -115,6 +117,30 @@ class Installed:
         finally:
             await pool.close()
 
+    async def send_until_taken(self, events: list[dict[str, object]]) -> None:
+        async def taken() -> bool:
+            try:
+                await self.send(Topic.LOAN_RECEIVED, events)
+            except (Unavailable, KafkaError):
+                return False
+            return True
+
+        await eventually(taken, within_s=300, every_s=1)
+
+    async def stored(self, n: int) -> bool:
+        return await self.value("SELECT count(*) FROM loan_data.event_keys") == n
+
+    def logs_say(self, words: str) -> bool:
+        logs = [path for path in (self.data / "logs").glob("*.log") if not path.name.endswith(".1.log")]
+        return any(words in path.read_text(errors="replace") for path in logs)
+
+    async def end(self) -> None:
+        if self.up is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self.up.send_signal(signal.SIGINT)
+            rest, _ = await self.up.communicate()
+            sys.stdout.write((self.said + rest).decode())
+
     async def has_all(self) -> None:
         """Every loan that was sent is stored and decided, once."""
 
@@ -143,11 +169,7 @@ async def installed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[I
         await installed.has_all()
         yield installed
     finally:
-        if installed.up is not None:
-            with contextlib.suppress(ProcessLookupError):
-                installed.up.send_signal(signal.SIGINT)
-            rest, _ = await installed.up.communicate()
-            sys.stdout.write((installed.said + rest).decode())
+        await installed.end()
 
 
 async def test_the_backup_that_the_runbooks_rest_on_is_made_and_checked(installed: Installed) -> None:
@@ -211,5 +233,17 @@ async def test_a_damaged_database_is_restored_beside_its_kafka(installed: Instal
     said = await installed.follow("database-failure")
 
     assert "ingest goes on at loan.outcome/0:" in said
+    await installed.send_new(20)
+    await installed.has_all()
+
+
+async def test_a_lost_broker_is_replaced_and_what_is_sent_again_is_decided_once(installed: Installed) -> None:
+    os.kill(installed.run.pids["kafka"], signal.SIGKILL)
+    for log in (installed.data / "kafka" / "data").glob("loan.received-*/*.log"):
+        log.write_bytes(b"damaged")
+
+    await installed.follow("broker-loss")
+
+    await installed.send(Topic.LOAN_RECEIVED, [loan.received for loan in installed.sent])
     await installed.send_new(20)
     await installed.has_all()
