@@ -247,3 +247,48 @@ async def test_a_lost_broker_is_replaced_and_what_is_sent_again_is_decided_once(
     await installed.send(Topic.LOAN_RECEIVED, [loan.received for loan in installed.sent])
     await installed.send_new(20)
     await installed.has_all()
+
+
+@pytest.fixture
+async def on_a_small_disk(tmp_path: Path) -> AsyncIterator[Installed]:
+    """No model: what is to be seen is that nothing acknowledged is lost."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount the small disk that is filled up here")
+    installed = Installed(tmp_path)
+    installed.data.mkdir()
+    await said_by("mount", "-t", "tmpfs", "-o", "size=1300m", "tmpfs", str(installed.data))
+    try:
+        await installed.start_up("--portfolio", str(write_tiny_portfolio(tmp_path)))
+        yield installed
+    finally:
+        await installed.end()
+        await said_by("umount", str(installed.data))
+
+
+async def said_by(*command: str) -> None:
+    process = await asyncio.create_subprocess_exec(*command)
+    assert await process.wait() == 0, command
+
+
+def fill(file: Path) -> None:
+    """To the last page."""
+    with file.open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+        for n_bytes in (16 << 20, 4096):
+            with contextlib.suppress(OSError):
+                while True:
+                    os.posix_fallocate(filler.fileno(), os.fstat(filler.fileno()).st_size, n_bytes)
+
+
+async def test_a_full_disk_loses_nothing_that_was_acknowledged(on_a_small_disk: Installed) -> None:
+    installed = on_a_small_disk
+    await installed.send(Topic.LOAN_RECEIVED, [loan.history for loan in loans(50)])
+    await eventually(lambda: installed.stored(50), within_s=60, every_s=1)
+    fill(installed.data / "logs" / "kafka.1.log")
+    sending = asyncio.create_task(installed.send_until_taken([loan.history for loan in loans(400, first=50)]))
+    await eventually(lambda: installed.logs_say("No space left on device"), within_s=120, every_s=1)
+
+    said = await installed.follow("full-disk")
+    await sending
+
+    assert "100%" in said
+    await eventually(lambda: installed.stored(450), within_s=120, every_s=1)
