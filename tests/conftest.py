@@ -28,7 +28,7 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        for other in support.BACKENDS.keys() - {support.chosen_backend()}:
+        for other in set(support.BACKENDS) - {support.chosen_backend()}:
             if item.get_closest_marker(other):
                 item.add_marker(
                     pytest.mark.skip(reason=f"about {other} servers: LOANLOOP_TEST_BACKEND={other} runs it")

@@ -28,7 +28,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from signal import Signals
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -37,17 +37,15 @@ from loanloop.runtime.children import Child
 from loanloop.runtime.infrastructure import EmbeddedInfrastructure
 from loanloop.runtime.ports import ANY_FREE
 from loanloop.runtime.problems import CannotRun
-from loanloop.testing.engine import require_engine
-from loanloop.testing.infrastructure import ContainerInfrastructure
 from loanloop_common.postgres import migrate
 
 from tests.support.eventually import eventually
 
+if TYPE_CHECKING:
+    from loanloop.testing.infrastructure import ContainerInfrastructure
+
 TEMPLATE = "loanloop_template"
-BACKENDS: dict[str, type[EmbeddedInfrastructure | ContainerInfrastructure]] = {
-    "embedded": EmbeddedInfrastructure,
-    "containers": ContainerInfrastructure,
-}
+BACKENDS = ("embedded", "containers")
 
 
 class Backend(Protocol):
@@ -85,6 +83,8 @@ def refusal() -> str | None:
     if backend not in BACKENDS:
         return f"LOANLOOP_TEST_BACKEND={backend} is none of the backends {' and '.join(BACKENDS)}: choose one of them."
     if backend == "containers":
+        from loanloop.testing.engine import require_engine
+
         try:
             require_engine()
         except CannotRun as problem:
@@ -100,13 +100,21 @@ async def running_backend() -> AsyncIterator[Backend]:
     """
     folder = Path(tempfile.mkdtemp(prefix="loanloop-test-"))
     try:
-        async with BACKENDS[chosen_backend()](folder, ports=ANY_FREE) as infrastructure:
+        async with _chosen_kind()(folder, ports=ANY_FREE) as infrastructure:
             yield infrastructure
     finally:
         for log in sorted((folder / "logs").glob("*.log")):
             last = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
             sys.stdout.write("\n".join([f"{log.name} ends:", *last, ""]))
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _chosen_kind() -> "type[EmbeddedInfrastructure | ContainerInfrastructure]":
+    if chosen_backend() == "embedded":
+        return EmbeddedInfrastructure
+    from loanloop.testing.infrastructure import ContainerInfrastructure  # Docker's client takes a second to import
+
+    return ContainerInfrastructure
 
 
 async def make_template(backend: Backend) -> None:

@@ -40,4 +40,4 @@ def published_at() -> str:
     # This process is in a container itself: what the engine publishes is found at the gateway.
     network = client.client.networks.get(client.find_host_network() or "bridge")
     gateways = [block["Gateway"] for block in network.attrs["IPAM"]["Config"] if "Gateway" in block]
-    return str(gateways[0])
+    return str(gateways[0]) if gateways else client.host()

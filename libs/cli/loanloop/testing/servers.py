@@ -15,7 +15,6 @@ from docker.errors import DockerException
 from docker.models.containers import Container
 from loanloop_common.errors import in_one_line
 from loanloop_common.postgres import UNREACHABLE
-from testcontainers.community.postgres import PostgresContainer
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer, Reaper
 
@@ -136,17 +135,14 @@ def _kafka_settings(host: str, port: int) -> dict[str, str]:
     }
 
 
-class _PostgresContainer(PostgresContainer):
-    def _connect(self) -> None:
-        """`Server.start` waits, at a second start too, and says why a server has ended."""
-
-
 class PostgresServer(Server):
+    """testcontainers' own PostgresContainer waits at its first start alone, and imports SQLAlchemy for that."""
+
     def __init__(self, host: str, port: int, log: Path) -> None:
         self._host, self._port, self._password = host, port, secrets.token_urlsafe(24)
         user, database = embedded_postgres.USER, embedded_postgres.DATABASE
-        container = _PostgresContainer(images.POSTGRES, username=user, password=self._password, dbname=database)
-        container.with_bind_ports(_POSTGRES_PORT, port)
+        container = DockerContainer(images.POSTGRES).with_bind_ports(_POSTGRES_PORT, port)
+        container.with_envs(POSTGRES_USER=user, POSTGRES_PASSWORD=self._password, POSTGRES_DB=database)
         # Where postgres:18 keeps it by itself; earlier ones had another folder.
         container.with_env("PGDATA", "/var/lib/postgresql/18/docker")
         container.with_kwargs(shm_size="256m")  # Docker's 64 MiB are little for parallel queries
