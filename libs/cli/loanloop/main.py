@@ -19,6 +19,7 @@ from loanloop.commands import (
     keys,
     migrate,
     models,
+    page,
     passwords,
     produce,
     promote,
@@ -48,6 +49,7 @@ app.command()(up.up)
 app.command()(demo.demo)
 app.command()(status.status)
 app.command()(watch.watch)
+app.command()(page.page)
 app.command()(produce.produce)
 app.command()(models.models)
 app.command()(retrain.retrain)
@@ -91,6 +93,8 @@ def main() -> None:
 
     from loanloop_common.errors import LoanloopError
 
+    from loanloop.misfortunes import sentence_of
+
     # A library's warning without a handler goes to stderr as it is; the command says its errors itself.
     logging.getLogger().addHandler(logging.NullHandler())
     try:
@@ -99,27 +103,11 @@ def main() -> None:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(1)
     except Exception as error:
-        sentence = _went_away(error)
+        sentence = sentence_of(error)
         if sentence is None:
             raise  # a mistake of ours: its traceback tells where
         print(f"Error: {sentence}", file=sys.stderr)
         sys.exit(1)
-
-
-def _went_away(error: Exception) -> str | None:
-    """The sentence for what a command met outside of this process; None for anything else."""
-    import asyncpg
-    from aiokafka.errors import KafkaError
-    from loanloop_common.errors import in_one_line
-    from loanloop_common.postgres import AWAY
-
-    if isinstance(error, (*AWAY, asyncpg.InterfaceError)):
-        return f"the database went away ({in_one_line(error)}): see `loanloop status`, and run the command again."
-    if isinstance(error, asyncpg.PostgresError):
-        return f"the database refused: {in_one_line(error)}"
-    if isinstance(error, KafkaError):
-        return f"Kafka does not do it ({in_one_line(error)}): see `loanloop status`, and run the command again."
-    return in_one_line(error) if isinstance(error, OSError) else None
 
 
 if __name__ == "__main__":

@@ -73,6 +73,7 @@ class Observer:
             days=await queries.fetch_days(connection),
             breaches=await queries.fetch_breaches(connection),
             alerts=await queries.fetch_alerts(connection),
+            decisions=await queries.fetch_newest_decisions(connection),
             rejected_by_reason=await queries.fetch_rejected_by_reason(connection),
             kafka_problem=problem,
             **await queries.fetch_clocks(connection, self._min_outcomes),

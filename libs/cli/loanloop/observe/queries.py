@@ -9,6 +9,7 @@ from loanloop.observe.snapshot import (
     Alert,
     Breach,
     Day,
+    Decision,
     Deployment,
     Gate,
     Instance,
@@ -163,3 +164,15 @@ async def fetch_alerts(connection: Connection, *, newest: int = 20) -> tuple[Ale
         newest,
     )
     return tuple(Alert(**row) for row in rows)
+
+
+async def fetch_newest_decisions(connection: Connection, *, newest: int = 12) -> tuple[Decision, ...]:
+    rows = await connection.fetch(
+        """
+        SELECT loan_id, occurred_at, probability, threshold, decision, version, channel, decided_at
+        FROM loan_data.predictions
+        ORDER BY decision_id DESC LIMIT $1
+        """,
+        newest,
+    )
+    return tuple(Decision(**row) for row in rows)

@@ -175,6 +175,20 @@ class Alert:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What was decided on a loan; `probability` is that of default."""
+
+    loan_id: str
+    occurred_at: datetime
+    probability: float
+    threshold: float
+    decision: str
+    version: str
+    channel: str
+    decided_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rule:
     """The part of the policy that a reader of the figures needs."""
 
@@ -217,6 +231,7 @@ class Snapshot:
     days: tuple[Day, ...] = ()
     breaches: tuple[Breach, ...] = ()
     alerts: tuple[Alert, ...] = ()
+    decisions: tuple[Decision, ...] = ()  # the newest, the last one first
     rejected_by_reason: dict[str, int] = field(default_factory=dict)
     kafka_problem: str | None = None
 

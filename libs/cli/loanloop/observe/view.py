@@ -26,7 +26,7 @@ def status_view(snapshot: Snapshot, *, width: int) -> RenderableType:
         lag_table(snapshot),
         Text(),
         versions_table(snapshot),
-        *_remarks(snapshot),
+        *version_remarks(snapshot),
         training_line(snapshot),
         Text(),
         metric_title(snapshot),
@@ -122,7 +122,7 @@ def versions_table(snapshot: Snapshot) -> Table:
     return table
 
 
-def _remarks(snapshot: Snapshot) -> Iterator[Text]:
+def version_remarks(snapshot: Snapshot) -> Iterator[Text]:
     """Of the newest versions: why one was rejected, and who made it live all the same."""
     for version in snapshot.versions[-REMARKED_VERSIONS:]:
         if version.gate is None or version.gate.passed:

@@ -1,0 +1,1 @@
+"""The page of `loanloop page`: what `watch` shows, in a browser."""
