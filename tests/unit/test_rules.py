@@ -16,6 +16,7 @@ SQL_BELONGS_IN = {
     f"{KERNEL}/instances.py": "each service's own row",
     f"{KERNEL}/outbox.py": "each service's own rows",
     f"{KERNEL}/outbox_rows.py": "each service's own rows",
+    f"{KERNEL}/postgres.py": "grants the roles, where the migrations are applied",
     f"{KERNEL}/partitions.py": "of the tables of ingest and predictor alike",
     f"{KERNEL}/rejected_rows.py": "of the rows that dead_letters writes",
     f"{COMMAND}/backups/tables.py": "all tables alike, as the catalog lists them",

@@ -141,6 +141,26 @@ def _only_migration(session: psycopg.Connection, backend: DatabaseBackend) -> It
         yield
 
 
+def _grant_roles(dsn: str) -> list[str]:
+    try:
+        with psycopg.connect(dsn) as session:
+            row = session.execute("SELECT loan_data.grant_roles()").fetchone()
+            return list(row[0]) if row else []
+    except psycopg.OperationalError as cause:
+        raise Unavailable(f"PostgreSQL does not take the connection: {in_one_line(cause)}") from cause
+    except psycopg.Error as cause:
+        raise LoanloopError(f"PostgreSQL refuses to grant the roles: {in_one_line(cause)}") from cause
+
+
+async def grant_roles(dsn: str) -> list[str]:
+    """Make the services' roles and grant them what they may, of the schema as it is; returns those that are missing, as
+    `dsn`'s account may not create roles.
+
+    Raises Unavailable when the server does not take the connection, LoanloopError when the tables are another's.
+    """
+    return await asyncio.to_thread(_grant_roles, dsn)
+
+
 def known_migrations() -> list[str]:
     """The names of all that this version of loanloop brings, in order."""
     return sorted(path.stem for path in resource_folder("migrations").glob("*.sql"))

@@ -16,14 +16,25 @@ def migrate(
     ] = None,
     data_dir: DataDir = Path(".loanloop"),
 ) -> None:
-    """Apply the migrations that a database lacks.
+    """Apply the migrations that a database lacks, and grant each service's role what it may.
 
     `loanloop up` does this itself; on your own PostgreSQL run it once before the services start.
 
     **Example:** `loanloop migrate --postgres postgresql://loanloop@db.example/loanloop`
     """
-    from loanloop_common.postgres import migrate as apply_migrations
-
     from loanloop.target import find_target
 
-    print(f"{asyncio.run(apply_migrations(find_target(data_dir).dsn(postgres)))} migrations applied")
+    asyncio.run(_migrate(find_target(data_dir).dsn(postgres)))
+
+
+async def _migrate(dsn: str) -> None:
+    from loanloop_common.postgres import grant_roles
+    from loanloop_common.postgres import migrate as apply_migrations
+
+    print(f"{await apply_migrations(dsn)} migrations applied")
+    if missing := await grant_roles(dsn):
+        print(
+            f"The roles {', '.join(missing)} are not there, and this account may not create them: services that log in "
+            "as the owner of the tables need none. For users of their own have a DBA run "
+            f"`{' '.join(f'CREATE ROLE {role} NOLOGIN;' for role in missing)}`, then run `loanloop migrate` again."
+        )

@@ -1,0 +1,129 @@
+"""The services' roles in the database: what each may write, and who makes its partitions."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from loanloop.main import app
+from loanloop_common.postgres import grant_roles
+from typer.testing import CliRunner
+
+from tests.support.database_users import as_user, make_user
+from tests.support.infrastructure import Backend
+
+SERVICES = ("ingest", "predictor", "trainer", "evaluator")
+PAGE = (Path(__file__).parents[3] / "docs" / "architecture.md").read_text()
+# What its writer need not: DELETE is granted where rows go, and nowhere else.
+DELETED_FROM = {"outbox", "service_instances"}
+
+
+def documented_writers() -> Iterator[tuple[str, set[str]]]:
+    (table,) = re.findall(r"\| table \| writer \|\n\|---\|---\|\n((?:\|.*\n)+)", PAGE)
+    for line in table.splitlines():
+        names, writer = line.strip("| ").split(" | ", 1)
+        of = set(SERVICES) if "each service" in writer or "the service" in writer else {re.split(r"\W", writer)[0]}
+        for name in names.split(", "):
+            yield name, of
+
+
+@pytest.fixture
+async def granted(database: str) -> AsyncIterator[asyncpg.Connection]:
+    assert await grant_roles(database) == []
+    connection = await asyncpg.connect(database)
+    yield connection
+    await connection.close()
+
+
+async def test_each_service_may_write_the_tables_that_the_architecture_names_and_no_other(
+    granted: asyncpg.Connection,
+) -> None:
+    tables = {row[0] for row in await granted.fetch(
+        "SELECT relname FROM pg_class WHERE relnamespace = 'loan_data'::regnamespace AND relkind IN ('r', 'p', 'v')"
+    )}  # fmt: skip
+    writers = dict(documented_writers())
+    assert set(writers) <= tables
+    for table in sorted(tables):
+        for service in (*SERVICES, "reader"):
+            may = {
+                kind
+                for kind in ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
+                if await granted.fetchval(
+                    "SELECT has_table_privilege($1, $2, $3)", f"loanloop_{service}", f"loan_data.{table}", kind
+                )
+            }
+            writes = may - {"SELECT"}
+            assert "SELECT" in may
+            assert ("INSERT" in writes) == (service in writers.get(table, set())), (service, table, may)
+            assert writes <= {"INSERT", "UPDATE", "DELETE"}
+            assert not writes or "INSERT" in writes
+            assert ("DELETE" in writes) <= (table in DELETED_FROM), (service, table)
+
+
+async def test_user_of_a_service_is_refused_what_is_anothers(granted: asyncpg.Connection, database: str) -> None:
+    await make_user(granted, "as_ingest", "loanloop_ingest")
+    ingest = await asyncpg.connect(as_user(database, "as_ingest"))
+    try:
+        for statement in (
+            "INSERT INTO loan_data.deployments (deployment_seq) VALUES (1)",
+            "DELETE FROM loan_data.predictions",
+            "UPDATE loan_data.event_keys SET topic = 'x'",
+            "TRUNCATE loan_data.raw_data",
+            "DROP TABLE loan_data.raw_data",
+            "CREATE TABLE loan_data.mine (a int)",
+            "SELECT loan_data.grant_roles()",
+            "ALTER TABLE loan_data.raw_data DISABLE TRIGGER ALL",
+        ):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await ingest.execute(statement)
+    finally:
+        await ingest.close()
+
+
+async def test_service_makes_partitions_that_belong_to_the_owner_of_the_tables(
+    granted: asyncpg.Connection, database: str
+) -> None:
+    await make_user(granted, "as_predictor", "loanloop_predictor")
+    predictor = await asyncpg.connect(as_user(database, "as_predictor"))
+    try:
+        await predictor.execute("SELECT loan_data.ensure_partitions(5)")
+    finally:
+        await predictor.close()
+    owners = await granted.fetch(
+        """
+        SELECT c.relname, c.relowner = p.relowner AS is_same FROM pg_inherits i
+        JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_class p ON p.oid = i.inhparent
+        WHERE p.oid = 'loan_data.predictions'::regclass
+        """
+    )
+    assert len(owners) == 6
+    assert all(row["is_same"] for row in owners)
+
+
+async def test_account_that_may_create_no_roles_migrates_all_the_same_and_says_what_is_missing(
+    own_infrastructure: Backend,
+) -> None:
+    """On a server of its own: roles outlive a database."""
+    admin = await asyncpg.connect(own_infrastructure.postgres_dsn_of("postgres"))
+    try:
+        await make_user(admin, "plain_owner")
+        await admin.execute("CREATE DATABASE owned OWNER plain_owner")
+        dsn = as_user(own_infrastructure.postgres_dsn_of("owned"), "plain_owner")
+        first = await run_migrate(dsn)
+        assert re.match(r"\d+ migrations applied\nThe roles loanloop_ingest, .*loanloop_reader are not there", first)
+        for statement in re.findall(r"CREATE ROLE \w+ NOLOGIN;", first):
+            await admin.execute(statement)
+        assert await run_migrate(dsn) == "0 migrations applied\n"
+        owned = await asyncpg.connect(dsn)
+        assert await owned.fetchval("SELECT has_table_privilege('loanloop_ingest', 'loan_data.raw_data', 'INSERT')")
+        await owned.close()
+    finally:
+        await admin.close()
+
+
+async def run_migrate(dsn: str) -> str:
+    done = await asyncio.to_thread(CliRunner().invoke, app, ["migrate", "--postgres", dsn])
+    assert done.exit_code == 0, done.output
+    return done.stdout
