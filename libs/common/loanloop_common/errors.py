@@ -6,6 +6,7 @@ LoanloopError
 │   └── MessageTooLarge … because the broker takes no message of that size
 ├── EventConflict       the event_id is taken by another payload: dead letter or 409
 ├── BundleCorrupt       a model bundle whose content does not match its manifest
+├── AccessRefused       a server that answers turns this process away: only the operator can help
 └── Unavailable         something this process needs does not answer: retry later, 503
 
 Anything else is a fault: bounded retries, then the consumer stops and is restarted.
@@ -64,6 +65,10 @@ class BundleCorrupt(LoanloopError):
         self.version = version
         self.reason = reason
         super().__init__(f"bundle {version}: {reason}")
+
+
+class AccessRefused(LoanloopError):
+    """A server answers and turns this process away: wrong password, or a certificate that is not trusted."""
 
 
 class Unavailable(LoanloopError):

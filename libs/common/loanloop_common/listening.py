@@ -26,6 +26,6 @@ def listening_socket(host: str, port: int, *, setting: str) -> socket.socket:
     return listening
 
 
-def url_of(host: str, listening: socket.socket) -> str:
+def url_of(host: str, listening: socket.socket, *, scheme: str = "http") -> str:
     shown = f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{listening.getsockname()[1]}"
+    return f"{scheme}://{shown}:{listening.getsockname()[1]}"

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import socket
+import ssl
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from yoyo import get_backend, read_migrations
 from yoyo.backends import DatabaseBackend
 from yoyo.connections import BadConnectionURI
 
-from loanloop_common.errors import LoanloopError, Unavailable, in_one_line
+from loanloop_common.errors import AccessRefused, LoanloopError, Unavailable, in_one_line
 from loanloop_common.observed_connection import ObservedConnection
 from loanloop_common.resources import resource_folder
 
@@ -83,7 +84,7 @@ async def _leave_as_it_is(connection: Connection) -> None:
 async def create_pool(dsn: str, *, application_name: str, max_size: int = 8) -> Pool:
     """A pool whose connections speak JSON as Python objects and UTC.
 
-    Raises Unavailable, naming host and cause, when the server does not answer.
+    Raises Unavailable, naming host and cause, when the server does not answer, AccessRefused when it turns us away.
     """
     try:
         return await asyncpg.create_pool(
@@ -98,7 +99,23 @@ async def create_pool(dsn: str, *, application_name: str, max_size: int = 8) -> 
             server_settings={"application_name": f"loanloop-{application_name}", "timezone": "UTC"},
         )
     except (*UNREACHABLE, asyncpg.PostgresError) as cause:
-        raise Unavailable(f"PostgreSQL does not take the connection: {in_one_line(cause)}") from cause
+        raise _why_no_connection(cause) from cause
+
+
+def _why_no_connection(cause: Exception) -> LoanloopError:
+    match cause:
+        case asyncpg.InvalidAuthorizationSpecificationError():
+            return AccessRefused(f"PostgreSQL does not let us in ({in_one_line(cause)}); set LOANLOOP_POSTGRES__DSN")
+        case ssl.SSLCertVerificationError():
+            return AccessRefused(
+                f"PostgreSQL's certificate is not trusted ({cause.verify_message}); in LOANLOOP_POSTGRES__DSN set "
+                "sslrootcert to its CA's file, and name the host that the certificate names"
+            )
+        case ConnectionError() if "rejected SSL upgrade" in str(cause):
+            return AccessRefused(f"PostgreSQL speaks no TLS ({in_one_line(cause)}), and sslmode asks for it")
+        case asyncpg.ClientConfigurationError():
+            return AccessRefused(f"LOANLOOP_POSTGRES__DSN is not usable: {in_one_line(cause)}")
+    return Unavailable(f"PostgreSQL does not take the connection: {in_one_line(cause)}")
 
 
 def _apply_migrations(dsn: str, folder: Path, only: Collection[str] | None) -> int:

@@ -19,7 +19,18 @@ from loanloop_common.polling import Poller
 from loanloop_common.removed_records import alerting
 from loanloop_common.telemetry import observe, set_gauge, watch_gauge
 
-from loanloop_predictor.api import Access, Admission, Api, Decide, RestServer, TimeLimit, TokenRules, Tokens, make_api
+from loanloop_predictor.api import (
+    Access,
+    Admission,
+    Api,
+    Decide,
+    RestServer,
+    TimeLimit,
+    TlsFiles,
+    TokenRules,
+    Tokens,
+    make_api,
+)
 from loanloop_predictor.config import PredictorOptions, PredictorSettings
 from loanloop_predictor.domain.access import RateLimit
 from loanloop_predictor.domain.access_keys import caller_of
@@ -152,7 +163,10 @@ def make_server(
         max_body_bytes=options.max_body_bytes,
         body_within=TimeLimit(options.body_within_s),
     )
-    return RestServer(make_api(api, access), host=options.host, port=options.port, drain_s=options.drain_requests_s)
+    tls = TlsFiles(options.tls_cert, options.tls_key) if options.tls_cert and options.tls_key else None
+    return RestServer(
+        make_api(api, access), host=options.host, port=options.port, drain_s=options.drain_requests_s, tls=tls
+    )
 
 
 async def build(base: Foundation[PredictorSettings]) -> Sequence[Part]:

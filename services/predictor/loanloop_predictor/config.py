@@ -27,6 +27,8 @@ class PredictorOptions(BaseModel):
     body_within_s: float = Field(default=10.0, gt=0, description="For a request's body to arrive; else 408")
     reconcile_every_s: float = Field(default=3.0, gt=0, description="Look into the database for what is live")
     drain_requests_s: int = Field(default=10, ge=1, description="At shutdown, for requests in flight")
+    tls_cert: Path | None = Field(default=None, description="PEM, with its chain: REST by https")
+    tls_key: Path | None = Field(default=None, description="PEM, without a password")
     keys_file: Path | None = Field(default=None, description="API keys by their hashes; `loanloop keys` writes it")
     oidc_issuer: str | None = Field(default=None, description="Whose tokens are taken: their claim `iss`")
     oidc_audience: str | None = Field(default=None, description="For whom they must be: their claim `aud`")
@@ -47,11 +49,13 @@ class PredictorOptions(BaseModel):
         return self.keys_file is not None or self.oidc_issuer is not None
 
     @model_validator(mode="after")
-    def _oidc_is_complete(self) -> Self:
+    def _nothing_is_half_set(self) -> Self:
         given = {name: getattr(self, name) for name in ("oidc_issuer", "oidc_audience", "oidc_jwks")}
         missing = [f"LOANLOOP_PREDICTOR__{name.upper()}" for name, value in given.items() if not value]
         if missing and len(missing) < len(given):
             raise ValueError(f"tokens also need {', '.join(missing)}")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("LOANLOOP_PREDICTOR__TLS_CERT and LOANLOOP_PREDICTOR__TLS_KEY go together")
         jwks = urlsplit(self.oidc_jwks or "")
         if "://" in (self.oidc_jwks or "") and jwks.scheme != "https" and not is_loopback(jwks.hostname or ""):
             raise ValueError("LOANLOOP_PREDICTOR__OIDC_JWKS must be a file or an https address: its keys are trusted")

@@ -25,8 +25,9 @@ from faststream.middlewares import AckPolicy
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
 from loanloop_common.errors import Unavailable, in_one_line
+from loanloop_common.kafka.refused import why_refused
 from loanloop_common.kafka.removed import OnRemoved, RemovedRecords, log_removed
-from loanloop_common.settings import KafkaSettings
+from loanloop_common.settings import KafkaSettings, SettingsInvalid
 
 log = structlog.get_logger()
 
@@ -170,16 +171,14 @@ def make_broker(settings: KafkaSettings, *, service: str) -> Broker:
 
 @asynccontextmanager
 async def admin_client(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
-    """Raises Unavailable, naming address and cause, when Kafka does not answer."""
-    admin = AIOKafkaAdminClient(
-        bootstrap_servers=settings.bootstrap_servers.split(","), **parse_security(make_security(settings))
-    )
+    """Raises Unavailable, naming address and cause, when Kafka does not answer, AccessRefused when it turns us away."""
+    security = parse_security(make_security(settings))
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers.split(","), **security)
     try:
         await admin.start()
         yield admin
     except KafkaConnectionError as cause:
-        why = "nothing listens there, or not by this security protocol"
-        raise Unavailable(f"Kafka at {settings.bootstrap_servers} does not answer: {why}") from cause
+        raise await why_refused(settings, security) from cause
     except (KafkaError, OSError) as cause:
         raise Unavailable(f"Kafka at {settings.bootstrap_servers} does not answer: {in_one_line(cause)}") from cause
     finally:
@@ -203,10 +202,15 @@ def make_security(settings: KafkaSettings) -> BaseSecurity:
 
 
 def _tls_context(settings: KafkaSettings) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=settings.ssl_cafile)
-    context.check_hostname = settings.ssl_check_hostname
-    if settings.ssl_certfile:
-        context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile)
+    try:
+        context = ssl.create_default_context(cafile=settings.ssl_cafile)
+        context.check_hostname = settings.ssl_check_hostname
+        if settings.ssl_certfile:
+            context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile, password=lambda: "")
+    except OSError as cause:  # of ssl's errors as well
+        raise SettingsInvalid(
+            f"LOANLOOP_KAFKA__SSL_CAFILE, __SSL_CERTFILE or __SSL_KEYFILE is no PEM file that can be used: {cause}."
+        ) from cause
     return context
 
 

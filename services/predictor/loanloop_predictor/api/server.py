@@ -2,10 +2,14 @@
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import uvicorn
 from loanloop_common.background import in_background
+from loanloop_common.errors import LoanloopError, in_one_line
 from loanloop_common.listening import listening_socket, url_of
 from starlette.types import ASGIApp
 
@@ -19,15 +23,29 @@ SECURITY_HEADERS = {
     "style-src 'self' 'unsafe-inline'; img-src 'self' data:; worker-src 'self' blob:; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
 }
+_ONLY_TLS = {"strict-transport-security": "max-age=31536000"}
+
+
+class TlsUnusable(LoanloopError):
+    """Certificate and key can't be read, or don't belong together."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    cert: Path
+    key: Path
 
 
 class RestServer:
     name = "rest"
 
-    def __init__(self, app: ASGIApp, *, host: str, port: int, drain_s: int) -> None:
-        """Listens from now on, answers from `start` on. Raises PortTaken."""
+    def __init__(self, app: ASGIApp, *, host: str, port: int, drain_s: int, tls: TlsFiles | None = None) -> None:
+        """Listens from now on, answers from `start` on. Raises PortTaken or TlsUnusable."""
+        if tls:
+            _check(tls)
         self._socket = listening_socket(host, port, setting="LOANLOOP_PREDICTOR__PORT")
-        self.url = url_of(host, self._socket)
+        self.url = url_of(host, self._socket, scheme="https" if tls else "http")
+        headers = SECURITY_HEADERS | (_ONLY_TLS if tls else {})
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -35,7 +53,9 @@ class RestServer:
             lifespan="off",
             proxy_headers=False,  # nothing asks who the client is
             server_header=False,
-            headers=list(SECURITY_HEADERS.items()),  # once for all answers: a middleware would cost each its time
+            ssl_certfile=tls.cert if tls else None,
+            ssl_keyfile=tls.key if tls else None,
+            headers=list(headers.items()),  # once for all answers: a middleware would cost each its time
             timeout_graceful_shutdown=drain_s,
         )
         self._server = _Server(config)
@@ -61,3 +81,14 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def _check(tls: TlsFiles) -> None:
+    try:
+        # Without a password of its own the library would ask for it on the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.cert, tls.key, password=lambda: "")
+    except OSError as cause:  # of ssl's errors as well
+        raise TlsUnusable(
+            f"the certificate {tls.cert} with the key {tls.key} cannot be used ({in_one_line(cause)}); set "
+            "LOANLOOP_PREDICTOR__TLS_CERT and LOANLOOP_PREDICTOR__TLS_KEY to PEM files that belong together"
+        ) from cause
