@@ -18,6 +18,7 @@ from loanloop.commands import (
     dlq,
     keys,
     migrate,
+    mlflow,
     models,
     page,
     passwords,
@@ -66,6 +67,7 @@ app.command()(restore.restore)
 app.command()(migrate.migrate)
 app.command()(topics.topics)
 app.command()(passwords.passwords)
+app.command()(mlflow.mlflow)
 app.command()(bench.bench)
 # fmt: on
 

@@ -158,7 +158,7 @@ class ModelConfig(_Part):
     min_count: int = Field(default=20, ge=1, le=_LOANS)
     pretrain_epochs: int = Field(default=1, ge=0, le=1000)
     pretrain_batch_size: int = Field(default=512, ge=4, le=16_384)
-    pretrain_learning_rate: float = Field(default=1e-3, gt=0, le=10)
+    pretrain_learning_rate: float = Field(default=1e-3, gt=0)
     temperature: float = Field(default=0.2, ge=0.001, le=100)
     mask_share: float = Field(default=0.3, gt=0, lt=1)
     epochs: int = Field(default=6, ge=1, le=1000)
@@ -167,7 +167,7 @@ class ModelConfig(_Part):
     unknown_share: float = Field(default=0.0, ge=0, lt=1)  # of the values, shown in training as never seen
     patience: int = Field(default=3, ge=1, le=1000)
     batch_size: int = Field(default=256, ge=4, le=1_000_000)
-    learning_rate: float = Field(default=3e-3, gt=0, le=10)
+    learning_rate: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0, le=10)
     class_weights: bool = False
     mixed_precision: Literal["off", "bf16"] = "off"

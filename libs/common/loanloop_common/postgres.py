@@ -158,10 +158,13 @@ def _only_migration(session: psycopg.Connection, backend: DatabaseBackend) -> It
         yield
 
 
+GRANT_ROLES = "SELECT loan_data.grant_roles()"
+
+
 def _grant_roles(dsn: str) -> list[str]:
     try:
         with psycopg.connect(dsn) as session:
-            row = session.execute("SELECT loan_data.grant_roles()").fetchone()
+            row = session.execute(GRANT_ROLES).fetchone()
             return list(row[0]) if row else []
     except psycopg.OperationalError as cause:
         raise Unavailable(f"PostgreSQL does not take the connection: {in_one_line(cause)}") from cause

@@ -1,0 +1,123 @@
+"""Keeps an MLflow server in step with the database: a run and a registered version for each, an alias for the live one.
+
+The database is the truth: what MLflow lacks is written again, and nothing is read back. All is found by the tag
+`loanloop.version`, so a mirror that was stopped in between goes on where it was.
+"""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from loanloop_evaluator.store.models import VersionFacts
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.environment_variables import MLFLOW_DISABLE_TELEMETRY, MLFLOW_HTTP_REQUEST_MAX_RETRIES
+from mlflow.exceptions import MlflowException
+
+from loanloop.mirror.described import Described, described
+
+LIVE = "champion"
+TAG = "loanloop.version"
+IS_COMPLETE = "loanloop.complete"
+
+
+class Mirror:
+    """`bundle_of` gives the bytes of a version's bundle. The methods wait for MLflow: call them in a thread."""
+
+    def __init__(self, uri: str, preset: str, bundle_of: Callable[[str], bytes]) -> None:
+        MLFLOW_DISABLE_TELEMETRY.set(True)  # type: ignore[no-untyped-call]
+        # Each look tries again anyway; the library's seven would take minutes.
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(2)  # type: ignore[no-untyped-call]
+        self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        self._name = f"loanloop-{preset}"
+        self._bundle_of = bundle_of
+        self._known: dict[str, Described] = {}
+
+    def bring_up_to_date(self, facts: Sequence[VersionFacts]) -> list[str]:
+        """Returns the versions that were new or had changed. Raises MlflowException."""
+        wanted = [described(each) for each in facts]
+        changed = [each for each in wanted if self._known.get(each.version) != each]
+        if not changed:
+            return []
+        experiment = self._experiment()
+        for each in changed:
+            run = self._run(experiment, each)
+            self._judged(run, each)
+            self._register(run, each)
+            self._known[each.version] = each
+        self._point_to_live(wanted)
+        return [each.version for each in changed]
+
+    def _experiment(self) -> str:
+        found = self._client.get_experiment_by_name(self._name)
+        return found.experiment_id if found else self._client.create_experiment(self._name)
+
+    def _run(self, experiment: str, version: Described) -> Run:
+        """A run that a mirror left half-written is deleted; its files come last."""
+        for run in self._runs(experiment, version.version):
+            if IS_COMPLETE in run.data.tags:
+                return run
+            self._client.delete_run(run.info.run_id)
+        run = self._client.create_run(
+            experiment, start_time=version.started_ms, tags=version.tags, run_name=version.version
+        )
+        run_id = run.info.run_id
+        params = [Param(name, value) for name, value in version.params.items()]
+        self._client.log_batch(run_id, params=params, metrics=_metrics(version.metrics, version))
+        self._log_files(run_id, version.version)
+        self._client.set_tag(run_id, IS_COMPLETE, "true")
+        self._client.set_terminated(run_id)
+        return self._client.get_run(run_id)
+
+    def _runs(self, experiment: str, version: str) -> Sequence[Run]:
+        return self._client.search_runs([experiment], filter_string=f"tags.`{TAG}` = '{version}'")
+
+    def _log_files(self, run_id: str, version: str) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "bundle.zip").write_bytes(self._bundle_of(version))
+            self._client.log_artifacts(run_id, folder, "bundle")
+
+    def _judged(self, run: Run, version: Described) -> None:
+        tags = [RunTag(name, value) for name, value in version.tags.items() if run.data.tags.get(name) != value]
+        new = {name: value for name, value in version.verdict.items() if run.data.metrics.get(name) != value}
+        if tags or new:
+            self._client.log_batch(run.info.run_id, metrics=_metrics(new, version), tags=tags)
+
+    def _register(self, run: Run, version: Described) -> None:
+        if self._registered(version.version) is None:
+            self._make_registered_model()
+            source = f"{run.info.artifact_uri}/bundle"
+            tags = {TAG: version.version, "loanloop.gate": version.tags["loanloop.gate"]}
+            self._client.create_model_version(self._name, source, run_id=run.info.run_id, tags=tags)
+        elif found := self._registered(version.version):
+            self._client.set_model_version_tag(
+                self._name, found.version, "loanloop.gate", version.tags["loanloop.gate"]
+            )
+
+    def _make_registered_model(self) -> None:
+        try:
+            self._client.create_registered_model(self._name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+    def _registered(self, version: str) -> ModelVersion | None:
+        for found in self._client.search_model_versions(f"name = '{self._name}'"):
+            if found.tags.get(TAG) == version:
+                return found
+        return None
+
+    def _point_to_live(self, wanted: Sequence[Described]) -> None:
+        live = next((each.version for each in wanted if each.is_live), None)
+        if live and (found := self._registered(live)):
+            self._client.set_registered_model_alias(self._name, LIVE, found.version)
+
+
+def _metrics(figures: dict[str, float], version: Described) -> list[Metric]:
+    return [Metric(name, value, version.started_ms, 0) for name, value in figures.items()]
+
+
+def words_of(error: MlflowException) -> str:
+    """In one line, and no longer: a proxy may have sent a page."""
+    return " ".join(error.message.split())[:300]
