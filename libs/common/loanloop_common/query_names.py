@@ -11,6 +11,7 @@ _AROUND_A_TRANSACTION = ("begin", "commit", "rollback", "savepoint", "release")
 _MOST_NAMES = 1000
 
 _names: dict[str, str] = {}
+_looked_at: set[str] = set()  # modules
 
 
 def query_name(statement: str) -> str:
@@ -29,8 +30,9 @@ def _other(statement: str) -> str:
 def _constants() -> Iterator[tuple[str, str]]:
     """Whoever runs a statement has loaded the module that it stands in."""
     for module_name, module in list(sys.modules.items()):
-        if not module_name.startswith(_PACKAGES):
+        if not module_name.startswith(_PACKAGES) or module_name in _looked_at:
             continue
+        _looked_at.add(module_name)
         of_module = module_name.rpartition(".")[2]
         for name, value in list(vars(module).items()):
             if isinstance(value, str) and name.strip("_").isupper() and " " in value:

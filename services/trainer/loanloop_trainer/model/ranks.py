@@ -6,22 +6,24 @@ Nothing is unpickled: what goes between them are tensors, and JSON as a tensor o
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.distributed_c10d import Store
+from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 # Until the first of them has read and encoded the loans; what starts them ends them if it dies meanwhile.
 JOIN_WITHIN = timedelta(hours=12)
 # A step takes a fraction of a second; whoever has not answered for so long is lost.
 ANSWER_WITHIN = timedelta(seconds=120)
-_READY = "loanloop/ready"
+_LOOK_EVERY_S = 0.05
 
 
 class Ranks:
@@ -52,12 +54,10 @@ class Ranks:
             yield
             return
         assert self._store is not None
-        if self.rank == 0:
-            self._store.set(_READY, "yes")
-        else:
-            self._store.wait([_READY], JOIN_WITHIN)
+        meeting = called_together(self._store, self.n) if self.rank == 0 else called(self._store, self.rank)
+        store = PrefixStore(meeting, self._store)
         try:
-            dist.init_process_group("gloo", store=self._store, rank=self.rank, world_size=self.n, timeout=ANSWER_WITHIN)
+            dist.init_process_group("gloo", store=store, rank=self.rank, world_size=self.n, timeout=ANSWER_WITHIN)
             yield
         finally:
             if dist.is_initialized():
@@ -120,6 +120,45 @@ class Ranks:
             if tensor.numel():
                 dist.broadcast(tensor, 0)
         return about, tensors
+
+
+def called_together(store: Store, n: int) -> str:
+    """By the first process, when it has something to teach: the meeting's name, once all the others have heard it.
+
+    After a restart the store still holds what the former processes wrote, their addresses too. So each process is
+    called by a name that it has only just made up, until it answers, and a meeting has a name of its own.
+    """
+    meeting, missing = uuid4().hex, set(range(1, n))
+    while missing:
+        for rank in sorted(missing):
+            if store.check([_here(rank)]):
+                name = store.get(_here(rank)).decode()
+                store.set(_call(name), meeting)
+                if store.check([_heard(name, meeting)]):
+                    missing.remove(rank)
+        time.sleep(_LOOK_EVERY_S)  # noqa: TID251 - a thread of its own, and the store tells nobody
+    return meeting
+
+
+def called(store: Store, rank: int) -> str:
+    name = uuid4().hex
+    store.set(_here(rank), name)
+    store.wait([_call(name)], JOIN_WITHIN)
+    meeting = store.get(_call(name)).decode()
+    store.set(_heard(name, meeting), "yes")
+    return meeting
+
+
+def _here(rank: int) -> str:
+    return f"loanloop/here/{rank}"
+
+
+def _call(name: str) -> str:
+    return f"loanloop/call/{name}"
+
+
+def _heard(name: str, meeting: str) -> str:
+    return f"loanloop/heard/{name}/{meeting}"
 
 
 ALONE = Ranks()
