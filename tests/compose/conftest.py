@@ -34,12 +34,12 @@ class Deployment:
         files = ("-f", str(ROOT / "docker-compose.yml"), "-f", str(self.override))
         process = await asyncio.create_subprocess_exec(
             "docker", "compose", "--project-name", self.project, *files, *arguments,
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             env=os.environ | self.env, cwd=ROOT,  # noqa: TID251 - of docker, not settings of ours
         )  # fmt: skip
-        said, _ = await asyncio.wait_for(process.communicate(), within_s)
+        said, of_compose = await asyncio.wait_for(process.communicate(), within_s)
         if process.returncode:
-            raise ComposeFailed(f"docker compose {' '.join(arguments)}: {said.decode()[-3000:]}")
+            raise ComposeFailed(f"docker compose {' '.join(arguments)}: {(said + of_compose).decode()[-3000:]}")
         return said.decode()
 
     def url(self, of: str) -> str:
