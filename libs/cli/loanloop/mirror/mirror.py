@@ -85,15 +85,13 @@ class Mirror:
             self._client.log_batch(run.info.run_id, metrics=_metrics(new, version), tags=tags)
 
     def _register(self, run: Run, version: Described) -> None:
-        if self._registered(version.version) is None:
-            self._make_registered_model()
-            source = f"{run.info.artifact_uri}/bundle"
-            tags = {TAG: version.version, "loanloop.gate": version.tags["loanloop.gate"]}
-            self._client.create_model_version(self._name, source, run_id=run.info.run_id, tags=tags)
-        elif found := self._registered(version.version):
-            self._client.set_model_version_tag(
-                self._name, found.version, "loanloop.gate", version.tags["loanloop.gate"]
-            )
+        gate = {"loanloop.gate": version.tags["loanloop.gate"]}
+        if found := self._registered(version.version):
+            self._client.set_model_version_tag(self._name, found.version, *gate.popitem())
+            return
+        self._make_registered_model()
+        source, tags = f"{run.info.artifact_uri}/bundle", {TAG: version.version, **gate}
+        self._client.create_model_version(self._name, source, run_id=run.info.run_id, tags=tags)
 
     def _make_registered_model(self) -> None:
         try:

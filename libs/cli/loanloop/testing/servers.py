@@ -3,6 +3,7 @@
 Variables and folders are those that the images' documentation names; the servers' settings those of the embedded ones.
 """
 
+import abc
 import asyncio
 import secrets
 import threading
@@ -34,7 +35,7 @@ _SET_BY_THE_IMAGE = ("listen_addresses", "unix_socket_directories")
 _FIRST = threading.Lock()
 
 
-class Server:
+class Server(abc.ABC):
     """One server in one container; after `kill` a second `start` goes on with the same data, on the same port."""
 
     def __init__(self, container: DockerContainer, log: Path) -> None:
@@ -57,8 +58,8 @@ class Server:
             await asyncio.sleep(0.1)
         raise CannotRun(f"{self._container.image} was not ready after {READY_WITHIN_S} s; see {self._log}.")
 
-    async def answers(self) -> bool:
-        raise NotImplementedError
+    @abc.abstractmethod
+    async def answers(self) -> bool: ...
 
     async def kill(self) -> None:
         """kill -9 of the server; returns when it is gone."""
