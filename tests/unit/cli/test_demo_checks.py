@@ -1,7 +1,7 @@
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
-from loanloop.demo.checks import Ledger, Sent, checks_of, story_is_over
+from loanloop.demo.checks import Ledger, Sent, SideBySide, checks_of, story_is_over
 from loanloop.demo.plan import plan_of
 from loanloop.demo.rest import RestFigures
 from loanloop.observe.snapshot import Snapshot
@@ -49,12 +49,25 @@ def make_ledger(**overrides: int) -> Ledger:
     return Ledger(**(facts | overrides))
 
 
+def make_both(**overrides: Any) -> SideBySide:
+    facts: dict[str, Any] = {
+        "frozen": "v1", "live": "v2", "n_loans": 400, "frozen_f1": 0.74, "live_f1": 0.82,
+        "frozen_roc_auc": 0.93, "live_roc_auc": 0.95,
+        "first": datetime(2008, 9, 1, tzinfo=UTC), "last": datetime(2008, 9, 30, tzinfo=UTC),
+    }  # fmt: skip
+    return SideBySide(**(facts | overrides))
+
+
+BOTH = make_both()
+
+
 def broken(
     snapshot: Snapshot | None = None,
     *,
     sent: Sent | None = None,
     rest: RestFigures | None = None,
     ledger: Ledger | None = None,
+    both: SideBySide | None = BOTH,
 ) -> list[str]:
     checks = checks_of(
         PLAN,
@@ -62,6 +75,7 @@ def broken(
         sent or Sent(history=60, streamed=40, asked=10, outcomes=50),
         rest or make_rest(),
         ledger or make_ledger(),
+        both,
     )
     return [check.what for check in checks if not check.holds]
 
@@ -91,6 +105,7 @@ def test_loans_of_others_beside_the_demos_own_are_said_and_break_nothing() -> No
         Sent(history=60, streamed=40, asked=10, outcomes=50),
         make_rest(),
         make_ledger(others=7),
+        BOTH,
     )
 
     assert [check.what for check in checks if not check.holds] == []
@@ -116,7 +131,21 @@ def test_a_breach_without_a_swap_does_not_hold() -> None:
 def test_a_metric_that_stays_low_after_the_swap_does_not_hold() -> None:
     days = (*make_days(date(2008, 5, 1), [0.70] * 30), *make_days(date(2008, 9, 1), [0.75] * 30, version="v2"))
 
-    assert broken(told_story(days=days)) == ["F1 recovered: 0.700 before, 0.750 after the swap (threshold 0.8)"]
+    assert broken(told_story(days=days)) == [
+        "F1 recovered: 0.750 since the swap (threshold 0.8); on the same 400 loans F1 0.820, of v1 0.740"
+    ]
+
+
+def test_a_version_that_does_no_better_on_the_same_loans_than_the_one_before_does_not_hold() -> None:
+    (only,) = broken(both=make_both(frozen_f1=0.82))
+
+    assert only.endswith("on the same 400 loans F1 0.820, of v1 0.820")
+
+
+def test_a_recovery_on_too_few_loans_to_compare_does_not_hold() -> None:
+    assert broken(both=None) == [
+        "F1 recovered: 0.850 since the swap (threshold 0.8); too few of its loans are known to compare"
+    ]
 
 
 def test_a_predictor_that_serves_another_version_is_seen() -> None:

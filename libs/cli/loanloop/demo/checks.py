@@ -1,6 +1,7 @@
 """Whether everything is accounted for: what the database and Kafka hold against what the demo sent. Pure."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from loanloop.demo.plan import Plan
 from loanloop.demo.rest import RestFigures
@@ -50,9 +51,26 @@ class Ledger:
     scored_published: int
 
 
-def checks_of(plan: Plan, snapshot: Snapshot, sent: Sent, rest: RestFigures, ledger: Ledger) -> list[Check]:
+@dataclass(frozen=True, kw_only=True)
+class SideBySide:
+    """Both versions on the `n_loans` that the live one decided and whose outcome is known."""
+
+    frozen: str
+    live: str
+    n_loans: int
+    first: datetime
+    last: datetime
+    frozen_f1: float
+    live_f1: float
+    frozen_roc_auc: float
+    live_roc_auc: float
+
+
+def checks_of(
+    plan: Plan, snapshot: Snapshot, sent: Sent, rest: RestFigures, ledger: Ledger, both: SideBySide | None
+) -> list[Check]:
     checks = [*_of_loans(snapshot, sent, ledger), *_of_rest(rest), *_of_models(snapshot)]
-    return [*checks, *_of_breach(snapshot, rest)] if plan.shows_breach else checks
+    return [*checks, *_of_breach(snapshot, rest, both)] if plan.shows_breach else checks
 
 
 def _of_loans(snapshot: Snapshot, sent: Sent, own: Ledger) -> list[Check]:
@@ -113,22 +131,31 @@ def live_is_served(snapshot: Snapshot) -> bool:
     return live is not None and bool(predictors) and all(i.version == live.version for i in predictors)
 
 
-def _of_breach(snapshot: Snapshot, rest: RestFigures) -> list[Check]:
-    name = snapshot.rule.metric_name
+def _of_breach(snapshot: Snapshot, rest: RestFigures, both: SideBySide | None) -> list[Check]:
     breach = snapshot.breaches[0] if snapshot.breaches else None
     swap = swap_after_breach(snapshot)
     opened = f"a breach of {breach.version} opened on {breach.opened_on}" if breach else "a breach opened"
     deployed = f"{swap.version} was trained, judged and deployed for it" if swap else "a challenger was deployed for it"
-    before, after = around(snapshot, swap)
-    recovered = before is not None and after is not None and after > before and after >= snapshot.rule.threshold
-    figures = f"{_figure(before)} before, {_figure(after)} after the swap"
     served = swap is not None and rest.by_version[swap.version] > 0 and rest.by_version[swap.previous or ""] > 0
     return [
         Check(opened, breach is not None),
         Check(deployed, swap is not None),
         Check("REST was answered by the version before and by the one after the swap", served),
-        Check(f"{name} recovered: {figures} (threshold {snapshot.rule.threshold:g})", recovered),
+        _of_recovery(snapshot, swap, both),
     ]
+
+
+def _of_recovery(snapshot: Snapshot, swap: Deployment | None, both: SideBySide | None) -> Check:
+    """Judged on the same loans: from one month to the next the loans differ by more than the versions do."""
+    rule = snapshot.rule
+    _, after = around(snapshot, swap)
+    what = f"{rule.metric_name} recovered: {_figure(after)} since the swap (threshold {rule.threshold:g})"
+    if both is None:
+        return Check(f"{what}; too few of its loans are known to compare", holds=False)
+    return Check(
+        f"{what}; on the same {both.n_loans:,} loans F1 {both.live_f1:.3f}, of {both.frozen} {both.frozen_f1:.3f}",
+        after is not None and after >= rule.threshold and both.live_f1 > both.frozen_f1,
+    )
 
 
 def story_is_over(plan: Plan, snapshot: Snapshot) -> bool:

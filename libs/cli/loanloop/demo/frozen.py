@@ -1,8 +1,6 @@
 """The first version, frozen, beside the live one on the same loans: what retraining was worth."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 
 import asyncpg
 import numpy as np
@@ -13,22 +11,8 @@ from loanloop_common.postgres import Connection
 from loanloop_common.verified_scorer import load_verified
 from sklearn.metrics import f1_score, roc_auc_score
 
+from loanloop.demo.checks import SideBySide
 from loanloop.demo.queries import fetch_bundle, fetch_decided_outcomes
-
-
-@dataclass(frozen=True, kw_only=True)
-class SideBySide:
-    """Both versions on the `n_loans` that the live one decided and whose outcome is known."""
-
-    frozen: str
-    live: str
-    n_loans: int
-    first: datetime
-    last: datetime
-    frozen_f1: float
-    live_f1: float
-    frozen_roc_auc: float
-    live_roc_auc: float
 
 
 async def side_by_side(connection: Connection, portfolio: Portfolio, *, frozen: str, live: str) -> SideBySide | None:

@@ -9,8 +9,8 @@ from loanloop_common.portfolio import Portfolio
 from loanloop_common.postgres import Connection, create_pool
 
 from loanloop.demo import queries
-from loanloop.demo.checks import Check, Sent, checks_of
-from loanloop.demo.frozen import SideBySide, side_by_side
+from loanloop.demo.checks import Check, Sent, SideBySide, checks_of
+from loanloop.demo.frozen import side_by_side
 from loanloop.demo.plan import Plan
 from loanloop.demo.rest import RestFigures
 from loanloop.observe.snapshot import Snapshot
@@ -49,13 +49,14 @@ async def add_up(
         async with pool.acquire() as connection:
             published = snapshot.messages.get(Topic.LOAN_SCORED.value, 0)
             ledger = await queries.fetch_ledger(connection, own, scored_published=published)
+            both = await _first_beside_live(connection, portfolio, snapshot)
             return Result(
                 snapshot=snapshot,
                 sent=sent,
                 rest=rest,
-                checks=checks_of(plan, snapshot, sent, rest, ledger),
+                checks=checks_of(plan, snapshot, sent, rest, ledger, both),
                 swap_s=await _swaps(connection, snapshot),
-                side_by_side=await _first_beside_live(connection, portfolio, snapshot),
+                side_by_side=both,
                 audit_warnings=await _audit_warnings(connection, snapshot),
                 took_s=time.monotonic() - started,
             )
