@@ -28,11 +28,14 @@ def _other(statement: str) -> str:
 
 
 def _constants() -> Iterator[tuple[str, str]]:
-    """Whoever runs a statement has loaded the module that it stands in."""
-    for module_name, module in list(sys.modules.items()):
-        if not module_name.startswith(_PACKAGES) or module_name in _looked_at:
-            continue
+    """Of the modules loaded since the last look: whoever runs a statement has loaded the one that it stands in."""
+    if len(sys.modules) == len(_looked_at):
+        return
+    for module_name in sys.modules.keys() - _looked_at:
         _looked_at.add(module_name)
+        module = sys.modules.get(module_name)
+        if module is None or not module_name.startswith(_PACKAGES):
+            continue
         of_module = module_name.rpartition(".")[2]
         for name, value in list(vars(module).items()):
             if isinstance(value, str) and name.strip("_").isupper() and " " in value:
