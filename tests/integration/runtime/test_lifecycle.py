@@ -17,6 +17,8 @@ from loanloop.runtime.infrastructure import EmbeddedInfrastructure
 from loanloop.runtime.ports import ANY_FREE
 from loanloop.runtime.problems import CannotRun
 
+from tests.support.eventually import eventually
+
 pytestmark = pytest.mark.embedded
 
 TOPIC = "kept"
@@ -38,11 +40,15 @@ async def still_running(processes: list[psutil.Process]) -> list[psutil.Process]
     return alive
 
 
-def descendants(program: Process) -> list[psutil.Process]:
-    found = psutil.Process(program.pid).children(recursive=True)
-    names = {process.name() for process in found}
-    assert {"java", "postgres", "sleep"} <= names
-    return found
+async def descendants(program: Process) -> list[psutil.Process]:
+    """With both of the careless child, which may be a shell for a while yet."""
+
+    def all_of_them() -> list[psutil.Process] | None:
+        found = psutil.Process(program.pid).children(recursive=True)
+        names = [process.name() for process in found]
+        return found if {"java", "postgres"} <= set(names) and names.count("sleep") == 2 else None
+
+    return await eventually(all_of_them)
 
 
 async def store_row(dsn: str) -> None:
@@ -67,7 +73,7 @@ async def test_a_killed_parent_leaves_no_process_and_the_next_start_continues(tm
     assert run is not None
     await store_row(run.postgres_dsn())
     await store_message(run.kafka_bootstrap)
-    processes = descendants(program)
+    processes = await descendants(program)
 
     program.send_signal(signal.SIGKILL)
     await program.wait()
@@ -88,7 +94,7 @@ async def test_the_supervisor_killed_with_its_parent_leaves_no_server(tmp_path: 
     program = await start_program(tmp_path)
     run = running_state(tmp_path)
     assert run is not None
-    processes = descendants(program)
+    processes = await descendants(program)
     servers = [process for process in processes if process.name() in ("java", "postgres")]
 
     program.send_signal(signal.SIGKILL)
