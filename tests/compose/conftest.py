@@ -15,7 +15,7 @@ from tests.support.tiny_portfolio import write_tiny_portfolio
 
 ROOT = Path(__file__).parents[2]
 UP_WITHIN_S = 2400  # the images are built in it, the first time
-PORTS = ("REST", "KAFKA", "POSTGRES", "PROMETHEUS", "ALERTMANAGER", "GRAFANA")
+PORTS = ("REST", "KAFKA", "POSTGRES", "PROMETHEUS", "ALERTMANAGER", "GRAFANA", "PAGE")
 SERVICES = ("ingest", "predictor", "evaluator", "trainer")
 
 
@@ -59,7 +59,7 @@ def _free_ports(n: int) -> list[int]:
 def _override(portfolio: Path) -> str:
     mounted = {"volumes": [f"{portfolio}:/portfolio.toml:ro"]}
     quick = {"LOANLOOP_TRAINER__POLL_S": "0.5", "LOANLOOP_EVALUATOR__POLL_S": "0.5"}
-    services = {name: {**mounted, "environment": quick} for name in (*SERVICES, "loanloop")}
+    services = {name: {**mounted, "environment": quick} for name in (*SERVICES, "page", "backup", "loanloop")}
     return json.dumps({"services": services})  # JSON is YAML
 
 

@@ -86,7 +86,7 @@ async def test_prometheus_reaches_every_service_with_its_own_key(deployment: Dep
             return {result["metric"]["job"] for result in answer["data"]["result"]}
 
         async def all_are_up() -> bool:
-            return await jobs_up() >= {*SERVICES, "prometheus"}
+            return await jobs_up() >= {*SERVICES, "backup", "prometheus"}
 
         await eventually(all_are_up, within_s=120)
 
@@ -115,6 +115,49 @@ async def test_grafanas_user_of_the_database_reads_and_writes_nothing(
             await connection.execute("DELETE FROM loan_data.predictions")
     finally:
         await connection.close()
+
+
+async def test_each_service_works_under_its_own_name_in_the_database(
+    deployment: Deployment, history: list[Loan]
+) -> None:
+    owner = await asyncpg.connect(
+        host="127.0.0.1", port=deployment.ports["POSTGRES"], user="loanloop", database="loanloop",
+        password=await deployment.compose("exec", "-T", "postgres", "cat", "/run/secrets/postgres/password"),
+    )  # fmt: skip
+    try:
+        users = await owner.fetch(
+            """
+            SELECT DISTINCT application_name AS service, usename AS name FROM pg_stat_activity
+            WHERE application_name = ANY (SELECT 'loanloop-' || unnest($1::text[]))
+            """,
+            list(SERVICES),
+        )
+    finally:
+        await owner.close()
+    assert {(user["service"], user["name"]) for user in users} == {(f"loanloop-{name}", name) for name in SERVICES}
+    for service in SERVICES:
+        assert "permission denied" not in await deployment.compose("logs", "--no-log-prefix", service)
+
+
+async def test_a_backup_is_there_from_the_first_day_and_can_be_read(deployment: Deployment) -> None:
+    async def taken() -> str | None:
+        listed = json.loads(
+            await deployment.compose(
+                "exec", "-T", "backup", "loanloop", "backup", "--list", "--json", "--to", "/backups"
+            )
+        )
+        return str(listed[0]["path"]) if listed else None
+
+    newest = await eventually(taken, within_s=60)
+    await deployment.compose("exec", "-T", "backup", "loanloop", "backup", "--check", newest)
+
+
+async def test_the_page_is_shown_to_whoever_has_a_key(deployment: Deployment, history: list[Loan]) -> None:
+    async with httpx.AsyncClient(base_url=deployment.url("PAGE"), timeout=10) as client:
+        refused = await client.get("/")
+        shown = await client.get("/", auth=("anyone", await printed_key(deployment)))
+    assert refused.status_code == 401
+    assert (shown.status_code, "loanloop" in shown.text) == (200, True)
 
 
 async def test_a_killed_predictor_comes_back_with_its_version(deployment: Deployment, history: list[Loan]) -> None:

@@ -12,6 +12,8 @@ COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name for name, service in SERVICES.items() if service["image"].startswith("loanloop-")}
 ONE_SHOT = {"passwords", "migrations", "database-users", "topics", "loanloop", "demo"}
+OWNERS = {"migrations", "backup"}  # of the database: they need all of it
+WITHOUT_LOGIN = {"kafka", "prometheus", "alertmanager"}
 each_service = pytest.mark.parametrize("name", sorted(SERVICES))
 
 
@@ -35,9 +37,25 @@ def test_memory_processes_and_logs_of_a_container_have_a_bound(name: str) -> Non
 
 
 @each_service
-def test_ports_are_bound_to_loopback_unless_it_is_said_otherwise(name: str) -> None:
+def test_ports_are_bound_to_loopback_and_those_without_a_login_are_not_opened_with_the_others(name: str) -> None:
+    opened_by = "LOANLOOP_BIND_WITHOUT_LOGIN" if name in WITHOUT_LOGIN else "LOANLOOP_BIND"
     for port in SERVICES[name].get("ports", []):
-        assert port.startswith("${LOANLOOP_BIND:-127.0.0.1}:")
+        assert port.startswith(f"${{{opened_by}:-127.0.0.1}}:")
+
+
+@pytest.mark.parametrize("name", sorted(OURS - OWNERS))
+def test_a_service_logs_in_to_the_database_as_itself(name: str) -> None:
+    service = SERVICES[name]
+    dsn = service.get("environment", {}).get("LOANLOOP_POSTGRES__DSN")
+    if dsn is None:
+        assert name in ("passwords", "topics")
+        return
+    user = urlsplit(dsn).username
+    assert user == ("operator" if name in ("loanloop", "demo") else name)
+    assert next(volume for volume in service["volumes"] if volume.startswith("secrets-")) == (
+        f"secrets-{user}:/run/secrets/loanloop:ro"
+    )
+    assert "secrets-postgres:" not in str(service["volumes"])
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES.keys() - ONE_SHOT))

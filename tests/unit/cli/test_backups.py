@@ -1,10 +1,10 @@
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
-from loanloop.backups.folder import Kept, superfluous
-from loanloop.backups.manifest import BackupUnusable, Manifest, Positions, read_manifest, write_manifest
+from loanloop.backups.folder import superfluous
+from loanloop.backups.manifest import BackupUnusable, read_manifest, write_manifest
 from loanloop.backups.portfolio_files import OtherPortfolio, copy_portfolio, portfolio_source, put_portfolio
 from loanloop.backups.restoring import CannotRestore, refuse_unknown_schema
 from loanloop.backups.tables import BOUND, parents_first
@@ -13,30 +13,7 @@ from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.postgres import known_migrations
 from loanloop_common.resources import resource_folder
 
-BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
-MANIFEST = Manifest(
-    format=1,
-    loanloop="0.1.0",
-    taken_at=BEGUN,
-    took_s=1.0,
-    portfolio="sba",
-    portfolio_file=None,
-    schema_hash="x",
-    begun_at=BEGUN,
-    postgres="18",
-    migrations=known_migrations(),
-    tables=[],
-    partitions=[],
-    sequences=[],
-    positions=Positions(cluster_id="c", topic_ids={}, groups={"ingest": {"loan.received": {"0": 7}}}),
-    n_models=0,
-    corrupt_models=[],
-)
-
-
-def taken(day: int, **other: object) -> Kept:
-    changed = msgspec.structs.replace(MANIFEST, taken_at=BEGUN + timedelta(days=day), **other)
-    return Kept(Path(str(day)), changed)
+from tests.support.backups import BEGUN, MANIFEST, taken
 
 
 def test_the_newest_of_the_same_installation_are_kept() -> None:

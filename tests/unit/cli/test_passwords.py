@@ -41,7 +41,7 @@ def test_a_second_run_changes_nothing_and_mends_what_is_missing(tmp_path: Path) 
 
 def test_the_first_key_may_operate_and_prometheus_may_only_read(tmp_path: Path) -> None:
     made = make_passwords(tmp_path)
-    keys = load_keys(tmp_path / "predictor" / "keys")
+    keys = load_keys(tmp_path / "rest" / "keys")
     held = {name: (tmp_path / name / "api_key").read_text() for name in ("operator", "prometheus")}
     assert made.operator_key == held["operator"]
     assert {name: caller_of(key, keys).role for name, key in held.items()} == {
@@ -54,7 +54,7 @@ def test_a_key_that_nobody_holds_any_more_is_replaced(tmp_path: Path) -> None:
     former = make_passwords(tmp_path).operator_key
     (tmp_path / "operator" / "api_key").unlink()
     key = make_passwords(tmp_path).operator_key
-    keys = load_keys(tmp_path / "predictor" / "keys")
+    keys = load_keys(tmp_path / "rest" / "keys")
     assert key
     assert caller_of(key, keys).role == Role.OPERATE
     with pytest.raises(Unauthenticated):

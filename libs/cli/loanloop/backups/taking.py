@@ -89,6 +89,16 @@ async def back_up(source: Source, folder: Path, *, keep: int | None, tell: Tell)
         return Kept(final, manifest)
 
 
+async def newest_taken_at(source: Source, folder: Path) -> datetime | None:
+    """Of the backups of this installation. Raises Unavailable, NothingThere."""
+    async with _snapshot(source.dsn) as connection:
+        begun = await fetch_begun(connection)
+    of_this = (begun["portfolio"], begun["created_at"])
+    kept, _ = await asyncio.to_thread(backups_in, folder)
+    manifests = (one.manifest for one in kept)
+    return next((one.taken_at for one in manifests if (one.portfolio, one.begun_at) == of_this), None)
+
+
 async def _write(source: Source, draft: Path, tell: Tell) -> Manifest:
     """All files of it. Offsets come first: of what is committed by then each effect is in the database that is read."""
     positions = await fetch_positions(source.kafka)

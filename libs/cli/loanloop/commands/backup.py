@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ from loanloop.options import DataDir
 
 if TYPE_CHECKING:
     from loanloop.backups.folder import Kept
+    from loanloop.backups.taking import Source
 
 
 def backup(
@@ -21,6 +23,10 @@ def backup(
     ] = Path("backups"),
     keep: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Remove older ones of this installation beyond N.")
+    ] = None,
+    every: Annotated[
+        float | None,
+        typer.Option(min=0.01, metavar="HOURS", help="Stay, and take one so many hours after the newest one there."),
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="Back nothing up; show the backups that are there.")] = False,
     check: Annotated[
@@ -40,6 +46,7 @@ def backup(
     **Examples**
 
     - `loanloop backup --to /mnt/backups --keep 14`
+    - `loanloop backup --to /mnt/backups --keep 14 --every 24`
     - `loanloop backup --list --to /mnt/backups`
     - `loanloop backup --check /mnt/backups/loanloop-sba-20261126T030000Z`
     """
@@ -49,21 +56,57 @@ def backup(
         from loanloop.backups.checking import check_backup
 
         check_backup(check, print)
+    elif every is not None:
+        _stay(data_dir, to, keep, timedelta(hours=every), json=json)
     else:
         _say(asyncio.run(_back_up(data_dir, to, keep)), json=json)
 
 
+def _stay(data_dir: Path, to: Path, keep: int | None, every: timedelta, *, json: bool) -> None:
+    """Until a signal. Metrics and health are served where the settings say so."""
+    from loanloop_common.telemetry_server import TelemetryServer
+
+    from loanloop.backups.repeating import Repeating
+    from loanloop.backups.taking import newest_taken_at
+    from loanloop.runtime.foreground import until_signalled
+    from loanloop.target import find_target
+
+    async def take() -> "Kept":
+        kept = await _back_up(data_dir, to, keep)
+        _say(kept, json=json)
+        return kept
+
+    repeating = Repeating(lambda: newest_taken_at(_source(data_dir), to), take, every, _tell)
+    where = find_target(data_dir).settings.telemetry
+    server = TelemetryServer(lambda: {"backups": repeating.state}, host=where.host, port=where.port)
+
+    async def stay() -> None:
+        await server.start()
+        _tell(f"a backup every {every.total_seconds() / 3600:g} h, metrics at {server.url}/metrics; Ctrl-C ends it")
+        try:
+            await repeating.run()
+        finally:
+            await server.stop()
+
+    asyncio.run(until_signalled(stay()))
+
+
 async def _back_up(data_dir: Path, to: Path, keep: int | None) -> "Kept":
+    from loanloop.backups.taking import back_up
+
+    return await back_up(_source(data_dir), to, keep=keep, tell=_tell)
+
+
+def _source(data_dir: Path) -> "Source":
     import logging
 
-    from loanloop.backups.taking import Source, back_up
+    from loanloop.backups.taking import Source
     from loanloop.target import find_target
 
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # Unavailable says it in one sentence
     target = find_target(data_dir)
     named = (target.run and target.run.portfolio) or target.settings.portfolio
-    source = Source(kafka=target.kafka(), dsn=target.dsn(), portfolio=named)
-    return await back_up(source, to, keep=keep, tell=_tell)
+    return Source(kafka=target.kafka(), dsn=target.dsn(), portfolio=named)
 
 
 def _tell(line: str) -> None:

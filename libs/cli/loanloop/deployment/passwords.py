@@ -12,7 +12,8 @@ from loanloop_predictor.domain.access_keys import SECRET_BYTES, make_key
 from loanloop_predictor.store.keys_file import changed_keys
 
 OWNER = "loanloop"  # of the database
-READERS = ("ingest", "predictor", "trainer", "evaluator", "operator", "grafana")  # each logs in by its own name
+# Each logs in to the database by its own name.
+READERS = ("ingest", "predictor", "trainer", "evaluator", "operator", "page", "grafana")
 OPERATOR = "operator"
 _FIRST_KEYS = {OPERATOR: Role.OPERATE, "prometheus": Role.READ}
 _PRIVATE, _FOR_ANOTHER_USER = 0o600, 0o444
@@ -28,7 +29,7 @@ def make_passwords(folder: Path) -> Made:
     """Makes the files that are missing and leaves the others as they are.
 
     NAME/password holds a password alone, NAME/pgpass the same for libpq and asyncpg (PGPASSFILE), which take only a
-    file that nobody else can read; predictor/keys knows the API keys of NAME/api_key by their hashes. Raises
+    file that nobody else can read; rest/keys knows the API keys of NAME/api_key by their hashes. Raises
     LoanloopError where the folder cannot be written.
     """
     made: list[Path] = []
@@ -56,7 +57,7 @@ def _api_key(folder: Path, name: str) -> str | None:
     if path.exists():
         return None
     key, kept = make_key(name, _FIRST_KEYS[name], secrets.token_bytes(SECRET_BYTES))
-    with changed_keys(folder / "predictor" / "keys") as keys:
+    with changed_keys(folder / "rest" / "keys") as keys:
         keys[name] = kept
     _new_file(path, key, _PRIVATE if name == OPERATOR else _FOR_ANOTHER_USER)
     return key

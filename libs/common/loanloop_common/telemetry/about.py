@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Who = Literal["all", "ingest", "predictor", "trainer", "evaluator"]
+Who = Literal["all", "ingest", "predictor", "trainer", "evaluator", "backup"]
 LabelValues = tuple[str, ...]
 
 # From half a millisecond to ten seconds: a statement, a batch, a request.

@@ -5,6 +5,7 @@ from typing import Literal
 from loanloop_common.telemetry.about import About
 
 CounterName = Literal[
+    "loanloop_backups_total",
     "loanloop_batch_failures_total",
     "loanloop_collected_rows_total",
     "loanloop_commit_failures_total",
@@ -24,6 +25,7 @@ CounterName = Literal[
 _TOPICS = (("loan.received",), ("loan.outcome",))
 
 COUNTERS: dict[CounterName, About] = {
+    "loanloop_backups_total": About("backup", "Backups that were written and checked, or failed", ("result",)),
     "loanloop_batch_failures_total": About(
         "all", "Attempts at a batch that raised: each is tried again, or the consumer starts again", ("consumer",)
     ),

@@ -28,6 +28,7 @@ _TITLES: dict[Who, str] = {
     "predictor": "predictor",
     "trainer": "trainer",
     "evaluator": "evaluator",
+    "backup": "`loanloop backup --every`",
 }
 
 

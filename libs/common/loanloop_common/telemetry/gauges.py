@@ -5,6 +5,8 @@ from typing import Literal
 from loanloop_common.telemetry.about import About
 
 GaugeName = Literal[
+    "loanloop_backup_due_timestamp_seconds",
+    "loanloop_backup_taken_timestamp_seconds",
     "loanloop_build_info",
     "loanloop_db_pool_connections",
     "loanloop_db_pool_max_connections",
@@ -17,6 +19,8 @@ GaugeName = Literal[
 ]
 
 GAUGES: dict[GaugeName, About] = {
+    "loanloop_backup_due_timestamp_seconds": About("backup", "When the next backup is, or was, due"),
+    "loanloop_backup_taken_timestamp_seconds": About("backup", "When the newest one that is whole was taken"),
     "loanloop_build_info": About("all", "1; the labels say which code runs, for which preset", ("version", "preset")),
     "loanloop_db_pool_connections": About("all", "Connections to PostgreSQL", ("state",)),
     "loanloop_db_pool_max_connections": About("all", "How many there may be"),

@@ -1,0 +1,68 @@
+"""Backups again and again, as long as the process lives: each is due so long after the newest that is there."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from loanloop_common.errors import LoanloopError
+from loanloop_common.telemetry import count, set_gauge
+
+from loanloop.backups.checking import Tell
+from loanloop.backups.folder import Kept
+
+TRY_AGAIN_AFTER = timedelta(minutes=10)
+
+
+def due_at(newest: datetime | None, *, now: datetime, every: timedelta) -> datetime:
+    """At once where there is none, or where one has been missed."""
+    return now if newest is None else max(now, newest + every)
+
+
+@dataclass
+class Repeating:
+    """`newest` says when the newest backup of this installation was taken, `take` makes another; either may fail."""
+
+    newest: Callable[[], Awaitable[datetime | None]]
+    take: Callable[[], Awaitable[Kept]]
+    every: timedelta
+    tell: Tell
+    try_again_after: timedelta = TRY_AGAIN_AFTER
+    state: Literal["looking", "failing"] = field(default="looking", init=False)
+
+    async def run(self) -> None:
+        """Until cancelled. One that fails is told, and tried again after a while: what is there stays as it is."""
+        for result in ("done", "failed"):
+            count("loanloop_backups_total", 0, result=result)
+        _set_due(datetime.now(UTC))
+        while True:
+            try:
+                await self._when_due()
+                self.state = "looking"
+            except LoanloopError as error:
+                self.state = "failing"
+                count("loanloop_backups_total", result="failed")
+                self.tell(f"no backup: {error}; tried again in {self.try_again_after.total_seconds() / 60:.0f} min")
+                await asyncio.sleep(self.try_again_after.total_seconds())
+
+    async def _when_due(self) -> None:
+        newest = await self.newest()
+        if newest is not None:
+            _set_taken(newest)
+        due = due_at(newest, now=datetime.now(UTC), every=self.every)
+        _set_due(due)
+        if (wait := due - datetime.now(UTC)) > timedelta(0):
+            self.tell(f"the next backup is due at {due:%Y-%m-%d %H:%M} UTC")
+            await asyncio.sleep(wait.total_seconds())
+        kept = await self.take()
+        _set_taken(kept.manifest.taken_at)
+        count("loanloop_backups_total", result="done")
+
+
+def _set_due(due: datetime) -> None:
+    set_gauge("loanloop_backup_due_timestamp_seconds", due.timestamp())
+
+
+def _set_taken(taken: datetime) -> None:
+    set_gauge("loanloop_backup_taken_timestamp_seconds", taken.timestamp())

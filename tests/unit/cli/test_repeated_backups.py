@@ -1,0 +1,54 @@
+"""When the next backup is due, and that one which fails ends nothing."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from loanloop.backups.folder import Kept
+from loanloop.backups.repeating import Repeating, due_at
+from loanloop_common.errors import Unavailable
+from loanloop_common.telemetry import REGISTRY
+
+from tests.support.backups import taken
+from tests.support.eventually import eventually
+
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("newest", "due"),
+    [(None, NOW), (NOW - 3 * DAY, NOW), (NOW - DAY / 4, NOW + DAY * 3 / 4)],
+    ids=["none is there", "some were missed", "one is there"],
+)
+def test_the_next_one_is_due_so_long_after_the_newest(newest: datetime | None, due: datetime) -> None:
+    assert due_at(newest, now=NOW, every=DAY) == due
+
+
+async def test_one_that_fails_is_told_and_tried_again_and_the_next_follows() -> None:
+    told: list[str] = []
+    made: list[datetime] = []
+    attempts = 0
+
+    async def newest() -> datetime | None:
+        return made[-1] if made else None
+
+    async def take() -> Kept:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            raise Unavailable("PostgreSQL does not answer")
+        made.append(datetime.now(UTC))
+        return taken(0, taken_at=made[-1])
+
+    every = timedelta(seconds=0.05)
+    repeating = Repeating(newest, take, every, told.append, try_again_after=timedelta(0))
+    running = asyncio.create_task(repeating.run())
+    await eventually(lambda: len(made) == 3)
+    running.cancel()
+
+    assert told[0] == "no backup: PostgreSQL does not answer; tried again in 0 min"
+    assert repeating.state == "looking"
+    assert all(later - earlier >= every for earlier, later in pairwise(made))
+    assert REGISTRY.get_sample_value("loanloop_backup_taken_timestamp_seconds") == made[2].timestamp()
