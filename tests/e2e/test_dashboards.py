@@ -1,5 +1,8 @@
 """Each panel's query, as Grafana sends it, on a loop that has turned: it answers, with data, in one clock."""
 
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -8,23 +11,42 @@ import pytest
 from loanloop_common.events import Topic
 from loanloop_common.kafka import publish_batch
 
-from tests.e2e.world import World, loans
+from tests.e2e.world import SERVICES, World, loans
 from tests.support.dashboards import Board, Query, boards, fill_in
 from tests.support.eventually import eventually
+from tests.support.scraping import Prometheus, scraping
 
 pytestmark = pytest.mark.timeout(600)
 
 EVENT_TIME_ENDS = datetime(2010, 1, 1, tzinfo=UTC)
 
 
-async def a_loop_that_turned(world: World) -> None:
-    """A model, its breach, the next model; refused and repeated messages, an alert."""
+@asynccontextmanager
+async def services_of(world: World) -> AsyncIterator[Prometheus | None]:
+    """All four, and the Prometheus that scrapes them from the beginning; None where it is not installed."""
     policy = world.portfolio.read_text().replace("new_labels = 1000\n", "new_labels = 100000\n", 1)
     more = "[policy]\ntraining_window_months = 1\nmax_rejected_share = 0.01"
     world.portfolio.write_text(policy.replace("[policy]", more))
     await world.start()
+    urls = await eventually(lambda: urls_of(world), within_s=60)
+    if shutil.which("prometheus") is None:
+        yield None
+        return
+    async with scraping(urls, world.portfolio.parent) as prometheus:
+        yield prometheus
+
+
+async def urls_of(world: World) -> dict[str, str] | None:
+    rows = await world.pool.fetch("SELECT service, url FROM loan_data.service_instances WHERE url IS NOT NULL")
+    return {row["service"]: row["url"] for row in rows} if len(rows) == len(SERVICES) else None
+
+
+async def a_loop_turns(world: World) -> None:
+    """A model, its breach, the next model; refused and repeated messages, an alert, requests."""
     history = await world.first_model()
     await send_bad_and_repeated(world, history)
+    answers = [await world.predict(loan) for loan in loans(3, first=9000)]
+    assert {answer.status_code for answer in answers} == {200}
     later = timedelta(days=365)
     await world.decide(loans(24 * 40, first=len(history), later=later, reversed_world=True))
     await eventually(lambda: world.pool.fetchval("SELECT count(*) > 0 FROM loan_data.breaches"), within_s=60)
@@ -42,10 +64,19 @@ async def send_bad_and_repeated(world: World, history: list[Any]) -> None:
     await world.send(Topic.LOAN_RECEIVED, [loan.history for loan in history[:5]])
 
 
-async def test_every_query_to_postgresql_answers_with_data_of_one_clock(world: World) -> None:
-    await a_loop_that_turned(world)
-    reader = await asyncpg.connect(world.dsn)
+async def test_every_query_of_a_dashboard_answers_with_data_of_one_clock(world: World) -> None:
+    async with services_of(world) as prometheus:
+        await a_loop_turns(world)
+        await every_query_to_postgresql(world)
+        if prometheus is None:
+            pytest.skip("The queries to Prometheus were not run: it is not on PATH, install Debian's prometheus.")
+        assert await prometheus.down() == []
+        empty = [query for query in queries_to_prometheus() if not await prometheus.ask(query)]
+    assert {str(query) for query in empty} <= DRAWN_IN_TROUBLE
 
+
+async def every_query_to_postgresql(world: World) -> None:
+    reader = await asyncpg.connect(world.dsn)
     try:
         for board in boards():
             if board.name == "services":
@@ -55,6 +86,14 @@ async def test_every_query_to_postgresql_answers_with_data_of_one_clock(world: W
                 check(query, await reader.fetch(filled(board, query.text, values)))
     finally:
         await reader.close()
+
+
+def queries_to_prometheus() -> list[Query]:
+    return [query for board in boards() for query in board.queries if query.source == "loanloop-prometheus"]
+
+
+# A loop in which nothing is tried again or fails has none of these series.
+DRAWN_IN_TROUBLE = {"services: Tried again (C)", "services: Queries that failed (A)"}
 
 
 async def values_of(reader: Any, board: Board) -> dict[str, str]:
