@@ -146,15 +146,19 @@ def _of_breach(snapshot: Snapshot, rest: RestFigures, both: SideBySide | None) -
 
 
 def _of_recovery(snapshot: Snapshot, swap: Deployment | None, both: SideBySide | None) -> Check:
-    """Judged on the same loans: from one month to the next the loans differ by more than the versions do."""
+    """By the rule that opened the breach, and on the same loans: from month to month they differ more than versions."""
     rule = snapshot.rule
     _, after = around(snapshot, swap)
+    first_days = known_days(snapshot, swap)[:DAYS_OF_RECOVERY]
     what = f"{rule.metric_name} recovered: {_figure(after)} since the swap (threshold {rule.threshold:g})"
-    if both is None:
+    if swap is None or both is None or not first_days:
         return Check(f"{what}; too few of its loans are known to compare", holds=False)
+    breaches = [b for b in snapshot.breaches if b.version == swap.version and b.opened_on <= first_days[-1].day]
+    rule_says = f"breached again on {breaches[0].opened_on}" if breaches else "no breach"
     return Check(
-        f"{what}; on the same {both.n_loans:,} loans F1 {both.live_f1:.3f}, of {both.frozen} {both.frozen_f1:.3f}",
-        after is not None and after >= rule.threshold and both.live_f1 > both.frozen_f1,
+        f"{what}, {rule_says}; on the same {both.n_loans:,} loans F1 {both.live_f1:.3f}, "
+        f"of {both.frozen} {both.frozen_f1:.3f}",
+        len(first_days) == DAYS_OF_RECOVERY and not breaches and both.live_f1 > both.frozen_f1,
     )
 
 
@@ -163,8 +167,7 @@ def story_is_over(plan: Plan, snapshot: Snapshot) -> bool:
     if not plan.shows_breach:
         return True
     swap = swap_after_breach(snapshot)
-    known = [day for day in snapshot.days if swap and day.version == swap.version and day.value is not None]
-    return len(known) >= DAYS_OF_RECOVERY
+    return len(known_days(snapshot, swap)) >= DAYS_OF_RECOVERY
 
 
 def swap_after_breach(snapshot: Snapshot) -> Deployment | None:
@@ -178,8 +181,12 @@ def around(snapshot: Snapshot, swap: Deployment | None) -> tuple[float | None, f
     if swap is None:
         return None, None
     before = [day for day in snapshot.days if day.version == swap.previous][-30:]
-    after = [day for day in snapshot.days if day.version == swap.version and day.value is not None][:60]
-    return _mean(before), _mean(after)
+    return _mean(before), _mean(known_days(snapshot, swap)[:60])
+
+
+def known_days(snapshot: Snapshot, swap: Deployment | None) -> list[Day]:
+    """Of the version that was swapped in, those on which its metric is known."""
+    return [day for day in snapshot.days if swap and day.version == swap.version and day.value is not None]
 
 
 def _mean(days: list[Day]) -> float | None:
