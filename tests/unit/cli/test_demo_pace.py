@@ -81,7 +81,7 @@ def test_replay_waits_for_days_that_are_closed_but_not_judged() -> None:
     days = make_days(date(2005, 3, 1), [0.85])
 
     behind = make_snapshot(days=days, as_of=datetime(2005, 6, 1, tzinfo=UTC))
-    a_little = make_snapshot(days=days, as_of=datetime(2005, 4, 5, tzinfo=UTC))
+    a_little = make_snapshot(days=days, as_of=datetime(2005, 3, 25, tzinfo=UTC))
     in_time = make_snapshot(days=days, as_of=datetime(2005, 3, 10, tzinfo=UTC))
 
     assert pace_of(behind) is HOLD

@@ -10,8 +10,8 @@ from loanloop.observe.snapshot import Snapshot
 MAX_WAITING_LOANS = 300
 MAX_WAITING_OUTCOMES = 600
 # Further ahead the model would be judged on days that are long past when the replay hears of it.
-EASY_DAYS_UNJUDGED = 20
-MAX_DAYS_UNJUDGED = 45
+EASY_DAYS_UNJUDGED = 10
+MAX_DAYS_UNJUDGED = 25
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ DAYS_PER_S = 32.0
 FULL = Pace(4000.0, DAYS_PER_S)
 EASY = Pace(4000.0, DAYS_PER_S / 2)
 # Counted in events, not in days: otherwise nothing would be sent over a weekend.
-TRICKLE = Pace(6.0, DAYS_PER_S, "a challenger is trained and judged: event time is slowed down, stream and REST go on")
+TRICKLE = Pace(4.0, DAYS_PER_S, "a challenger is trained and judged: event time is slowed down, stream and REST go on")
 # The loans behind the last month must last until the challenger serves, however slow the machine is.
 CRAWL = Pace(1.5, DAYS_PER_S, TRICKLE.why)
 # Behind the last month only the new version's judgement is awaited: at full speed the replay would outrun it by months.
