@@ -1,4 +1,4 @@
-"""The first version, frozen, beside the live one on the same loans: what retraining was worth."""
+"""A version, frozen, beside the one that took its place, on the same loans: what retraining was worth."""
 
 from collections.abc import Sequence
 

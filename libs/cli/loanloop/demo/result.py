@@ -1,4 +1,4 @@
-"""The demo's end: asks the database, checks, and compares the first version with the live one."""
+"""The demo's end: asks the database, checks, and compares the version before the swap with the one after."""
 
 import time
 from collections.abc import Collection, Sequence
@@ -9,7 +9,7 @@ from loanloop_common.portfolio import Portfolio
 from loanloop_common.postgres import Connection, create_pool
 
 from loanloop.demo import queries
-from loanloop.demo.checks import Check, Sent, SideBySide, checks_of
+from loanloop.demo.checks import Check, Sent, SideBySide, checks_of, swap_after_breach
 from loanloop.demo.frozen import side_by_side
 from loanloop.demo.plan import Plan
 from loanloop.demo.rest import RestFigures
@@ -49,7 +49,7 @@ async def add_up(
         async with pool.acquire() as connection:
             published = snapshot.messages.get(Topic.LOAN_SCORED.value, 0)
             ledger = await queries.fetch_ledger(connection, own, scored_published=published)
-            both = await _first_beside_live(connection, portfolio, snapshot)
+            both = await _before_beside_after(connection, portfolio, snapshot)
             return Result(
                 snapshot=snapshot,
                 sent=sent,
@@ -71,12 +71,13 @@ async def _swaps(connection: Connection, snapshot: Snapshot) -> dict[str, float 
     }
 
 
-async def _first_beside_live(connection: Connection, portfolio: Portfolio, snapshot: Snapshot) -> SideBySide | None:
-    """On the loans that the live version decided itself; None as long as the first one is live."""
-    first, live = (snapshot.deployments[0], snapshot.live) if snapshot.deployments else (None, None)
-    if first is None or live is None or first.version == live.version:
+async def _before_beside_after(connection: Connection, portfolio: Portfolio, snapshot: Snapshot) -> SideBySide | None:
+    """On the loans that the later one decided itself; None as long as the first one is live."""
+    swap = swap_after_breach(snapshot) or snapshot.live
+    frozen = swap.previous if swap is not None else None
+    if swap is None or frozen is None:
         return None
-    return await side_by_side(connection, portfolio, frozen=first.version, live=live.version)
+    return await side_by_side(connection, portfolio, frozen=frozen, live=swap.version)
 
 
 async def _audit_warnings(connection: Connection, snapshot: Snapshot) -> dict[str, str]:
