@@ -31,15 +31,23 @@ class Deployment:
     env: dict[str, str] = field(default_factory=dict)
 
     async def compose(self, *arguments: str, within_s: float = 300) -> str:
-        files = ("-f", str(ROOT / "docker-compose.yml"), "-f", str(self.override))
+        return await self._run("docker", "compose", *arguments, within_s=within_s)
+
+    async def shell(self, commands: str, *, within_s: float = 600) -> str:
+        """As a user pastes them, to the first that fails."""
+        return await self._run("bash", "-euo", "pipefail", "-c", commands, within_s=within_s)
+
+    async def _run(self, *argv: str, within_s: float) -> str:
+        files = f"{ROOT / 'docker-compose.yml'}:{self.override}"
+        which = {"COMPOSE_PROJECT_NAME": self.project, "COMPOSE_FILE": files}
         process = await asyncio.create_subprocess_exec(
-            "docker", "compose", "--project-name", self.project, *files, *arguments,
+            *argv,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            env=os.environ | self.env, cwd=ROOT,  # noqa: TID251 - of docker, not settings of ours
+            env=os.environ | self.env | which, cwd=ROOT,  # noqa: TID251 - of docker, not settings of ours
         )  # fmt: skip
         said, of_compose = await asyncio.wait_for(process.communicate(), within_s)
         if process.returncode:
-            raise ComposeFailed(f"docker compose {' '.join(arguments)}: {(said + of_compose).decode()[-3000:]}")
+            raise ComposeFailed(f"{' '.join(argv)}: {(said + of_compose).decode()[-3000:]}")
         return said.decode()
 
     def url(self, of: str) -> str:

@@ -10,7 +10,7 @@ from loanloop_common.events import Topic
 from loanloop_common.kafka import make_broker, publish_batch, stop_broker
 from loanloop_common.settings import KafkaSettings
 
-from tests.compose.conftest import SERVICES, Deployment
+from tests.compose.conftest import ROOT, SERVICES, Deployment
 from tests.e2e.world import Loan, loans
 from tests.support.eventually import eventually
 
@@ -169,6 +169,28 @@ async def test_a_killed_predictor_comes_back_with_its_version(deployment: Deploy
             return await version_served(client) == "v1"
 
         await eventually(serves_again, within_s=60)
+
+
+async def test_a_destroyed_database_comes_back_as_the_runbook_says(deployment: Deployment, history: list[Loan]) -> None:
+    await deployment.compose("exec", "-T", "backup", "loanloop", "backup", "--to", "/backups")
+    await deployment.shell(in_containers("database-failure.md"))
+
+    status = json.loads(await deployment.compose("run", "--rm", "-T", "--no-deps", "loanloop", "status", "--json"))
+    assert int(status["loans"]["stored"]) >= len(history)
+    async with httpx.AsyncClient(base_url=deployment.url("REST"), timeout=10) as client:
+
+        async def serves_again() -> bool:
+            return await version_served(client) == "v1"
+
+        await eventually(serves_again, within_s=60)
+
+
+def in_containers(runbook: str) -> str:
+    """The commands of its part about containers."""
+    _, _, behind = (ROOT / "docs" / "runbooks" / runbook).read_text().partition("```sh compose\n")
+    commands, _, _ = behind.partition("```")
+    assert commands
+    return commands
 
 
 @pytest.mark.parametrize("service", [*SERVICES, "grafana", "prometheus"])
