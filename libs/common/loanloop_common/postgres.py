@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import asyncpg
 import msgspec
@@ -84,7 +85,8 @@ async def _leave_as_it_is(connection: Connection) -> None:
 async def create_pool(dsn: str, *, application_name: str, max_size: int = 8) -> Pool:
     """A pool whose connections speak JSON as Python objects and UTC.
 
-    Raises Unavailable, naming host and cause, when the server does not answer, AccessRefused when it turns us away.
+    Raises Unavailable, naming host and cause, when the server does not answer, AccessRefused when it turns us away or
+    where a file that the DSN names for TLS is none.
     """
     try:
         return await asyncpg.create_pool(
@@ -99,10 +101,10 @@ async def create_pool(dsn: str, *, application_name: str, max_size: int = 8) -> 
             server_settings={"application_name": f"loanloop-{application_name}", "timezone": "UTC"},
         )
     except (*UNREACHABLE, asyncpg.PostgresError) as cause:
-        raise _why_no_connection(cause) from cause
+        raise _why_no_connection(cause, dsn) from cause
 
 
-def _why_no_connection(cause: Exception) -> LoanloopError:
+def _why_no_connection(cause: Exception, dsn: str) -> LoanloopError:
     match cause:
         case asyncpg.InvalidAuthorizationSpecificationError():
             return AccessRefused(f"PostgreSQL does not let us in ({in_one_line(cause)}); set LOANLOOP_POSTGRES__DSN")
@@ -115,7 +117,31 @@ def _why_no_connection(cause: Exception) -> LoanloopError:
             return AccessRefused(f"PostgreSQL speaks no TLS ({in_one_line(cause)}), and sslmode asks for it")
         case asyncpg.ClientConfigurationError():
             return AccessRefused(f"LOANLOOP_POSTGRES__DSN is not usable: {in_one_line(cause)}")
+        case OSError() if not isinstance(cause, AWAY) and (unusable := unusable_tls_file(dsn)):
+            return AccessRefused(f"{unusable}; in LOANLOOP_POSTGRES__DSN name a PEM file that this process may read")
     return Unavailable(f"PostgreSQL does not take the connection: {in_one_line(cause)}")
+
+
+def unusable_tls_file(dsn: str) -> str | None:
+    """Which of the files that it names for TLS can't be loaded, and why; None where nothing is wrong with any.
+
+    An error of the connection does not tell: a Unix socket of a server that is away has the same.
+    """
+    named = dict(parse_qsl(urlsplit(dsn).query))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    loading: dict[str, Callable[[str], None]] = {
+        "sslrootcert": context.load_verify_locations,
+        "sslcrl": context.load_verify_locations,
+        "sslcert": lambda path: context.load_cert_chain(path, named.get("sslkey"), named.get("sslpassword", "")),
+    }
+    for name, load in loading.items():
+        try:
+            if name in named:
+                load(named[name])
+        except OSError as cause:
+            files = f"{name}={named[name]}" + (f" with sslkey={named.get('sslkey')}" if name == "sslcert" else "")
+            return f"PostgreSQL's {files} cannot be loaded ({cause.strerror})"
+    return None
 
 
 def _apply_migrations(dsn: str, folder: Path, only: Collection[str] | None) -> int:

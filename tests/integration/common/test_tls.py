@@ -159,11 +159,22 @@ async def test_certificate_of_another_ca_or_host_and_wrong_password_are_told_in_
         assert sentence in str(refused.value)
 
 
-@pytest.mark.parametrize("wrong", ["LOANLOOP_KAFKA__SASL_PASSWORD", "LOANLOOP_POSTGRES__DSN"])
-async def test_service_that_is_turned_away_ends_with_exit_code_2(secured: Secured, wrong: str) -> None:
-    changed = {wrong: secured.dsn(password="wrong") if wrong.endswith("DSN") else "wrong"}
+@pytest.mark.parametrize(
+    ("wrong", "said_of_it"),
+    [
+        ("LOANLOOP_KAFKA__SASL_PASSWORD", "does not let"),
+        ("LOANLOOP_POSTGRES__DSN", "does not let us in"),
+        ("sslrootcert", "PostgreSQL's sslrootcert=/none.pem cannot be loaded (No such file or directory)"),
+    ],
+)
+async def test_service_that_is_turned_away_ends_with_exit_code_2(secured: Secured, wrong: str, said_of_it: str) -> None:
+    changed = {
+        "LOANLOOP_KAFKA__SASL_PASSWORD": {wrong: "wrong"},
+        "LOANLOOP_POSTGRES__DSN": {wrong: secured.dsn(password="wrong")},
+        "sslrootcert": {"LOANLOOP_POSTGRES__DSN": secured.dsn(ca=Path("/none.pem"))},
+    }[wrong]
     code, said = await secured.end_of("ingest", **changed)
-    assert (code, said.startswith("loanloop-ingest: "), "let" in said) == (2, True, True), said
+    assert (code, said.startswith("loanloop-ingest: "), said_of_it in said) == (2, True, True), said
 
 
 async def test_certificate_with_another_key_ends_the_predictor_with_one_sentence(secured: Secured) -> None:

@@ -59,7 +59,10 @@ async def test_rows_are_those_of_the_database_in_order_of_occurrence(
         assert data.columns[name] == [row["features"][name] for row in stored]
 
 
-@pytest.mark.parametrize("away", ["postgresql://nobody@127.0.0.1:1/nowhere", "wrong database"])
+NOBODY = "postgresql://nobody@127.0.0.1:1/nowhere"
+
+
+@pytest.mark.parametrize("away", [NOBODY, f"{NOBODY}?sslmode=require&sslrootcert=/none.pem", "wrong database"])
 async def test_rows_come_from_the_primary_while_the_replica_is_away(world: TrainerWorld, away: str) -> None:
     run = await claimed_run(world)
     replica = away if "://" in away else world.dsn.rpartition("/")[0] + "/postgres"

@@ -10,7 +10,7 @@ import asyncpg
 import numpy as np
 import numpy.typing as npt
 import structlog
-from loanloop_common.errors import LoanloopError, Unavailable, in_one_line
+from loanloop_common.errors import AccessRefused, LoanloopError, Unavailable, in_one_line
 from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.postgres import UNREACHABLE, Pool, create_pool
@@ -58,14 +58,14 @@ class RowsUnreadable(LoanloopError):
 
 
 async def load_rows(primary: Pool, read_only_dsn: str | None, run: Run, portfolio: Portfolio) -> TrainingData:
-    """From the read replica, if there is one that answers and catches up in time.
+    """From the read replica, if there is one that answers, lets us in and catches up in time.
 
     Raises RowsMissing, RowsUnreadable.
     """
     if read_only_dsn is not None:
         try:
             return await _load_from_replica(read_only_dsn, run, portfolio)
-        except (RowsMissing, Unavailable, asyncpg.PostgresError, *UNREACHABLE) as unusable:
+        except (RowsMissing, Unavailable, AccessRefused, asyncpg.PostgresError, *UNREACHABLE) as unusable:
             log.warning("replica_not_used", reads_from="primary", run_id=str(run.run_id), error=in_one_line(unusable))
     return await _load(primary, run, portfolio)
 
