@@ -2,10 +2,10 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,8 +26,10 @@ from loanloop_predictor.domain.access import Role
 from loanloop_predictor.domain.access_keys import KeysInvalid, make_key
 from loanloop_predictor.store.keys_file import changed_keys
 
+from tests.support.eventually import eventually
 from tests.support.snapshots import (
     NOW,
+    event_time,
     make_breach,
     make_days,
     make_deployment,
@@ -142,14 +144,15 @@ def test_what_is_said_of_a_service_that_is_away_does_not_change_while_it_is_away
 
 
 def test_the_chart_marks_threshold_deployments_and_breaches_and_says_them_in_words() -> None:
-    chart = sections_of(Seen(busy()))["metric"]
+    snapshot = replace(busy(), deployments=(replace(make_deployment(1), live_from_event_time=event_time(2005, 3)),))
+    chart = sections_of(Seen(snapshot))["metric"]
 
     assert chart.count('class="threshold"') == 2  # the line and its label
     assert chart.count('class="deployment"') == 1
     assert chart.count('class="breach"') == 1
-    assert in_words(busy()) == (
+    assert in_words(snapshot) == (
         "F1 of 7 days, from 2005-02-01 to 2005-06-05; newest 0.700, lowest 0.700 on 2005-04-07, threshold 0.8; "
-        "v1 live from 2005-01-01; breach of v1 on 2005-05-01"
+        "v1 live from 2005-03-01; breach of v1 on 2005-05-01"
     )
 
 
@@ -164,6 +167,41 @@ def test_one_day_alone_is_drawn() -> None:
 
     assert 0 <= frame.x(date(2005, 1, 1)) <= 100
     assert 'class="line"' in sections_of(Seen(make_snapshot(days=make_days(date(2005, 1, 1), [0.9]))))["metric"]
+
+
+def test_the_chart_begins_with_the_first_judged_day_under_the_version_that_was_live_then() -> None:
+    days = make_days(date(2005, 1, 1), [None] * 340 + [0.9] * 41)  # judged from 2005-12-07 to 2006-01-16
+    deployments = (make_deployment(1), make_deployment(2, previous="v1"))  # live from each year's first day
+
+    chart = sections_of(Seen(make_snapshot(days=days, deployments=deployments)))["metric"]
+
+    assert re.search(r'd="M0 [^"]+L100 [^"]+" class="line"', chart)
+    assert all(f">{day}<" in chart for day in ("7 Dec 2005", "27 Dec 2005", "16 Jan 2006"))
+    assert re.findall(r'class="version">(v\d)<', chart) == ["v1", "v2"]
+    assert re.findall(r'x1="([^"]+)%"[^>]*class="deployment"', chart) == ["62.5"]
+
+
+def test_what_was_on_another_day_is_told_with_its_day() -> None:
+    before, alert = (
+        NOW - timedelta(days=3),
+        Alert(
+            service="ingest", kind="data_quality", severity="warning", message="bad", raised_at=NOW - timedelta(days=3)
+        ),
+    )
+    old = replace(
+        busy(),
+        deployments=(replace(make_deployment(1), live_from=before),),
+        decisions=(make_decision(decided_at=before),),
+        alerts=(alert,),
+    )
+
+    said, today = text_of(Seen(old)), text_of(Seen(replace(old, taken_at=before)))
+
+    assert "v1 (deploy) since 2026-05-17 12:00 UTC" in said
+    assert "2026-05-17 (2005-01-01)" in said
+    assert said.count("2026-05-17 12:00") == 3
+    assert "v1 (deploy) since 12:00:00 UTC" in today
+    assert "12:00 (2005-01-01)" in today
 
 
 def test_a_browser_may_run_the_files_own_script_and_no_other() -> None:
@@ -229,18 +267,27 @@ async def test_nobody_looks_for_nobody() -> None:
     assert observer.n_looks == 1
 
 
+async def asked_until(look: SharedLook, holds: Callable[[Seen], bool]) -> Seen:
+    """A look is not renewed before four times as long as it took."""
+
+    async def asked() -> Seen | None:
+        seen = await look.newest()
+        return seen if holds(seen) else None
+
+    return await eventually(asked)
+
+
 async def test_what_was_seen_stays_while_the_database_is_away_and_is_renewed_after() -> None:
     observer = CountingObserver()
     async with looking(observer, every_s=0.0) as look:
         await look.newest()
-        await asyncio.sleep(0.3)  # four times what the look took
         observer.problem = Unavailable("PostgreSQL does not answer")
-        away = await look.newest()
+        away = await asked_until(look, lambda seen: seen.problem is not None)
         observer.problem = None
-        back = await look.newest()
+        back = await asked_until(look, lambda seen: seen.problem is None)
 
     assert (away.problem, away.snapshot) == ("PostgreSQL does not answer", busy())
-    assert (back.problem, back.snapshot) == (None, busy())
+    assert back.snapshot == busy()
 
 
 async def test_a_mistake_of_ours_is_raised_as_it_is() -> None:

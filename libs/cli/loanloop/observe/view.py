@@ -8,7 +8,7 @@ from rich.text import Text
 
 from loanloop.observe.chart import chart
 from loanloop.observe.snapshot import Instance, LoanCounts, Snapshot
-from loanloop.observe.words import clock, day_of, duration, figure, live_words, minute, month_of, training_words
+from loanloop.observe.words import day_of, duration, figure, live_words, lived_words, moment, month_of, training_words
 
 REMARKED_VERSIONS = 3
 SEVERITY_STYLES = {"info": "cyan", "warning": "yellow", "critical": "bold red"}
@@ -41,7 +41,7 @@ def status_view(snapshot: Snapshot, *, width: int) -> RenderableType:
 def headline(snapshot: Snapshot) -> Text:
     live = snapshot.live
     line = Text.assemble((f"loanloop · {snapshot.rule.portfolio}", "bold"), " · ")
-    line.append(live_words(live) if live else "no model is live yet", "cyan" if live else "yellow")
+    line.append(live_words(live, snapshot.taken_at) if live else "no model is live yet", "cyan" if live else "yellow")
     day = snapshot.stream_day or snapshot.as_of
     if day is not None:
         line.append(f" · event time {day_of(day)}", "dim")
@@ -117,7 +117,7 @@ def versions_table(snapshot: Snapshot) -> Table:
             figure(gate.f1 if gate else None),
             figure(gate.roc_auc if gate else None),
             _verdict(gate.passed) if gate else Text("judging", "dim"),
-            f"{minute(lives[-1].live_from)} ({day_of(lives[-1].live_from_event_time)})" if lives else "",
+            lived_words(lives, snapshot.taken_at),
         )
     return table
 
@@ -169,7 +169,10 @@ def breach_line(snapshot: Snapshot) -> Text:
 
 def alert_lines(snapshot: Snapshot, *, at_most: int) -> list[Text]:
     return [
-        Text(f"alert {clock(alert.raised_at)} {alert.kind}: {alert.message}", SEVERITY_STYLES[alert.severity])
+        Text(
+            f"alert {moment(alert.raised_at, snapshot.taken_at)} {alert.kind}: {alert.message}",
+            SEVERITY_STYLES[alert.severity],
+        )
         for alert in snapshot.alerts[:at_most]
     ]
 

@@ -1,5 +1,6 @@
 """Facts in few words, for every view: status, watch, the demo's end."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from loanloop.observe.snapshot import Deployment, Gate, Rule, Training
@@ -21,8 +22,18 @@ def clock(when: datetime | None) -> str:
     return "–" if when is None else f"{when.astimezone(UTC):%H:%M:%S}"
 
 
-def minute(when: datetime) -> str:
-    return f"{when.astimezone(UTC):%H:%M}"
+def moment(when: datetime, now: datetime) -> str:
+    """The time of day of what was today, else the day too."""
+    return clock(when) if day_of(when) == day_of(now) else f"{when.astimezone(UTC):%Y-%m-%d %H:%M}"
+
+
+def lived_words(lives: Sequence[Deployment], now: datetime) -> str:
+    """From when on a version was live, and from which loans on, the last time."""
+    if not lives:
+        return ""
+    since = lives[-1].live_from
+    today = day_of(since) == day_of(now)
+    return f"{f'{since.astimezone(UTC):%H:%M}' if today else day_of(since)} ({day_of(lives[-1].live_from_event_time)})"
 
 
 def duration(seconds: float) -> str:
@@ -40,9 +51,9 @@ def gate_words(gate: Gate | None, rule: Rule) -> str:
     return f"{'passed' if gate.passed else 'rejected'} on {rule.portfolio}: {gate.reason}"
 
 
-def live_words(deployment: Deployment) -> str:
+def live_words(deployment: Deployment, now: datetime) -> str:
     pinned = ", pinned" if deployment.pinned else ""
-    return f"{deployment.version} ({deployment.kind}{pinned}) since {clock(deployment.live_from)} UTC"
+    return f"{deployment.version} ({deployment.kind}{pinned}) since {moment(deployment.live_from, now)} UTC"
 
 
 def training_words(training: Training) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
+from itertools import dropwhile
 
 from loanloop.observe.chart import bounds_of
 from loanloop.observe.snapshot import Day, Snapshot
@@ -29,16 +30,16 @@ class Frame:
 
 
 def plot(snapshot: Snapshot) -> Markup:
-    """Empty as long as no day is judged."""
-    known = [day for day in snapshot.days if day.value is not None]
-    if not known:
+    """From the first judged day on; empty as long as there is none."""
+    judged = list(dropwhile(lambda day: day.value is None, snapshot.days))
+    if not judged:
         return Markup()
-    frame = Frame(snapshot.days, snapshot.rule.threshold)
+    frame = Frame(judged, snapshot.rule.threshold)
     drawn = tag(
         "svg",
         *_breaches(snapshot, frame),
         _threshold(snapshot, frame),
-        _line(snapshot.days, frame),
+        _line(judged, frame),
         *_deployments(snapshot, frame),
         *_dates(frame),
         width="100%",
@@ -137,15 +138,20 @@ def _breaches(snapshot: Snapshot, frame: Frame) -> Iterator[Markup]:
 
 def _deployments(snapshot: Snapshot, frame: Frame) -> Iterator[Markup]:
     labelled_at = -_NEAR
-    for live in snapshot.deployments:
-        if live.live_from_event_time is None:
-            continue
-        x = frame.x(live.live_from_event_time.date())
-        yield tag("line", x1=f"{x}%", x2=f"{x}%", y1=LABELS - 4, y2=HEIGHT - LABELS, class_="deployment")
+    for day, version in _seen(snapshot, frame):
+        x = frame.x(day)
+        if day >= frame.first:
+            yield tag("line", x1=f"{x}%", x2=f"{x}%", y1=LABELS - 4, y2=HEIGHT - LABELS, class_="deployment")
         if x - labelled_at >= _NEAR:
             anchor = "end" if x > 93 else "start" if x < 7 else "middle"
-            yield tag("text", live.version, x=f"{x}%", y=LABELS - 8, text_anchor=anchor, class_="version")
+            yield tag("text", version, x=f"{x}%", y=LABELS - 8, text_anchor=anchor, class_="version")
             labelled_at = x
+
+
+def _seen(snapshot: Snapshot, frame: Frame) -> list[tuple[date, str]]:
+    """What went live within the frame, and before it what was live when it begins."""
+    at = [(one.live_from_event_time.date(), one.version) for one in snapshot.deployments if one.live_from_event_time]
+    return [one for one in at if one[0] < frame.first][-1:] + [one for one in at if one[0] >= frame.first]
 
 
 def _dates(frame: Frame) -> Iterator[Markup]:
@@ -153,8 +159,10 @@ def _dates(frame: Frame) -> Iterator[Markup]:
     y = HEIGHT - LABELS
     yield tag("line", x1=0, x2="100%", y1=y, y2=y, class_="axis")
     middle = frame.first + (frame.last - frame.first) / 2
+    is_short = (frame.last - frame.first).days < 100
     for day, x, anchor in ((frame.first, 0, "start"), (middle, 50, "middle"), (frame.last, 100, "end")):
-        yield tag("text", f"{day:%b %Y}", x=f"{x}%", y=HEIGHT - 5, text_anchor=anchor)
+        words = f"{day.day} {day:%b %Y}" if is_short else f"{day:%b %Y}"
+        yield tag("text", words, x=f"{x}%", y=HEIGHT - 5, text_anchor=anchor)
 
 
 def legend(snapshot: Snapshot) -> Markup:

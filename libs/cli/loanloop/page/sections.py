@@ -1,11 +1,12 @@
 """A Snapshot as the parts of the page, by their places in it."""
 
 from collections.abc import Callable, Iterator
+from datetime import datetime
 
 from loanloop.observe.rates import Rates
-from loanloop.observe.snapshot import Alert, Deployment, ModelVersion, Snapshot
+from loanloop.observe.snapshot import Alert, ModelVersion, Snapshot
 from loanloop.observe.view import breach_line, version_remarks
-from loanloop.observe.words import clock, day_of, figure, live_words, minute, month_of, training_words
+from loanloop.observe.words import clock, day_of, figure, live_words, lived_words, moment, month_of, training_words
 from loanloop.page.looking import Seen
 from loanloop.page.loop import loop_section
 from loanloop.page.markup import Markup, joined, kind_of, section, spaced, table, tag
@@ -56,7 +57,7 @@ def _paragraph(text: str, kind: str) -> Markup:
 
 def _head(snapshot: Snapshot, _: Rates) -> Markup:
     rule, live, day = snapshot.rule, snapshot.live, snapshot.stream_day or snapshot.as_of
-    facts = [joined("preset ", tag("strong", rule.portfolio)), live_words(live) if live else None]
+    facts = [joined("preset ", tag("strong", rule.portfolio)), live_words(live, snapshot.taken_at) if live else None]
     facts.append(f"event time {day_of(day)}" if day else None)
     leaks = [
         tag("p", tag("strong", f"LEAK: {field}. "), reason, class_="warn") for field, reason in rule.warnings
@@ -112,11 +113,7 @@ def _version(version: ModelVersion, snapshot: Snapshot) -> list[str]:
     )
     months = f"{month_of(version.train_from)} – {month_of(version.train_to)}"
     f1, auc = figure(gate.f1 if gate else None), figure(gate.roc_auc if gate else None)
-    return [named, verdict, f1, auc, f"{version.n_rows:,}", months, _lived(lives)]
-
-
-def _lived(lives: list[Deployment]) -> str:
-    return f"{minute(lives[-1].live_from)} ({day_of(lives[-1].live_from_event_time)})" if lives else "–"
+    return [named, verdict, f1, auc, f"{version.n_rows:,}", months, lived_words(lives, snapshot.taken_at) or "–"]
 
 
 def _training(snapshot: Snapshot, _: Rates) -> Markup:
@@ -142,7 +139,9 @@ def _scores(snapshot: Snapshot, _: Rates) -> Markup:
             f"{one.probability:.3f}",
             one.version,
             joined(
-                clock(one.decided_at), " ", tag("span", "REST" if one.channel == "rest" else one.channel, class_="dim")
+                moment(one.decided_at, snapshot.taken_at),
+                " ",
+                tag("span", "REST" if one.channel == "rest" else one.channel, class_="dim"),
             ),
         ]
         for one in snapshot.decisions
@@ -153,13 +152,13 @@ def _scores(snapshot: Snapshot, _: Rates) -> Markup:
 
 
 def _alerts(snapshot: Snapshot, _: Rates) -> Markup:
-    lines = [_alert(one) for one in snapshot.alerts[:SHOWN_ALERTS]]
+    lines = [_alert(one, snapshot.taken_at) for one in snapshot.alerts[:SHOWN_ALERTS]]
     return section("Alerts", tag("ul", *lines, class_="alerts") if lines else tag("p", "None.", class_="dim"))
 
 
-def _alert(alert: Alert) -> Markup:
+def _alert(alert: Alert, now: datetime) -> Markup:
     kind = {"info": "dim", "warning": "warn", "critical": "bad"}[alert.severity]
-    raised = tag("time", clock(alert.raised_at), datetime=alert.raised_at.isoformat())
+    raised = tag("time", moment(alert.raised_at, now), datetime=alert.raised_at.isoformat())
     return tag("li", raised, " ", tag("b", alert.kind, class_=kind), f" {alert.message}")
 
 
