@@ -2,30 +2,43 @@
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
+import trustme
 from loanloop.runtime.data_directory import DataDirectory
 
+from tests.support.eventually import eventually
 from tests.support.tiny_portfolio import write_tiny_portfolio
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.embedded]
 
 
-async def start_up(folder: Path, *options: str) -> Process:
+async def start_up(folder: Path, *options: str, **env: str) -> Process:
     command = ("loanloop.main", "up", "--data-dir", str(folder), *options)
-    return await asyncio.create_subprocess_exec(sys.executable, "-m", *command, stdout=PIPE, stderr=STDOUT)
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        *command,
+        stdout=PIPE,
+        stderr=STDOUT,
+        env={**os.environ, **env},  # noqa: TID251 - handed down
+    )
 
 
-async def read_until(up: Process, words: bytes) -> None:
+async def read_until(up: Process, words: bytes) -> str:
     assert up.stdout
+    said = b""
     async for line in up.stdout:
+        said += line
         if words in line:
-            return
+            return said.decode()
     raise AssertionError(f"it ended before it said {words.decode()!r}")
 
 
@@ -62,6 +75,42 @@ async def test_up_refuses_another_portfolio_and_forgets_the_refused_one(tmp_path
     remembered = DataDirectory(folder).read_run()
     assert remembered is not None
     assert remembered.portfolio == str(mine)
+
+
+async def health_of(url: str) -> int | None:
+    async with httpx.AsyncClient(verify=False) as client:  # the certificate names another host
+        try:
+            return (await client.get(f"{url}/health")).status_code
+        except httpx.TransportError:
+            return None
+
+
+def write_certificate(folder: Path) -> dict[str, str]:
+    """Of a host that others ask; the settings by which REST shows it."""
+    issued = trustme.CA().issue_cert("loans.example")
+    issued.private_key_and_cert_chain_pem.write_to_path(folder / "rest.pem")
+    return dict.fromkeys(("LOANLOOP_PREDICTOR__TLS_CERT", "LOANLOOP_PREDICTOR__TLS_KEY"), str(folder / "rest.pem"))
+
+
+async def test_up_shows_addresses_that_answer_and_keeps_its_page_running(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    up = await start_up(folder, **write_certificate(tmp_path))
+    shown = await read_until(up, b"Ctrl-C stops")
+    run = DataDirectory(folder).read_run()
+    assert run is not None
+    assert f"REST        https://127.0.0.1:{run.ports.rest}  " in shown
+    assert f"page        http://127.0.0.1:{run.ports.page}  " in shown
+    assert f"--insecure https://127.0.0.1:{run.ports.rest}/predict" in shown
+    assert [await health_of(url) for url in (run.rest_url, run.page_url)] == [200, 200]
+
+    psutil.Process(run.pids["page"]).kill()
+    await read_until(up, b"page ended with -9")
+    await eventually(lambda: health_of(run.page_url), within_s=30)
+
+    up.send_signal(signal.SIGINT)
+    await rest_of(up)
+    assert up.returncode == 0
+    assert await health_of(run.page_url) is None
 
 
 async def test_up_ends_once_the_process_that_holds_everything_is_killed(tmp_path: Path) -> None:

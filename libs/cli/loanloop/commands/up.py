@@ -28,12 +28,15 @@ def up(
     postgres_port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="PostgreSQL; 5432 if free, else another.")
     ] = None,
+    page_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="The page for a browser; 8080 if free, else another.")
+    ] = None,
     kafka: Annotated[
         str | None, typer.Option(metavar="BOOTSTRAP", help="Use this Kafka; needs --postgres too.")
     ] = None,
     postgres: Annotated[str | None, typer.Option(metavar="DSN", help="Use this PostgreSQL; needs --kafka too.")] = None,
 ) -> None:
-    """Start Kafka, PostgreSQL and the four services, and stay; Ctrl-C stops them all.
+    """Start Kafka, PostgreSQL, the four services and the page of `loanloop page`, and stay; Ctrl-C stops them all.
 
     A second start on the same data folder continues where the first one was.
 
@@ -48,7 +51,7 @@ def up(
     from loanloop.runtime.up_screen import Screen
 
     screen = Screen()
-    ports = Ports(rest=port, kafka=kafka_port, postgres=postgres_port)
+    ports = Ports(rest=port, kafka=kafka_port, postgres=postgres_port, page=page_port)
     installation = _installation(data_dir, ports, kafka, postgres, screen.tell)
 
     def ready(chosen: "Portfolio") -> None:

@@ -1,6 +1,7 @@
 """REST requests of the demo: real loans of the stream's days, each asked for once and never sent again."""
 
 import asyncio
+import ssl
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -27,9 +28,10 @@ class RestFigures:
 class RestClient:
     """`ask` queues a loan for POST /predict; a request that fails is counted, never repeated."""
 
-    def __init__(self, url: str, api_key: str | None = None) -> None:
+    def __init__(self, url: str, api_key: str | None = None, trusted: ssl.SSLContext | bool = True) -> None:
         self.figures = RestFigures()
         self._url = url
+        self._trusted = trusted
         self._headers = {"content-type": "application/json"} | ({"x-api-key": api_key} if api_key else {})
         self._queue: asyncio.Queue[bytes] = asyncio.Queue(QUEUE_LIMIT)
 
@@ -43,7 +45,7 @@ class RestClient:
     async def run(self) -> None:
         """Until cancelled."""
         async with (
-            httpx.AsyncClient(base_url=self._url, timeout=30, headers=self._headers) as client,
+            httpx.AsyncClient(base_url=self._url, timeout=30, headers=self._headers, verify=self._trusted) as client,
             asyncio.TaskGroup() as workers,
         ):
             for _ in range(WORKERS):

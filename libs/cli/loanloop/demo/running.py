@@ -6,6 +6,7 @@ Or plays it on an installation that runs elsewhere, in containers.
 import asyncio
 import contextlib
 import shutil
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from loanloop.runtime.foreground import kafka_settings, prepare
 from loanloop.runtime.infrastructure import EmbeddedInfrastructure
 from loanloop.runtime.keeping import SERVICES, keep_running, keep_servers_running
 from loanloop.runtime.postgres_account import postgres_home, server_account
+from loanloop.runtime.rest import rest_trust
 from loanloop.runtime.tools import write_tools
 from loanloop.target import find_target
 
@@ -49,6 +51,7 @@ class Ground:
     dsn: str
     rest_url: str
     api_key: str | None = None
+    rest_trusted: ssl.SSLContext | bool = True
     start_trainer: Callable[[], Awaitable[None]]
 
 
@@ -88,6 +91,7 @@ async def run_demo(plan: Plan, file: Path, data_dir: Path, stage: Stage) -> Play
                     kafka=kafka_settings(infrastructure),
                     dsn=infrastructure.postgres_dsn,
                     rest_url=infrastructure.rest_url,
+                    rest_trusted=rest_trust(infrastructure.directory.path),
                     start_trainer=partial(_start_trainer, keepers, stage),
                 )
                 result = await _play(plan, file, ground, stage, started)
@@ -183,7 +187,7 @@ async def _ground_elsewhere(plan: Plan, where: Elsewhere) -> Ground:
 @contextlib.asynccontextmanager
 async def _directing(plan: Plan, file: Path, ground: Ground, stage: Stage) -> AsyncIterator[Director]:
     broker = make_broker(ground.kafka, service="demo")
-    rest = RestClient(ground.rest_url, ground.api_key)
+    rest = RestClient(ground.rest_url, ground.api_key, ground.rest_trusted)
     await broker.connect()
     asking = asyncio.create_task(rest.run())
     try:

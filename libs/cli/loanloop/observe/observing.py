@@ -42,6 +42,7 @@ def _where(target: Target, kafka: KafkaSettings, dsn: str) -> Where:
         kafka=kafka.bootstrap_servers,
         postgres=f"postgresql://{parts.username or ''}@{parts.hostname}:{parts.port or 5432}{parts.path}",
         rest=run.rest_url if run else None,
+        page=run.page_url or None if run else None,
         data_dir=str(target.data_dir) if run else None,
         logs=run.logs if run else None,
     )

@@ -210,6 +210,7 @@ class Where:
     kafka: str
     postgres: str
     rest: str | None
+    page: str | None = None
     data_dir: str | None = None
     logs: str | None = None
 

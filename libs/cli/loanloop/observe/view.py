@@ -179,8 +179,8 @@ def alert_lines(snapshot: Snapshot, *, at_most: int) -> list[Text]:
 
 def _where_lines(snapshot: Snapshot) -> Iterator[Text]:
     where = snapshot.where
-    named = {"REST": where.rest and f"{where.rest}/docs", "Kafka": where.kafka, "PostgreSQL": where.postgres}
-    for name, address in (named | {"logs": where.logs}).items():
+    named = {"REST": where.rest and f"{where.rest}/docs", "page": where.page, "Kafka": where.kafka}
+    for name, address in (named | {"PostgreSQL": where.postgres, "logs": where.logs}).items():
         if address:
             yield Text(f"{name:<11}{address}", "dim")
 

@@ -14,6 +14,7 @@ from loanloop.observe.observing import observing
 from loanloop.page.document import Document
 from loanloop.page.looking import SharedLook
 from loanloop.page.web import LOOPBACK_NAMES, OnlyFor, make_app
+from loanloop.runtime.data_directory import running_state
 from loanloop.runtime.tasks import together
 
 LOOK_AT_KEYS_EVERY_S = 2.0
@@ -32,9 +33,10 @@ async def serve_page(
             f"on {host} others would see the loans: add --keys-file with a file of `loanloop keys new ID --role read`, "
             "or leave --host out"
         )
+    served = _where_up_serves_it(data_dir)
     document, look = Document(), SharedLook(lambda: observing(data_dir), every_s=every_s)
     app = make_app(look.newest, document)
-    with listening(host, port) as sock:
+    with listening(host, port, served) as sock:
         if keys_file:
             from loanloop.page.admitting import KeysWatch  # brings the predictor's libraries
 
@@ -66,8 +68,13 @@ class _Server(uvicorn.Server):
         yield  # they are the command's
 
 
+def _where_up_serves_it(data_dir: Path) -> str:
+    run = running_state(data_dir)
+    return f"; `loanloop up` has the page at {run.page_url}" if run and run.page_url else ""
+
+
 @contextlib.contextmanager
-def listening(host: str, port: int) -> Iterator[socket.socket]:
+def listening(host: str, port: int, served: str = "") -> Iterator[socket.socket]:
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, socket.SOCK_STREAM) as sock:
@@ -77,5 +84,5 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
             yield sock
     except OSError as cause:
         raise CannotServe(
-            f"can't listen on {host}:{port} ({cause.strerror}): free it, or choose another port with --port"
+            f"can't listen on {host}:{port} ({cause.strerror}): free it, or choose another port with --port{served}"
         ) from cause

@@ -33,6 +33,7 @@ class RunState:
     kafka_bootstrap: str
     postgres_dsn_file: str
     rest_url: str
+    page_url: str = ""  # empty where none was started
     logs: str
     kafka_jars: str = ""  # empty where Kafka is not our own
     java: str = ""

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+import ssl
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -18,13 +19,15 @@ from loanloop_common.settings import KafkaSettings, ServiceSettings, load_settin
 
 from loanloop.runtime.begun import OTHERWISE, other_features, refuse_other
 from loanloop.runtime.infrastructure import EmbeddedInfrastructure
-from loanloop.runtime.installation import Installation, Progress, source_of
-from loanloop.runtime.keeping import keep_servers_running, keep_services_running
+from loanloop.runtime.installation import PAGE, Installation, Progress, source_of
+from loanloop.runtime.keeping import keep_page_running, keep_servers_running, keep_services_running
 from loanloop.runtime.problems import CannotRun
+from loanloop.runtime.rest import rest_trust
 from loanloop.runtime.tasks import together
 from loanloop.target import kafka_at
 
 ANSWERS_WITHIN_S = 120
+PAGE_ANSWERS_WITHIN_S = 10  # after REST
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -49,7 +52,7 @@ async def run_installation(
         chosen = await prepare(installation, portfolio, tell)
         services = {"LOANLOOP_PORTFOLIO": installation.portfolio}
         tell("starting ingest, predictor, evaluator and trainer")
-        keepers = [keep_services_running(installation, services, tell)]
+        keepers = [keep_services_running(installation, services, tell), keep_page_running(installation, tell)]
         if isinstance(installation, EmbeddedInfrastructure):
             keepers.append(keep_servers_running(installation, tell))
         await together(*keepers, _announce(installation, chosen, tell, ready))
@@ -107,12 +110,23 @@ async def _check_portfolio(installation: Installation, chosen: Portfolio, source
 async def _announce(
     installation: Installation, portfolio: Portfolio, tell: Progress, ready: Callable[[Portfolio], None]
 ) -> None:
-    async with httpx.AsyncClient(base_url=installation.rest_url, timeout=5) as client:
-        for _ in range(ANSWERS_WITHIN_S * 5):
-            with contextlib.suppress(httpx.TransportError):
-                if (await client.get("/health")).is_success:
-                    installation.remember(portfolio)
-                    ready(portfolio)
-                    return
-            await asyncio.sleep(0.2)
-    tell(f"REST does not answer at {installation.rest_url} yet; see {installation.log_of('predictor')}")
+    trusted = rest_trust(installation.directory.path)
+    if not await _answers(installation.rest_url, trusted, within_s=ANSWERS_WITHIN_S):
+        tell(f"REST does not answer at {installation.rest_url} yet; see {installation.log_of('predictor')}")
+        return
+    if not await _answers(installation.page_url, within_s=PAGE_ANSWERS_WITHIN_S):
+        tell(f"The page does not answer at {installation.page_url} yet; see {installation.log_of(PAGE)}")
+    installation.remember(portfolio)
+    ready(portfolio)
+
+
+async def _answers(url: str, trusted: ssl.SSLContext | bool = True, *, within_s: float) -> bool:
+    async with httpx.AsyncClient(base_url=url, timeout=5, verify=trusted) as client:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while True:
+                    with contextlib.suppress(httpx.TransportError):
+                        if (await client.get("/health")).is_success:
+                            return True
+                    await asyncio.sleep(0.2)
+    return False

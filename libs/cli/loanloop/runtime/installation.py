@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -19,9 +19,11 @@ from loanloop.runtime.children import Child, Children, Command
 from loanloop.runtime.data_directory import DataDirectory, RunState, now
 from loanloop.runtime.logs import new_log
 from loanloop.runtime.ports import HOST, AssignedPorts, Ports, assign_ports
+from loanloop.runtime.rest import rest_url_at
 
 STOP_SERVICE_WITHIN_S = 40
 DEFAULT_PORTFOLIO = "sba"
+PAGE = "page"
 
 Progress = Callable[[str], None]
 
@@ -67,7 +69,11 @@ class Installation(abc.ABC):
 
     @property
     def rest_url(self) -> str:
-        return f"http://{HOST}:{self.ports.rest}"
+        return rest_url_at(self.ports.rest)
+
+    @property
+    def page_url(self) -> str:
+        return f"http://{HOST}:{self.ports.page}"
 
     async def __aenter__(self) -> Self:
         try:
@@ -115,14 +121,18 @@ class Installation(abc.ABC):
         `instance` tells replicas apart. It is not restarted when it ends; `keeping.keep_running` does that.
         """
         instance = instance or name
+        return await self._start_program(instance, f"loanloop_{name}.app", env=self.service_settings(instance) | env)
+
+    async def start_page(self) -> Child:
+        """Starts `loanloop page` on this installation; stopped with the services."""
+        where = ("--data-dir", str(self.directory.path), "--host", HOST, "--port", str(self.ports.page))
+        return await self._start_program(PAGE, "loanloop.main", PAGE, *where, env={"PYTHONUNBUFFERED": "1"})
+
+    async def _start_program(self, instance: str, module: str, *options: str, env: Mapping[str, str]) -> Child:
         log = self.log_of(instance)
         new_log(log)
-        command = Command(
-            argv=[sys.executable, "-m", f"loanloop_{name}.app"],
-            log=log,
-            cwd=self.directory.path,
-            env=self.service_settings(instance) | env,
-        )
+        argv = [sys.executable, "-m", module, *options]
+        command = Command(argv=argv, log=log, cwd=self.directory.path, env=env)
         child = await self.children.start(command)
         self._services[instance] = child
         self.write_state()
@@ -190,6 +200,7 @@ class Installation(abc.ABC):
             replace(
                 self._state,
                 pids=pids | {"supervisor": self.children.supervisor_pid},
+                page_url=self.page_url if PAGE in self._services else "",
                 portfolio=self.portfolio,
                 begun=self.begun,
             )

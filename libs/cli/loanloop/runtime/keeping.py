@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from loanloop.runtime.children import Child, SupervisorGone
 from loanloop.runtime.infrastructure import EmbeddedInfrastructure
-from loanloop.runtime.installation import Installation, Progress
+from loanloop.runtime.installation import PAGE, Installation, Progress
 from loanloop.runtime.logs import last_words
 from loanloop.runtime.problems import CannotRun
 from loanloop.runtime.tasks import together
@@ -27,6 +27,11 @@ async def keep_services_running(installation: Installation, env: Mapping[str, st
         await keep_running(name, child, lambda: installation.start_service(name, **env), tell)
 
     await together(*(keep(name) for name in SERVICES))
+
+
+async def keep_page_running(installation: Installation, tell: Progress) -> None:
+    """Starts the page and restarts it when it ends, until cancelled."""
+    await keep_running(PAGE, await installation.start_page(), installation.start_page, tell)
 
 
 async def keep_servers_running(infrastructure: EmbeddedInfrastructure, tell: Progress) -> None:

@@ -19,11 +19,12 @@ class Ports:
     kafka: int | None = None
     postgres: int | None = None
     rest: int | None = None
+    page: int | None = None
 
 
-USUAL = Ports(kafka=9092, postgres=5432, rest=8000)
+USUAL = Ports(kafka=9092, postgres=5432, rest=8000, page=8080)
 # For tests: keeps clear of the usual ports, which a person may be using.
-ANY_FREE = Ports(kafka=0, postgres=0, rest=0)
+ANY_FREE = Ports(kafka=0, postgres=0, rest=0, page=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,7 @@ class AssignedPorts:
     kafka_controller: int
     postgres: int
     rest: int
+    page: int = 0  # of a folder from before there was one: any will do
 
 
 def assign_ports(asked: Ports, earlier: AssignedPorts | None) -> AssignedPorts:

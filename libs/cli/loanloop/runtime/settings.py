@@ -1,4 +1,4 @@
-"""What the runtime takes from the environment: where Java and Kafka lie, where to cache, where to download."""
+"""What the runtime takes from the environment: where Java and Kafka lie, where to cache, where to download, TLS."""
 
 from pathlib import Path
 
@@ -10,6 +10,9 @@ class RuntimeSettings(BaseSettings):
     java_home: Path | None = Field(default=None, validation_alias="JAVA_HOME")
     kafka_home: Path | None = Field(default=None, validation_alias="KAFKA_HOME")
     cache_home: Path = Field(default=Path.home() / ".cache", validation_alias="XDG_CACHE_HOME")
+    rest_certificate: Path | None = Field(
+        default=None, validation_alias="LOANLOOP_PREDICTOR__TLS_CERT", description="The predictor's: REST by https"
+    )
     kafka_download_url: str = Field(
         default="https://archive.apache.org/dist/kafka/{version}/kafka_2.13-{version}.tgz",
         validation_alias="LOANLOOP_KAFKA_DOWNLOAD_URL",

@@ -26,6 +26,7 @@ class Screen:
         self._console.print(
             f"""
   REST        [bold]{installation.rest_url}[/bold]  (its documentation: {installation.rest_url}/docs)
+  page        [bold]{installation.page_url}[/bold]  (what `loanloop watch` shows, in a browser)
   Kafka       [bold]{installation.kafka_bootstrap}[/bold]
   PostgreSQL  DSN in {installation.postgres_dsn_file}
   portfolio   {portfolio.name}: {escape(portfolio.title)}

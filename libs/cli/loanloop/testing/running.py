@@ -19,6 +19,7 @@ from loanloop.runtime.infrastructure import EmbeddedInfrastructure
 from loanloop.runtime.installation import Installation
 from loanloop.runtime.keeping import keep_services_running
 from loanloop.runtime.ports import ANY_FREE
+from loanloop.runtime.rest import rest_trust
 from loanloop.testing.answers import Answers, Refusal
 from loanloop.testing.infrastructure import ContainerInfrastructure
 from loanloop.testing.queries import fetch_is_stored
@@ -70,7 +71,8 @@ class Running:
         return await self._until(refused, within_s, f"{event_id} was not refused")
 
     async def model_is_live(self) -> None:
-        async with httpx.AsyncClient(base_url=self.installation.rest_url, timeout=5) as client:
+        trusted = rest_trust(self.installation.directory.path)
+        async with httpx.AsyncClient(base_url=self.installation.rest_url, timeout=5, verify=trusted) as client:
 
             async def is_live() -> bool:
                 with contextlib.suppress(httpx.TransportError):

@@ -1,0 +1,34 @@
+"""How an installation's own REST is asked: by its URL, and by https with trust in its own certificate alone."""
+
+import ssl
+from pathlib import Path
+
+from loanloop.runtime.ports import HOST
+from loanloop.runtime.problems import CannotRun
+from loanloop.runtime.settings import RuntimeSettings
+
+
+def rest_url_at(port: int) -> str:
+    """The predictor inherits its settings from the environment, and these say whether it speaks TLS."""
+    return f"{'https' if RuntimeSettings().rest_certificate else 'http'}://{HOST}:{port}"
+
+
+def rest_trust(data_dir: Path) -> ssl.SSLContext | bool:
+    """For httpx; True without TLS. The certificate is the predictor's own, so that it need not name loopback.
+
+    Raises CannotRun where it can't be loaded.
+    """
+    certificate = RuntimeSettings().rest_certificate
+    if certificate is None:
+        return True
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    try:
+        context.load_verify_locations(data_dir / certificate)  # as the predictor reads it, which runs in that folder
+    except OSError as cause:
+        raise CannotRun(
+            f"REST's certificate {certificate} cannot be loaded ({cause.strerror}): "
+            "set LOANLOOP_PREDICTOR__TLS_CERT to a PEM file."
+        ) from cause
+    return context
