@@ -123,7 +123,8 @@ def test_the_page_shows_the_loop_its_versions_training_and_decisions() -> None:
         (Seen(busy(), problem="PostgreSQL at x does not answer"), "does not answer; what follows is of 12:00:00 UTC"),
         (Seen(replace(busy(), kafka_problem="Kafka does not answer: x")), "Kafka does not answer"),
         (Seen(replace(busy(), instances=(make_instance("trainer", age_s=60.0),))), "Away: trainer."),
-        (Seen(replace(busy(), instances=())), "No service has been seen"),
+        (Seen(replace(busy(), instances=())), "Not running: ingest, predictor, trainer, evaluator."),
+        (Seen(replace(busy(), instances=busy().instances[1:])), "Not running: ingest."),
         (Seen(make_snapshot(instances=(make_instance("ingest"),))), "No model is live yet."),
         (Seen(busy()), "breach of v1 since 2005-05-01"),
         (Seen(replace(busy(), breaches=())), "Everything is at work."),
@@ -195,7 +196,7 @@ def test_what_was_on_another_day_is_told_with_its_day() -> None:
         alerts=(alert,),
     )
 
-    said, today = text_of(Seen(old)), text_of(Seen(replace(old, taken_at=before)))
+    said, today = (" ".join(text_of(Seen(one)).split()) for one in (old, replace(old, taken_at=before)))
 
     assert "v1 (deploy) since 2026-05-17 12:00 UTC" in said
     assert "2026-05-17 (2005-01-01)" in said

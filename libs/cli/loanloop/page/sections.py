@@ -8,7 +8,7 @@ from loanloop.observe.snapshot import Alert, ModelVersion, Snapshot
 from loanloop.observe.view import breach_line, version_remarks
 from loanloop.observe.words import clock, day_of, figure, live_words, lived_words, moment, month_of, training_words
 from loanloop.page.looking import Seen
-from loanloop.page.loop import loop_section
+from loanloop.page.loop import DOES, loop_section
 from loanloop.page.markup import Markup, joined, kind_of, section, spaced, table, tag
 from loanloop.page.plot import chart_section
 
@@ -43,8 +43,10 @@ def _amiss(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     away = [instance.instance_id for instance in snapshot.instances if not instance.is_alive]
     if away:
         yield f"Away: {', '.join(away)}.", "bad"
-    if not snapshot.instances:
-        yield "No service has been seen in the last hour.", "bad"
+    seen = {instance.service for instance in snapshot.instances}
+    missing = [name for name in DOES if name not in seen]
+    if missing:
+        yield f"Not running: {', '.join(missing)}.", "bad"
     if snapshot.open_breach:
         yield f"{breach_line(snapshot).plain}.", "bad"
     if snapshot.live is None:
@@ -113,7 +115,8 @@ def _version(version: ModelVersion, snapshot: Snapshot) -> list[str]:
     )
     months = f"{month_of(version.train_from)} – {month_of(version.train_to)}"
     f1, auc = figure(gate.f1 if gate else None), figure(gate.roc_auc if gate else None)
-    return [named, verdict, f1, auc, f"{version.n_rows:,}", months, lived_words(lives, snapshot.taken_at) or "–"]
+    lived = joined(*(tag("span", f"{word} ", class_="whole") for word in lived_words(lives, snapshot.taken_at).split()))
+    return [named, verdict, f1, auc, f"{version.n_rows:,}", months, lived or "–"]
 
 
 def _training(snapshot: Snapshot, _: Rates) -> Markup:
