@@ -115,8 +115,9 @@ def _version(version: ModelVersion, snapshot: Snapshot) -> list[str]:
     )
     months = f"{month_of(version.train_from)} – {month_of(version.train_to)}"
     f1, auc = figure(gate.f1 if gate else None), figure(gate.roc_auc if gate else None)
-    lived = joined(*(tag("span", f"{word} ", class_="whole") for word in lived_words(lives, snapshot.taken_at).split()))
-    return [named, verdict, f1, auc, f"{version.n_rows:,}", months, lived or "–"]
+    words = lived_words(lives, snapshot.taken_at).split()
+    lived = Markup(" ").join(tag("span", word, class_="whole") for word in words)
+    return [named, verdict, f1, auc, f"{version.n_rows:,}", months, Markup(lived or "–")]
 
 
 def _training(snapshot: Snapshot, _: Rates) -> Markup:
