@@ -1,21 +1,26 @@
-"""docker-compose.yml itself, brought up once, on ports of its own and with a portfolio that is learnt in seconds."""
+"""The compose files themselves, brought up once for each module, on ports of their own."""
 
 import asyncio
 import json
 import os
 import socket
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
+from loanloop_common.events import Topic
+from loanloop_common.kafka import make_broker, publish_batch, stop_broker
+from loanloop_common.settings import KafkaSettings
 
 from tests.support.tiny_portfolio import write_tiny_portfolio
 
 ROOT = Path(__file__).parents[2]
 UP_WITHIN_S = 2400  # the images are built in it, the first time
-PORTS = ("REST", "KAFKA", "POSTGRES", "PROMETHEUS", "ALERTMANAGER", "GRAFANA", "PAGE")
+PORTS = tuple(f"{name}_PORT" for name in ("REST", "PAGE", "KAFKA", "POSTGRES", "PROMETHEUS", "ALERTMANAGER", "GRAFANA"))
 SERVICES = ("ingest", "predictor", "evaluator", "trainer")
 
 
@@ -26,7 +31,7 @@ class ComposeFailed(AssertionError):
 @dataclass
 class Deployment:
     project: str
-    override: Path
+    files: Sequence[Path]
     ports: dict[str, int]
     env: dict[str, str] = field(default_factory=dict)
 
@@ -38,8 +43,7 @@ class Deployment:
         return await self._run("bash", "-euo", "pipefail", "-c", commands, within_s=within_s)
 
     async def _run(self, *argv: str, within_s: float) -> str:
-        files = f"{ROOT / 'docker-compose.yml'}:{self.override}"
-        which = {"COMPOSE_PROJECT_NAME": self.project, "COMPOSE_FILE": files}
+        which = {"COMPOSE_PROJECT_NAME": self.project, "COMPOSE_FILE": ":".join(map(str, self.files))}
         process = await asyncio.create_subprocess_exec(
             *argv,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -50,8 +54,24 @@ class Deployment:
             raise ComposeFailed(f"{' '.join(argv)}: {(said + of_compose).decode()[-3000:]}")
         return said.decode()
 
+    @property
+    def kafka(self) -> str:
+        """Each broker's address."""
+        return ",".join(f"127.0.0.1:{port}" for name, port in self.ports.items() if name.startswith("KAFKA_PORT"))
+
     def url(self, of: str) -> str:
-        return f"http://127.0.0.1:{self.ports[of]}"
+        return f"http://127.0.0.1:{self.ports[f'{of}_PORT']}"
+
+
+async def send(kafka: str, events: Sequence[dict[str, Any]]) -> None:
+    """Returns once Kafka has acknowledged them."""
+    broker = make_broker(KafkaSettings(bootstrap_servers=kafka), service="test")
+    await broker.connect()
+    try:
+        messages = [(event["loan_id"].encode(), json.dumps(event).encode()) for event in events]
+        await publish_batch(broker, Topic.LOAN_RECEIVED, messages)
+    finally:
+        await stop_broker(broker)
 
 
 def _free_ports(n: int) -> list[int]:
@@ -64,26 +84,35 @@ def _free_ports(n: int) -> list[int]:
             each.close()
 
 
-def _override(portfolio: Path) -> str:
-    mounted = {"volumes": [f"{portfolio}:/portfolio.toml:ro"]}
-    quick = {"LOANLOOP_TRAINER__POLL_S": "0.5", "LOANLOOP_EVALUATOR__POLL_S": "0.5"}
-    services = {name: {**mounted, "environment": quick} for name in (*SERVICES, "page", "backup", "loanloop")}
-    return json.dumps({"services": services})  # JSON is YAML
-
-
-@pytest.fixture(scope="session")
-async def deployment(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Deployment]:
-    folder = tmp_path_factory.mktemp("compose")
+def _override(folder: Path) -> Path:
+    """Mounts a small portfolio, which the containers' user can read, and lets the services look often."""
     folder.chmod(0o755)
     portfolio = write_tiny_portfolio(folder)
     portfolio.chmod(0o644)
-    (folder / "override.json").write_text(_override(portfolio))
-    ports = dict(zip(PORTS, _free_ports(len(PORTS)), strict=True))
-    made = Deployment(f"loanloop-test-{uuid.uuid4().hex[:8]}", folder / "override.json", ports)
-    made.env = {f"LOANLOOP_{name}_PORT": str(port) for name, port in ports.items()}
+    mounted = {"volumes": [f"{portfolio}:/portfolio.toml:ro"]}
+    quick = {"LOANLOOP_TRAINER__POLL_S": "0.5", "LOANLOOP_EVALUATOR__POLL_S": "0.5"}
+    services = {name: {**mounted, "environment": quick} for name in (*SERVICES, "page", "backup", "loanloop")}
+    file = folder / "override.json"  # JSON is YAML
+    file.write_text(json.dumps({"services": services}))
+    return file
+
+
+@asynccontextmanager
+async def deployed(folder: Path, *names: str, ports: Sequence[str]) -> AsyncIterator[Deployment]:
+    """What the compose files of these names bring up, with a portfolio that is learnt in seconds."""
+    override = _override(folder)
+    chosen = dict(zip(ports, _free_ports(len(ports)), strict=True))
+    made = Deployment(f"loanloop-test-{uuid.uuid4().hex[:8]}", [*(ROOT / name for name in names), override], chosen)
+    made.env = {f"LOANLOOP_{name}": str(port) for name, port in chosen.items()}
     made.env["LOANLOOP_PORTFOLIO"] = "/portfolio.toml"
     try:
         await made.compose("up", "--build", "--wait", within_s=UP_WITHIN_S)
         yield made
     finally:
         await made.compose("down", "--volumes", "--remove-orphans")
+
+
+@pytest.fixture(scope="module")
+async def deployment(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Deployment]:
+    async with deployed(tmp_path_factory.mktemp("compose"), "docker-compose.yml", ports=PORTS) as made:
+        yield made

@@ -1,16 +1,12 @@
 """The loop turns in the containers of docker-compose.yml, as a user of it finds them."""
 
 import json
-from typing import Any
 
 import asyncpg
 import httpx
 import pytest
-from loanloop_common.events import Topic
-from loanloop_common.kafka import make_broker, publish_batch, stop_broker
-from loanloop_common.settings import KafkaSettings
 
-from tests.compose.conftest import ROOT, SERVICES, Deployment
+from tests.compose.conftest import ROOT, SERVICES, Deployment, send
 from tests.e2e.world import Loan, loans
 from tests.support.eventually import eventually
 
@@ -21,17 +17,6 @@ PRINTED_BEFORE_THE_KEY = "(Authorization: Bearer KEY): "
 async def printed_key(deployment: Deployment) -> str:
     said = await deployment.compose("logs", "--no-log-prefix", "passwords")
     return said.partition(PRINTED_BEFORE_THE_KEY)[2].split()[0]
-
-
-async def send(deployment: Deployment, events: list[dict[str, Any]]) -> None:
-    settings = KafkaSettings(bootstrap_servers=f"127.0.0.1:{deployment.ports['KAFKA']}")
-    broker = make_broker(settings, service="test")
-    await broker.connect()
-    try:
-        messages = [(event["loan_id"].encode(), json.dumps(event).encode()) for event in events]
-        await publish_batch(broker, Topic.LOAN_RECEIVED, messages)
-    finally:
-        await stop_broker(broker)
 
 
 async def version_served(client: httpx.AsyncClient) -> str | None:
@@ -47,7 +32,7 @@ async def password_of_grafana(deployment: Deployment) -> str:
 async def history(deployment: Deployment) -> list[Loan]:
     """Loans with their outcomes, from which the first version was trained, judged and deployed."""
     sent = loans(1700)
-    await send(deployment, [loan.history for loan in sent])
+    await send(deployment.kafka, [loan.history for loan in sent])
     async with httpx.AsyncClient(base_url=deployment.url("REST"), timeout=10) as client:
 
         async def is_served() -> bool:
@@ -69,7 +54,7 @@ async def test_the_first_key_is_printed_once_and_opens_rest(deployment: Deployme
 
 async def test_a_loan_that_is_produced_from_outside_is_decided(deployment: Deployment, history: list[Loan]) -> None:
     new = loans(50, first=6000)
-    await send(deployment, [loan.received for loan in new])
+    await send(deployment.kafka, [loan.received for loan in new])
 
     async def all_are_decided() -> bool:
         status = json.loads(await deployment.compose("run", "--rm", "-T", "--no-deps", "loanloop", "status", "--json"))
@@ -105,7 +90,7 @@ async def test_grafanas_user_of_the_database_reads_and_writes_nothing(
     deployment: Deployment, history: list[Loan]
 ) -> None:
     connection = await asyncpg.connect(
-        host="127.0.0.1", port=deployment.ports["POSTGRES"], user="grafana", database="loanloop",
+        host="127.0.0.1", port=deployment.ports["POSTGRES_PORT"], user="grafana", database="loanloop",
         password=await password_of_grafana(deployment),
     )  # fmt: skip
     try:
@@ -121,7 +106,7 @@ async def test_each_service_works_under_its_own_name_in_the_database(
     deployment: Deployment, history: list[Loan]
 ) -> None:
     owner = await asyncpg.connect(
-        host="127.0.0.1", port=deployment.ports["POSTGRES"], user="loanloop", database="loanloop",
+        host="127.0.0.1", port=deployment.ports["POSTGRES_PORT"], user="loanloop", database="loanloop",
         password=await deployment.compose("exec", "-T", "postgres", "cat", "/run/secrets/postgres/password"),
     )  # fmt: skip
     try:
