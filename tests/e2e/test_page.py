@@ -5,10 +5,8 @@ from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
-import asyncpg
 import pytest
 from loanloop_common.events import Topic
-from loanloop_common.postgres import grant_roles
 from loanloop_predictor.domain.access import Role
 from loanloop_predictor.domain.access_keys import make_key
 from loanloop_predictor.store.keys_file import changed_keys
@@ -16,7 +14,7 @@ from playwright.async_api import Browser, expect
 
 from tests.e2e.world import World, loans
 from tests.support.browser import Visit, browsing, serving, visiting
-from tests.support.database_users import as_user, make_user
+from tests.support.database_users import dsn_of_reader
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -40,15 +38,6 @@ async def decide_one(world: World, loan_id: str) -> None:
 
 def settings_of(world: World) -> dict[str, str]:
     return {**world.settings, "LOANLOOP_KAFKA__BOOTSTRAP_SERVERS": world.infrastructure.kafka_bootstrap}
-
-
-async def dsn_of_reader(world: World) -> str:
-    """It only reads: a user that may no more will do."""
-    await grant_roles(world.dsn)
-    connection = await asyncpg.connect(world.dsn)
-    await make_user(connection, "as_reader", "loanloop_reader")
-    await connection.close()
-    return as_user(world.dsn, "as_reader")
 
 
 def make_key_file(file: Path) -> str:
@@ -77,7 +66,7 @@ async def test_the_loop_is_seen_on_a_desk_and_by_key_on_a_phone(world: World, tm
     async with browsing() as browser:
         await decided_and_known(world)
         await decide_one(world, BAD_ID)
-        reader = settings_of(world) | {"LOANLOOP_POSTGRES__DSN": await dsn_of_reader(world)}
+        reader = settings_of(world) | {"LOANLOOP_POSTGRES__DSN": await dsn_of_reader(world.dsn)}
         key = make_key_file(tmp_path / "keys")
         for_all = {"LOANLOOP_PAGE__HOST": "0.0.0.0", "LOANLOOP_PREDICTOR__KEYS_FILE": str(tmp_path / "keys")}
         for width, more, typed in ((1280, {}, None), (390, for_all, key)):

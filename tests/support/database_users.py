@@ -3,6 +3,7 @@
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+from loanloop_common.postgres import grant_roles
 
 PASSWORD = "a password for tests"
 
@@ -19,3 +20,12 @@ def as_user(dsn: str, name: str) -> str:
     parts = urlsplit(dsn)
     password = PASSWORD.replace(" ", "%20")
     return urlunsplit(parts._replace(netloc=f"{name}:{password}@{parts.hostname}:{parts.port}"))
+
+
+async def dsn_of_reader(owner: str) -> str:
+    """Of a user that may only read, as Grafana's and the page's."""
+    await grant_roles(owner)
+    connection = await asyncpg.connect(owner)
+    await make_user(connection, "as_reader", "loanloop_reader")
+    await connection.close()
+    return as_user(owner, "as_reader")

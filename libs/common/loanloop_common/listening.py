@@ -1,5 +1,6 @@
 """The socket that a web server of a service listens on."""
 
+import ipaddress
 import socket
 
 from loanloop_common.errors import LoanloopError
@@ -7,6 +8,14 @@ from loanloop_common.errors import LoanloopError
 
 class PortTaken(LoanloopError):
     """The address that was asked for can't be listened on."""
+
+
+def is_loopback(host: str) -> bool:
+    """A name that only resolves to loopback may resolve otherwise tomorrow."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def listening_socket(host: str, port: int, *, setting: str) -> socket.socket:

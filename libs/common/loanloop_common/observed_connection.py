@@ -51,3 +51,7 @@ class ObservedConnection(asyncpg.Connection):
     async def copy_records_to_table(self, table_name: str, **options: Any) -> str:
         with _Observed(f"copy.{table_name}"):
             return await super().copy_records_to_table(table_name, **options)
+
+    async def copy_from_query(self, query: str, *args: Any, **options: Any) -> str:
+        with _Observed(query_name(query)):
+            return await super().copy_from_query(query, *args, **options)

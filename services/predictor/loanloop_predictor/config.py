@@ -1,19 +1,12 @@
 """The settings of the predictor; only app.py reads them."""
 
-import ipaddress
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
+from loanloop_common.listening import is_loopback
 from loanloop_common.settings import ServiceSettings
 from pydantic import BaseModel, Field, model_validator
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class PredictorOptions(BaseModel):

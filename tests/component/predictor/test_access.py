@@ -97,6 +97,12 @@ async def test_every_route_but_health_turns_away_a_key_that_is_none() -> None:
                     assert wrong not in answer.text or len(wrong) < 10
 
 
+async def test_a_probe_that_asks_for_the_head_alone_needs_no_key() -> None:
+    async with client_of() as client:
+        assert (await client.head("/health")).status_code == 200
+        assert (await client.head("/openapi.json")).status_code == 401
+
+
 async def test_what_is_no_route_of_the_document_is_open_to_nobody() -> None:
     paths = ("/docs", "/openapi.json", "/", "/nothing", "/predict/", "//predict", "/health/", "/%70redict")
     async with client_of() as client:

@@ -1,5 +1,6 @@
 """Statements are timed under their names, on a real database."""
 
+import io
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -31,8 +32,9 @@ async def test_each_way_to_run_a_statement_is_seen_once(pool: Pool) -> None:
     await pool.fetchrow(IS_RUNNING, "ingest")
     await pool.execute(IS_RUNNING, "ingest")
     await pool.executemany(IS_RUNNING, [("ingest",), ("trainer",)])
+    await pool.copy_from_query(IS_RUNNING, "ingest", output=io.BytesIO())
 
-    assert seen("instances.is_running") == (before + 5, 0)
+    assert seen("instances.is_running") == (before + 6, 0)
 
 
 async def test_statement_that_fails_is_counted_and_its_transaction_with_it(pool: Pool) -> None:

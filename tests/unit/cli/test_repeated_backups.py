@@ -13,17 +13,37 @@ from loanloop_common.telemetry import REGISTRY
 from tests.support.backups import taken
 from tests.support.eventually import eventually
 
-NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
+BEGUN = datetime(2026, 11, 26, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 
 @pytest.mark.parametrize(
     ("newest", "due"),
-    [(None, NOW), (NOW - 3 * DAY, NOW), (NOW - DAY / 4, NOW + DAY * 3 / 4)],
+    [(None, BEGUN), (BEGUN - 3 * DAY, BEGUN - 2 * DAY), (BEGUN - DAY / 4, BEGUN + DAY * 3 / 4)],
     ids=["none is there", "some were missed", "one is there"],
 )
 def test_the_next_one_is_due_so_long_after_the_newest(newest: datetime | None, due: datetime) -> None:
-    assert due_at(newest, now=NOW, every=DAY) == due
+    assert due_at(newest, begun=BEGUN, every=DAY) == due
+
+
+async def test_one_that_fails_again_and_again_stays_due_since_when_it_was() -> None:
+    newest_taken = datetime.now(UTC) - 10 * DAY
+    told: list[str] = []
+
+    async def newest() -> datetime | None:
+        return newest_taken
+
+    async def take() -> Kept:
+        raise Unavailable("No space left on device")
+
+    repeating = Repeating(newest, take, DAY, told.append, try_again_after=timedelta(0))
+    running = asyncio.create_task(repeating.run())
+    await eventually(lambda: len(told) >= 3)
+    running.cancel()
+
+    due = REGISTRY.get_sample_value("loanloop_backup_due_timestamp_seconds")
+    assert due == (newest_taken + DAY).timestamp()
+    assert repeating.state == "failing"
 
 
 async def test_one_that_fails_is_told_and_tried_again_and_the_next_follows() -> None:

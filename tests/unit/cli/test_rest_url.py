@@ -28,6 +28,13 @@ def test_rest_is_asked_by_https_where_the_predictor_has_a_certificate(monkeypatc
     assert steps[1].predict.startswith("curl -s --insecure https://127.0.0.1:8000/predict ")
 
 
+def test_the_line_to_paste_has_a_place_for_the_key_where_rest_asks_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOANLOOP_PREDICTOR__KEYS_FILE", "keys")
+    steps = first_steps(load_portfolio("sba"), tools=Path("bin"), rest_url="http://127.0.0.1:8000")
+
+    assert steps.predict.startswith("curl -s http://127.0.0.1:8000/predict -H 'x-api-key: KEY' -H ")
+
+
 async def answer_of(url: str, folder: Path) -> int | str:
     """The status, or why whoever answers is not trusted."""
     async with httpx.AsyncClient(verify=rest_trust(folder)) as client:

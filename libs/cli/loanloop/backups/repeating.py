@@ -15,9 +15,9 @@ from loanloop.backups.folder import Kept
 TRY_AGAIN_AFTER = timedelta(minutes=10)
 
 
-def due_at(newest: datetime | None, *, now: datetime, every: timedelta) -> datetime:
-    """At once where there is none, or where one has been missed."""
-    return now if newest is None else max(now, newest + every)
+def due_at(newest: datetime | None, *, begun: datetime, every: timedelta) -> datetime:
+    """Where none is there yet, since the process has begun; one that was missed stays due since when it was."""
+    return begun if newest is None else newest + every
 
 
 @dataclass
@@ -35,10 +35,11 @@ class Repeating:
         """Until cancelled. One that fails is told, and tried again after a while: what is there stays as it is."""
         for result in ("done", "failed"):
             count("loanloop_backups_total", 0, result=result)
-        _set_due(datetime.now(UTC))
+        begun = datetime.now(UTC)
+        _set_due(begun)
         while True:
             try:
-                await self._when_due()
+                await self._when_due(begun)
                 self.state = "looking"
             except LoanloopError as error:
                 self.state = "failing"
@@ -46,11 +47,11 @@ class Repeating:
                 self.tell(f"no backup: {error}; tried again in {self.try_again_after.total_seconds() / 60:.0f} min")
                 await asyncio.sleep(self.try_again_after.total_seconds())
 
-    async def _when_due(self) -> None:
+    async def _when_due(self, begun: datetime) -> None:
         newest = await self.newest()
         if newest is not None:
             _set_taken(newest)
-        due = due_at(newest, now=datetime.now(UTC), every=self.every)
+        due = due_at(newest, begun=begun, every=self.every)
         _set_due(due)
         if (wait := due - datetime.now(UTC)) > timedelta(0):
             self.tell(f"the next backup is due at {due:%Y-%m-%d %H:%M} UTC")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import uvicorn
 from loanloop_common.errors import LoanloopError
+from loanloop_common.listening import is_loopback
 from starlette.types import ASGIApp
 
 from loanloop.observe.observing import observing
@@ -47,10 +48,6 @@ async def serve_page(
             server, more = _server(OnlyFor(app, {*LOOPBACK_NAMES, host}), document), []
         ready(f"http://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}")
         await together(server.serve(sockets=[sock]), look.run(), *more)
-
-
-def is_loopback(host: str) -> bool:
-    return host == "localhost" or host.startswith("127.") or host == "::1"
 
 
 def _server(app: ASGIApp, document: Document) -> uvicorn.Server:

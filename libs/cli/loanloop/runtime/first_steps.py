@@ -12,6 +12,8 @@ from loanloop_common.events import Topic
 from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.portfolio import Portfolio
 
+from loanloop.runtime.rest import rest_asks_for_key
+
 
 @dataclass(frozen=True)
 class FirstSteps:
@@ -23,9 +25,10 @@ class FirstSteps:
 def first_steps(portfolio: Portfolio, *, tools: Path, rest_url: str) -> FirstSteps:
     producer = f"{tools}/kafka-console-producer --topic {Topic.LOAN_RECEIVED}"
     loan, asked_for = (shlex.quote(example_loan(portfolio)) for _ in range(2))
+    key = "-H 'x-api-key: KEY' " if rest_asks_for_key() else ""
     return FirstSteps(
         produce=f"echo {loan} | {producer}",
-        predict=f"{_curl(rest_url)} {rest_url}/predict -H 'content-type: application/json' -d {asked_for}",
+        predict=f"{_curl(rest_url)} {rest_url}/predict {key}-H 'content-type: application/json' -d {asked_for}",
         consume=f"{tools}/kafka-console-consumer --topic {Topic.LOAN_SCORED} --from-beginning",
     )
 

@@ -13,6 +13,10 @@ def rest_url_at(port: int) -> str:
     return f"{'https' if RuntimeSettings().rest_certificate else 'http'}://{HOST}:{port}"
 
 
+def rest_asks_for_key() -> bool:
+    return RuntimeSettings().rest_keys is not None
+
+
 def rest_trust(data_dir: Path) -> ssl.SSLContext | bool:
     """For httpx; True without TLS. The certificate is the predictor's own, so that it need not name loopback.
 

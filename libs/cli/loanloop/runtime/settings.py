@@ -13,6 +13,11 @@ class RuntimeSettings(BaseSettings):
     rest_certificate: Path | None = Field(
         default=None, validation_alias="LOANLOOP_PREDICTOR__TLS_CERT", description="The predictor's: REST by https"
     )
+    rest_keys: Path | None = Field(
+        default=None,
+        validation_alias="LOANLOOP_PREDICTOR__KEYS_FILE",
+        description="REST asks for a key",
+    )
     kafka_download_url: str = Field(
         default="https://archive.apache.org/dist/kafka/{version}/kafka_2.13-{version}.tgz",
         validation_alias="LOANLOOP_KAFKA_DOWNLOAD_URL",

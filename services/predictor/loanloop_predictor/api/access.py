@@ -18,7 +18,7 @@ from loanloop_predictor.domain.access_keys import PREFIX
 log = structlog.get_logger()
 
 CALLER = "loanloop.caller"
-NOBODY_ASKED = "loopback"  # where no keys are asked for
+NOBODY_ASKED = "anybody"  # where no keys are asked for: on loopback, or behind a proxy that asks
 _NOTHING_SENT = "no key was sent: send one as `Authorization: Bearer KEY` or as `X-API-Key: KEY`"
 _SAY_AGAIN_S = 1.0
 

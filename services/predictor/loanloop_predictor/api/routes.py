@@ -180,6 +180,7 @@ def _add_health(app: FastAPI, api: Api) -> None:
     async def root() -> RedirectResponse:
         return RedirectResponse("/docs")
 
+    @app.head("/health", include_in_schema=False)  # a probe that wants no body
     @app.get("/health", response_model=HealthAnswer)
     async def health() -> HealthAnswer:
         return _health_of(api)

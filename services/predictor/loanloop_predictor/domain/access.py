@@ -52,11 +52,12 @@ _NEEDED: dict[tuple[str, str], Role | None] = {
     ("POST", "/predict"): Role.SCORE,
     ("POST", "/predict/batch"): Role.SCORE,
 }
-_OF_METHOD = {"GET": Role.READ, "HEAD": Role.READ}
+_OF_METHOD = {"GET": Role.READ}
 
 
 def role_needed(method: str, path: str, *, is_metrics_open: bool) -> Role | None:
     """None: open to everybody."""
+    method = "GET" if method == "HEAD" else method
     if is_metrics_open and (method, path) == ("GET", "/metrics"):
         return None
     return _NEEDED.get((method, path), _OF_METHOD.get(method, Role.OPERATE))
