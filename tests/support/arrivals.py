@@ -29,13 +29,16 @@ READER = MessageReader(LoanCodec(load_portfolio("sba")), maturity=timedelta(days
 
 
 def make_record(
-    event: dict[str, Any] | bytes, offset: int, *, partition: int = 0, arrived_at: datetime | None = None
-) -> ConsumerRecord:
+    event: dict[str, Any] | bytes, offset: int, *, partition: int = 0, arrived_at: datetime | None = None,
+    headers: records.Headers = (),
+) -> ConsumerRecord:  # fmt: skip
     """Bytes lie on loan.received; of events, those with features do."""
     is_loan = isinstance(event, bytes) or "features" in event
     value = event if isinstance(event, bytes) else json.dumps(event).encode()
     topic = Topic.LOAN_RECEIVED if is_loan else Topic.LOAN_OUTCOME
-    return records.make_record(value, topic=topic.value, partition=partition, offset=offset, arrived_at=arrived_at)
+    return records.make_record(
+        value, topic=topic.value, partition=partition, offset=offset, arrived_at=arrived_at, headers=headers
+    )
 
 
 def read(record: ConsumerRecord, now: datetime = NOW) -> Incoming:

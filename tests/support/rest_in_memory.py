@@ -27,11 +27,13 @@ class FakeDecider:
         self.stored: dict[UUID, tuple[bytes, StoredDecision]] = {}
         self.away = False
         self.n_asked = 0
+        self.traceparents: list[str | None] = []
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
     async def __call__(self, incoming: Sequence[IncomingLoan]) -> Sequence[Answer]:
         self.n_asked += 1
+        self.traceparents += [one.traceparent for one in incoming]
         await self.may_answer.wait()
         if self.away:
             raise Unavailable("PostgreSQL does not answer")

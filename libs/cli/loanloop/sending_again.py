@@ -8,6 +8,7 @@ from loanloop_common.errors import LoanloopError
 from loanloop_common.events import Topic
 from loanloop_common.postgres import Pool
 from loanloop_common.rejected_rows import DeadLetterId, WholeDeadLetter, fetch_dead_letter, mark_replayed
+from loanloop_common.trace_context import headers_with
 
 if TYPE_CHECKING:
     from loanloop_common.kafka import Broker
@@ -55,15 +56,16 @@ def read_event(path: Path) -> bytes:
 
 
 async def send_again(pool: Pool, broker: "Broker", dead: WholeDeadLetter, mended: bytes | None = None) -> Topic:
-    """Send it to the topic it came from, as it was or mended, and note that; the topic.
+    """Send it to the topic it came from, as it was or mended, and note that; the topic. It goes on with its trace.
 
     Raises DeadLetterUnusable where the original can't be sent.
     """
-    from loanloop_common.kafka import publish_batch  # half of the time that showing a list would take
+    from loanloop_common.kafka import Message, publish_messages  # half of the time that showing a list would take
 
     topic = _topic_of(dead, mended)
     payload = dead.payload if mended is None else mended
-    await publish_batch(broker, topic, [(dead.key or _loan_id(payload), payload)])
+    message = Message(dead.key or _loan_id(payload), payload, headers_with(dead.letter.traceparent))
+    await publish_messages(broker, topic, [message])
     await mark_replayed(pool, dead)
     return topic
 

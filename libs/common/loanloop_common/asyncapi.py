@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import Any
 
 from loanloop_common.events import EVENT_OF_TOPIC, Topic
+from loanloop_common.trace_context import HEADER
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,9 @@ _DEAD_LETTER_HEADERS = {
     "bytes": "Size of the original value",
     "sha256": "Of the original value",
     "truncated": "true, if only the beginning of the value is kept",
+    HEADER: "As the original had it, if it did",
 }
+_TRACEPARENT = {"type": "string", "description": "W3C trace context, if there is one; what follows carries it on"}
 
 
 def asyncapi_document() -> dict[str, Any]:
@@ -106,6 +109,7 @@ def _event_channel(topic: Topic, channel: Channel) -> dict[str, Any]:
         "messages": {
             kind.__name__: {
                 "name": kind.__name__,
+                "headers": {"type": "object", "properties": {HEADER: _TRACEPARENT}},
                 "payload": {"$ref": f"./{topic}.schema.json"},
                 "bindings": {"kafka": {"key": {"type": "string", "description": channel.key}}},
             }

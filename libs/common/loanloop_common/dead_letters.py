@@ -10,12 +10,13 @@ from loanloop_common.errors import EventConflict, InvalidField, InvalidMessage, 
 from loanloop_common.kafka import Broker, Message, publish_messages
 from loanloop_common.postgres import Connection
 from loanloop_common.telemetry import count
+from loanloop_common.trace_context import HEADER, traceparent_of
 
 INSERT_REJECTED = """
     INSERT INTO loan_data.rejected (
         service, topic, kafka_partition, kafka_offset, reason, field, rule, message,
-        message_key, payload, payload_bytes, payload_sha256)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+        message_key, payload, payload_bytes, payload_sha256, traceparent)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
     ON CONFLICT DO NOTHING
 """
 
@@ -37,6 +38,8 @@ class Refused(Protocol):
     def key(self) -> bytes | None: ...
     @property
     def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
 
 
 @dataclass(frozen=True)
@@ -82,12 +85,12 @@ def _row_of(refusal: Refusal, *, keep_bytes: int) -> tuple[Any, ...]:
     return (
         record.topic, record.partition, record.offset,
         _text(refusal.reason), _text(refusal.field), _text(refusal.rule), _text(refusal.message),
-        record.key, value[:keep_bytes], len(value), hashlib.sha256(value).digest(),
+        record.key, value[:keep_bytes], len(value), hashlib.sha256(value).digest(), traceparent_of(record),
     )  # fmt: skip
 
 
 async def publish_refusals(broker: Broker, refusals: Sequence[Refusal]) -> None:
-    """To each `<topic>.dlq`: the original key and bytes, the reason and the origin in headers. At least once."""
+    """To each `<topic>.dlq`: key and bytes as they were, in headers reason, origin and traceparent. At least once."""
     by_topic: dict[str, list[Message]] = defaultdict(list)
     limit = broker.settings.max_message_bytes
     for refusal in refusals:
@@ -113,6 +116,7 @@ def dead_letter(refusal: Refusal, *, limit: int) -> Message:
         "bytes": str(len(value)),
         "sha256": hashlib.sha256(value).hexdigest(),
         "truncated": "true" if len(value) > room else None,
+        HEADER: traceparent_of(record),
     }
     kept = [(name, _bytes(text)) for name, text in headers.items() if text is not None]
     return Message(key, value[:room], kept)

@@ -10,11 +10,12 @@ import structlog
 from loanloop_common.alerts import Alert, raise_alert
 from loanloop_common.dead_letters import record_refusals, refusal_of
 from loanloop_common.errors import MessageTooLarge
-from loanloop_common.kafka import Broker, publish_batch
+from loanloop_common.kafka import Broker, Message, publish_messages
 from loanloop_common.outbox_rows import enqueue, enqueue_many
 from loanloop_common.polling import Poller
 from loanloop_common.postgres import Connection, Pool
 from loanloop_common.telemetry import count, set_gauge
+from loanloop_common.trace_context import Headers, headers_with
 
 __all__ = ["OutboxRelay", "enqueue", "enqueue_many"]
 
@@ -26,7 +27,7 @@ _KEEP_BYTES = 64 * 2**20  # nothing else holds the event
 TRY_LOCK = "SELECT pg_try_advisory_xact_lock(hashtext('loan_data.outbox'), hashtext($1))"
 
 SELECT_ROWS = """
-    SELECT outbox_id, topic, message_key, payload FROM loan_data.outbox
+    SELECT outbox_id, topic, message_key, payload, traceparent FROM loan_data.outbox
     WHERE service = $1 ORDER BY outbox_id LIMIT $2
 """
 
@@ -42,10 +43,16 @@ class _Undeliverable:
     offset: int
     key: bytes
     value: bytes
+    headers: Headers
 
     @classmethod
     def of(cls, row: asyncpg.Record) -> "_Undeliverable":
-        return cls(f"outbox:{row['topic']}", 0, row["outbox_id"], row["message_key"].encode(), row["payload"])
+        key, value, headers = _message(row)
+        return cls(f"outbox:{row['topic']}", 0, row["outbox_id"], key or b"", value, headers)
+
+
+def _message(row: asyncpg.Record) -> Message:
+    return Message(row["message_key"].encode(), row["payload"], headers_with(row["traceparent"]))
 
 
 class OutboxRelay:
@@ -109,7 +116,7 @@ class OutboxRelay:
         too_large = []
         for topic, some in by_topic.items():
             try:
-                await publish_batch(self._broker, topic, [(r["message_key"].encode(), r["payload"]) for r in some])
+                await publish_messages(self._broker, topic, [_message(row) for row in some])
             except MessageTooLarge:
                 too_large += await self._publish_one_by_one(topic, some)
         return too_large
@@ -120,7 +127,7 @@ class OutboxRelay:
         too_large = []
         for row in rows:
             try:
-                await publish_batch(self._broker, topic, [(row["message_key"].encode(), row["payload"])])
+                await publish_messages(self._broker, topic, [_message(row)])
             except MessageTooLarge as error:
                 too_large.append((row, error))
         return too_large

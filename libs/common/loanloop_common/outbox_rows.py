@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from loanloop_common.events import Event, Topic
 from loanloop_common.postgres import Connection
 
-INSERT_ROW = "INSERT INTO loan_data.outbox (service, topic, message_key, payload) VALUES ($1, $2, $3, $4)"
+INSERT_ROW = """
+    INSERT INTO loan_data.outbox (service, topic, message_key, payload, traceparent) VALUES ($1, $2, $3, $4, $5)
+"""
 
 
 async def enqueue(connection: Connection, *, service: str, topic: Topic, key: str, event: Event) -> None:
@@ -13,9 +15,11 @@ async def enqueue(connection: Connection, *, service: str, topic: Topic, key: st
     await enqueue_many(connection, service=service, rows=[(topic, key, event.model_dump_json().encode())])
 
 
-async def enqueue_many(connection: Connection, *, service: str, rows: Sequence[tuple[Topic, str, bytes]]) -> None:
-    """(topic, key, payload) rows, published in this order."""
+async def enqueue_many(
+    connection: Connection, *, service: str, rows: Sequence[tuple[Topic, str, bytes]], traceparent: str | None = None
+) -> None:
+    """(topic, key, payload) rows, published in this order, each with that traceparent."""
     await connection.executemany(
         INSERT_ROW,
-        [(service, str(topic), key, payload) for topic, key, payload in rows],
+        [(service, str(topic), key, payload, traceparent) for topic, key, payload in rows],
     )

@@ -9,7 +9,7 @@ from loanloop_common.postgres import Pool
 
 SELECT_REJECTED = """
     SELECT service, topic, kafka_partition, kafka_offset, reason, field, rule, message, payload_bytes,
-           rejected_at, replayed_at
+           rejected_at, replayed_at, traceparent
     FROM loan_data.rejected
     WHERE ($1::text IS NULL OR reason = $1)
       AND ($2::text IS NULL OR topic = $2)
@@ -20,7 +20,7 @@ SELECT_REJECTED = """
 
 SELECT_ONE_REJECTED = """
     SELECT service, topic, kafka_partition, kafka_offset, reason, field, rule, message, payload_bytes,
-           rejected_at, replayed_at, message_key, payload, payload_sha256
+           rejected_at, replayed_at, traceparent, message_key, payload, payload_sha256
     FROM loan_data.rejected
     WHERE topic = $1 AND kafka_partition = $2 AND kafka_offset = $3
     ORDER BY replayed_at IS NOT NULL, rejected_at DESC, service
@@ -56,6 +56,7 @@ class DeadLetter:
     payload_bytes: int
     rejected_at: datetime
     replayed_at: datetime | None
+    traceparent: str | None
 
     def as_json(self) -> dict[str, Any]:
         return {**vars(self), "id": str(self.id), **self.id._asdict()}

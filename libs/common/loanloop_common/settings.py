@@ -74,6 +74,9 @@ class ServiceSettings(BaseSettings):
     telemetry: TelemetrySettings = TelemetrySettings()
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_followed_per_s: int = Field(
+        default=100, ge=0, description="Lines of messages whose traceparent says `sampled`; 0: none"
+    )
     instance_id: str = Field(default_factory=_instance_id)
     stop_within_s: float = Field(default=30, gt=0, description="For a graceful shutdown, all parts together")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from loanloop_common.dead_letters import publish_refusals
 from loanloop_common.events import Topic
+from loanloop_common.followed import FollowedLines
 from loanloop_common.kafka import BatchConsumer, publish_batch
 from loanloop_common.lifecycle import Foundation, Part, run_service
 from loanloop_common.loan_codec import LoanCodec
@@ -40,6 +41,7 @@ def make_consumer(base: Foundation[IngestSettings]) -> BatchConsumer:
         store=LoanStore(base.pool, reader.fields),
         publish_refusals=partial(publish_refusals, base.broker),
         clock=_now,
+        followed=FollowedLines(per_s=base.settings.log_followed_per_s),
     )
     return BatchConsumer(
         base.broker,

@@ -1,7 +1,7 @@
 """What ingest does with a batch of messages: read, store, publish what was refused."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
@@ -9,11 +9,13 @@ from typing import Protocol
 import structlog
 from aiokafka import ConsumerRecord
 from loanloop_common.bisection import bisect_batch
-from loanloop_common.dead_letters import Refusal, refusal_of
+from loanloop_common.dead_letters import Refusal, Refused, refusal_of
 from loanloop_common.errors import InvalidMessage
 from loanloop_common.events import Topic
+from loanloop_common.followed import Facts, FollowedLines, ids_of
 from loanloop_common.kafka import Finish, arrived_at
 from loanloop_common.telemetry import timed
+from loanloop_common.trace_context import is_sampled, trace_of, traceparents_of
 
 from loanloop_ingest.domain.messages import Incoming, MessageReader, Place
 from loanloop_ingest.store.loans import Arrived
@@ -38,26 +40,31 @@ class BatchHandler:
         store: ArrivalStore,
         publish_refusals: Callable[[Sequence[Refusal]], Awaitable[None]],
         clock: Callable[[], datetime],
+        followed: FollowedLines,
     ) -> None:
         self._reader = reader
         self._arrivals = store
         self._publish_refusals = publish_refusals
         self._clock = clock
+        self._followed = followed
 
     async def read_batch(self, records: Sequence[ConsumerRecord]) -> Finish:
         """What is left to be done: to store each message, or refuse it and publish that."""
         with timed("loanloop_batch_step_duration_seconds", step="read"):
             arrived = await asyncio.to_thread(self._read, records)
-        return partial(self._store_batch, arrived)
+        return partial(self._store_batch, arrived, traceparents_of(records))
 
-    async def _store_batch(self, arrived: Sequence[Arrived]) -> None:
+    async def _store_batch(self, arrived: Sequence[Arrived], traceparents: Mapping[int, str]) -> None:
         with timed("loanloop_batch_step_duration_seconds", step="store"):
             refusals = await self._store(arrived)
         for refusal in refusals:
-            log.warning("message_refused", reason=refusal.reason, message=refusal.message, **_place_of(refusal.record))
+            about = {**_place_of(refusal.record), **ids_of(refusal.record)}
+            log.warning("message_refused", reason=refusal.reason, message=refusal.message, **about)
         if refusals:
             with timed("loanloop_batch_step_duration_seconds", step="publish_refusals"):
                 await self._publish_refusals(refusals)
+        if traceparents:
+            self._followed.tell("event_stored", _followed_facts(arrived, traceparents, refusals))
 
     def _read(self, records: Sequence[ConsumerRecord]) -> list[Arrived]:
         now = self._clock()
@@ -91,5 +98,16 @@ async def reconcile(store: ReconciliationStore, wake_relay: Callable[[], None]) 
         wake_relay()
 
 
-def _place_of(record: ConsumerRecord) -> dict[str, object]:
+def _followed_facts(
+    arrived: Sequence[Arrived], traceparents: Mapping[int, str], refusals: Sequence[Refusal]
+) -> Iterator[Facts]:
+    """Of those that are stored, by this batch or before."""
+    refused = {id(refusal.record) for refusal in refusals}
+    for place, traceparent in traceparents.items():
+        record, read = arrived[place].record, arrived[place].read
+        if isinstance(read, Incoming) and is_sampled(traceparent) and id(record) not in refused:
+            yield {"event_id": str(read.event_id), **trace_of(traceparent), **_place_of(record)}
+
+
+def _place_of(record: Refused) -> Facts:
     return {"topic": record.topic, "partition": record.partition, "offset": record.offset}

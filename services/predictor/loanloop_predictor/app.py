@@ -9,6 +9,7 @@ from functools import partial
 import structlog
 import uvloop
 from loanloop_common.events import Topic
+from loanloop_common.followed import FollowedLines
 from loanloop_common.instances import Heartbeat
 from loanloop_common.kafka import BatchConsumer
 from loanloop_common.lifecycle import Foundation, Part, run_service
@@ -41,6 +42,7 @@ from loanloop_predictor.serving.champions import Champions, Swap
 from loanloop_predictor.serving.counted import begin_counting
 from loanloop_predictor.serving.decider import Answer, Decider, ScoredRequests
 from loanloop_predictor.serving.shared_batches import SharedBatches
+from loanloop_predictor.serving.told import tell_decided
 from loanloop_predictor.store.availability import DatabaseAway
 from loanloop_predictor.store.decisions import DecisionStore
 from loanloop_predictor.store.issuer_keys import fetch_issuer_keys
@@ -68,7 +70,7 @@ def database_state(live: Poller) -> str:
 
 
 def make_consumers(
-    base: Foundation[PredictorSettings], champions: Champions, decider: Decider
+    base: Foundation[PredictorSettings], champions: Champions, decider: Decider, followed: FollowedLines
 ) -> tuple[BatchConsumer, ...]:
     deployed = BatchConsumer(
         base.broker,
@@ -82,17 +84,18 @@ def make_consumers(
         base.broker,
         Topic.LOAN_RECEIVED,
         group=SERVICE,
-        handle=LoanHandler(decider, base.broker, RefusalStore(base.pool)).decide_loans,
+        handle=LoanHandler(decider, base.broker, RefusalStore(base.pool), followed).decide_loans,
         name="loans",
         max_records=base.settings.predictor.batch_records,
     )
     return deployed, loans
 
 
-def deciding_together(decider: Decider, relay: OutboxRelay, *, max_items: int) -> Decide:
+def deciding_together(decider: Decider, relay: OutboxRelay, followed: FollowedLines, *, max_items: int) -> Decide:
     async def record(scored: ScoredRequests) -> Sequence[Answer]:
         answers = await decider.record_requested(scored)
         relay.wake()
+        tell_decided(followed, scored.incoming, answers)
         return answers
 
     async def score(incoming: Sequence[IncomingLoan]) -> Callable[[], Awaitable[Sequence[Answer]]]:
@@ -179,9 +182,10 @@ async def build(base: Foundation[PredictorSettings]) -> Sequence[Part]:
     )
     decider = Decider(LoanCodec(base.portfolio), champions, DecisionStore(base.pool))
     partitions = await partitions_ahead(base.pool)
-    deployed, loans = make_consumers(base, champions, decider)
+    followed = FollowedLines(per_s=base.settings.log_followed_per_s)
+    deployed, loans = make_consumers(base, champions, decider, followed)
     live = Poller(champions.reconcile, every_s=options.reconcile_every_s, name="live_version")
-    decide = deciding_together(decider, relay, max_items=options.batch_records)
+    decide = deciding_together(decider, relay, followed, max_items=options.batch_records)
     server = make_server(base, champions, decide, access, loans=loans, live=live)
     base.heartbeat.update(url=server.url)
     # Subscribe first, then read what is live: a deployment in between is seen by one of the two.

@@ -1,9 +1,10 @@
 """What the predictor does with a batch of records."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from uuid import UUID
 
 import structlog
 from aiokafka import ConsumerRecord
@@ -12,11 +13,14 @@ from loanloop_common.dead_letters import Refusal, publish_refusals
 from loanloop_common.errors import InvalidMessage
 from loanloop_common.event_codec import decode_event
 from loanloop_common.events import ModelDeployed, Topic
-from loanloop_common.kafka import BatchConsumer, Broker, Finish, arrived_at, publish_batch
+from loanloop_common.followed import FollowedLines, ids_of
+from loanloop_common.kafka import BatchConsumer, Broker, Finish, Message, arrived_at, publish_messages
 from loanloop_common.telemetry import count, timed
+from loanloop_common.trace_context import headers_with, traceparents_of
 
-from loanloop_predictor.domain.decisions import NoProbability, Undecided
+from loanloop_predictor.domain.decisions import NoProbability, StoredDecision, Undecided
 from loanloop_predictor.domain.deployments import is_newer
+from loanloop_predictor.domain.following import followed_facts
 from loanloop_predictor.domain.scored import scored_event
 from loanloop_predictor.serving.champions import Champions
 from loanloop_predictor.serving.counted import count_decisions
@@ -29,10 +33,11 @@ log = structlog.get_logger()
 class LoanHandler:
     """Decides what `loan.received` brings. A batch is stored and published while the next one is scored."""
 
-    def __init__(self, decider: Decider, broker: Broker, refusals: RefusalStore) -> None:
+    def __init__(self, decider: Decider, broker: Broker, refusals: RefusalStore, followed: FollowedLines) -> None:
         self._decider = decider
         self._broker = broker
         self._refusals = refusals
+        self._followed = followed
 
     async def decide_loans(self, records: Sequence[ConsumerRecord]) -> Finish:
         """What is left to be done, behind which the offsets are committed."""
@@ -42,19 +47,33 @@ class LoanHandler:
 
     async def _record(self, scored: ScoredLoans, records: Sequence[ConsumerRecord]) -> None:
         batch = await self._decider.record_streamed(scored)
-        events = [(one.decision.loan_id.encode(), scored_event(one)) for one in batch.to_publish]
+        traceparents = scored.read.by_event(traceparents_of(records))
         with timed("loanloop_batch_step_duration_seconds", step="stream_publish"):
-            await publish_batch(self._broker, Topic.LOAN_SCORED, events)
+            await publish_messages(self._broker, Topic.LOAN_SCORED, _messages(batch.to_publish, traceparents))
+        if traceparents:
+            self._followed.tell("loan_decided", followed_facts(batch.to_publish, traceparents))
         if batch.undecided:
             await self._refuse([_refusal(records[one.place], one) for one in batch.undecided])
         _count(batch)
 
     async def _refuse(self, refusals: Sequence[Refusal]) -> None:
         for refusal in refusals:
-            place = {"partition": refusal.record.partition, "offset": refusal.record.offset}
-            log.error("loan_not_decided", message=refusal.message, **place)
+            record = refusal.record
+            about = {"topic": record.topic, "partition": record.partition, "offset": record.offset, **ids_of(record)}
+            log.error("loan_not_decided", message=refusal.message, **about)
         await self._refusals.record(refusals)
         await publish_refusals(self._broker, refusals)
+
+
+def _messages(stored: Sequence[StoredDecision], traceparents: Mapping[UUID, str]) -> list[Message]:
+    """Each loan.scored goes on with the trace of its loan.received."""
+    messages = [Message(one.decision.loan_id.encode(), scored_event(one)) for one in stored]
+    if not traceparents:
+        return messages
+    return [
+        message._replace(headers=headers_with(traceparents.get(one.decision.event_id)))
+        for message, one in zip(messages, stored, strict=True)
+    ]
 
 
 def _refusal(record: ConsumerRecord, undecided: Undecided) -> Refusal:

@@ -6,7 +6,9 @@ from datetime import datetime, timedelta
 import pytest
 from aiokafka import ConsumerRecord
 from loanloop_common.dead_letters import Refusal
+from loanloop_common.followed import FollowedLines
 from loanloop_ingest.handlers import BatchHandler
+from structlog.testing import capture_logs
 
 from tests.support.arrivals import NOW, READER, FakeArrivalStore, make_record, place_of
 from tests.support.loans import make_loan
@@ -19,7 +21,13 @@ class Ingest:
         self.dead_letters: list[Refusal] = []
         self.now = NOW
         self.broker_is_away = False
-        self._handler = BatchHandler(reader=READER, store=self.store, publish_refusals=self._publish, clock=self._clock)
+        self._handler = BatchHandler(
+            reader=READER,
+            store=self.store,
+            publish_refusals=self._publish,
+            clock=self._clock,
+            followed=FollowedLines(per_s=3),
+        )
 
     async def take(self, *records: ConsumerRecord) -> None:
         await (await self._handler.read_batch(records))()
@@ -93,3 +101,40 @@ async def test_a_date_is_judged_by_when_the_broker_took_the_message_however_late
     )
     assert set(ingest.store.loans) == {"loan-2"}
     assert sorted(letter.field or "" for letter in ingest.dead_letters) == ["known_at", "occurred_at"]
+
+
+def traced(number: int, *, flags: str = "01") -> list[tuple[str, bytes]]:
+    return [("traceparent", f"00-{number:032x}-00000000000000aa-{flags}".encode())]
+
+
+async def test_a_stored_event_has_a_line_where_its_sender_asked_for_one_and_a_refused_one_always() -> None:
+    ingest = Ingest()
+    asked, untraced, unsampled = make_loan(1), make_loan(2), make_loan(3)
+    conflict, broken = make_loan(1, loan_id="b"), make_loan(4, loan_id="")
+    with capture_logs() as lines:
+        await ingest.take(
+            make_record(asked, 0, headers=traced(1)),
+            make_record(untraced, 1),
+            make_record(unsampled, 2, headers=traced(3, flags="00")),
+            make_record(conflict, 3, headers=traced(4)),
+            make_record(broken, 4, headers=traced(5, flags="00")),
+            make_record(b"not json", 5, headers=traced(6)),
+        )
+    stored = [line for line in lines if line["event"] == "event_stored"]
+    refused = {line["offset"]: line for line in lines if line["event"] == "message_refused"}
+
+    assert [(line["trace_id"], line["event_id"], line["offset"]) for line in stored] == [
+        (f"{1:032x}", asked["event_id"], 0)
+    ]
+    assert {offset: (line["trace_id"], line.get("event_id")) for offset, line in refused.items()} == {
+        3: (f"{4:032x}", asked["event_id"]),
+        4: (f"{5:032x}", broken["event_id"]),
+        5: (f"{6:032x}", None),
+    }
+
+
+async def test_whoever_asks_for_a_line_with_each_message_does_not_fill_the_log() -> None:
+    ingest = Ingest()
+    with capture_logs() as lines:
+        await ingest.take(*(make_record(make_loan(n), n, headers=traced(n + 1)) for n in range(50)))
+    assert 3 <= len(lines) <= 6  # three a second, and a second may end meanwhile

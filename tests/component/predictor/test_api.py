@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from loanloop_predictor.api import make_api
+from structlog.testing import capture_logs
 
 from tests.support.eventually import eventually
 from tests.support.loans import as_bytes, make_features, make_loan
@@ -238,3 +239,31 @@ async def test_documentation_pages_need_nothing_from_elsewhere(client: httpx.Asy
     for resource in resources:
         assert resource.startswith("/")
         assert (await client.get(resource)).status_code == 200
+
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+TRACEPARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
+
+
+async def test_the_trace_of_a_request_goes_on_with_each_of_its_loans(
+    client: httpx.AsyncClient, decider: FakeDecider
+) -> None:
+    loans = [LOAN, {"loan_id": "b"}, LOAN]
+    await client.post("/predict", json=LOAN, headers={"traceparent": TRACEPARENT})
+    await client.post("/predict/batch", json={"loans": loans}, headers={"Traceparent": TRACEPARENT})
+    await client.post("/predict", json=LOAN)
+    await client.post("/predict", json=LOAN, headers={"traceparent": "00-mistyped"})
+    assert decider.traceparents == [TRACEPARENT] * 3 + [None, None]
+
+
+async def test_a_request_that_is_not_served_is_logged_with_its_trace(
+    client: httpx.AsyncClient, decider: FakeDecider
+) -> None:
+    decider.away = True
+    with capture_logs() as lines:
+        await client.post("/predict", json=LOAN, headers={"traceparent": TRACEPARENT})
+        await client.post("/predict", json=LOAN)
+    assert [(line["event"], line.get("trace_id")) for line in lines] == [
+        ("request_not_served", TRACE),
+        ("request_not_served", None),
+    ]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from loanloop_common.followed import FollowedLines
 from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.portfolio_file import load_portfolio
 from loanloop_predictor.domain.incoming import StreamedLoans, read_streamed
@@ -31,7 +32,8 @@ class ReadingDecider:
 async def read(*, occurred_at: datetime, arrived_at: datetime | None) -> StreamedLoans:
     decider = ReadingDecider()
     loan = as_bytes(make_loan(1, occurred_at=occurred_at.isoformat()))
-    handler = LoanHandler(decider, broker=None, refusals=None)  # type: ignore[arg-type]  # nothing is published
+    followed = FollowedLines(per_s=0)
+    handler = LoanHandler(decider, None, None, followed)  # type: ignore[arg-type]  # nothing is published
     await handler.decide_loans([make_record(loan, arrived_at=arrived_at)])
     return decider.read
 

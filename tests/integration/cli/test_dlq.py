@@ -10,6 +10,7 @@ from typing import Any
 
 from loanloop_common.dead_letters import record_refusals, refusal_of
 from loanloop_common.errors import InvalidMessage
+from loanloop_common.events import Topic
 from loanloop_common.resources import resource_folder
 
 from tests.integration.cli.bad_events import (
@@ -34,7 +35,9 @@ from tests.integration.cli.bad_events import (
 )
 from tests.integration.cli.world import LOANLOOP, NO_ENVIRONMENT, Operated, loanloop, says_in_one_sentence
 from tests.support.records import make_record
+from tests.support.topics import read_all
 
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"
 NOBODY_LISTENS = "127.0.0.1:1"
 
 
@@ -199,7 +202,9 @@ async def test_of_two_at_one_place_the_newer_comes_first_and_the_older_after_it(
     """A topic made anew counts its offsets from 0 again."""
     letter_id, older, newer = "outbox:loan.scored:0:7", b'{"loan_id": "older"}', b'{"loan_id": "newer"}'
     for payload in (older, newer):
-        refusal = refusal_of(make_record(payload, topic="outbox:loan.scored", offset=7), InvalidMessage("too large"))
+        headers = [("traceparent", TRACEPARENT.encode())] if payload is newer else []
+        record = make_record(payload, topic="outbox:loan.scored", offset=7, headers=headers)
+        refusal = refusal_of(record, InvalidMessage("too large"))
         async with world.pool.acquire() as connection:
             await record_refusals(connection, service="predictor", refusals=[refusal])
 
@@ -207,6 +212,9 @@ async def test_of_two_at_one_place_the_newer_comes_first_and_the_older_after_it(
         assert [letter["id"] for letter in await listed(world)].count(letter_id) == n_listed
         assert (await world.dlq("show", letter_id)).out == payload
         assert (await world.dlq("replay", letter_id)).code == 0
+    sent = await read_all(world.infrastructure.kafka_bootstrap, Topic.LOAN_SCORED)
+    traces = {(record.value, dict(record.headers).get("traceparent")) for record in sent}
+    assert traces == {(older, None), (newer, TRACEPARENT.encode())}
 
 
 async def test_an_id_of_nothing_is_said_so(world: Operated) -> None:

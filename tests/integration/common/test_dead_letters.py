@@ -67,7 +67,8 @@ async def test_what_no_text_column_takes_is_recorded_all_the_same(pool: Pool) ->
 
 async def test_dead_letter_carries_the_original_bytes_and_where_they_came_from(topics: str, broker: Broker) -> None:
     value = b'{"loan_id": "\xff"}'
-    record = make_record(value, topic=Topic.LOAN_RECEIVED, partition=3, offset=41, key=b"L1")
+    traced = [("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"), ("tenant", b"\xff")]
+    record = make_record(value, topic=Topic.LOAN_RECEIVED, partition=3, offset=41, key=b"L1", headers=traced)
 
     await publish_refusals(broker, [refusal_of(record, InvalidField("loan_id", "?", "must be text"))])
 
@@ -77,7 +78,8 @@ async def test_dead_letter_carries_the_original_bytes_and_where_they_came_from(t
     assert (headers["topic"], headers["partition"], headers["offset"]) == ("loan.received", "3", "41")
     assert (headers["reason"], headers["field"], headers["rule"]) == ("invalid_field", "loan_id", "must be text")
     assert headers["sha256"] == hashlib.sha256(value).hexdigest()
-    assert "truncated" not in headers
+    assert headers["traceparent"] == traced[0][1].decode()
+    assert not {"truncated", "tenant"} & headers.keys()
 
 
 async def test_dead_letter_too_large_keeps_a_prefix_and_the_originals_hash(

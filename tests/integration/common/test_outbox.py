@@ -15,6 +15,7 @@ from pydantic import AwareDatetime, TypeAdapter
 from tests.support.eventually import eventually
 from tests.support.topics import read_all
 
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 MOMENT = TypeAdapter(AwareDatetime).validate_python("2008-06-18T00:00:00Z")
 
 
@@ -43,7 +44,7 @@ async def test_event_enqueued_before_a_crash_is_published_after_it(pool: Pool, r
         await relay.stop()
 
     (record,) = await read_all(topics, Topic.ALERT_RAISED)
-    assert record.key == b"data_quality"
+    assert (record.key, record.headers) == (b"data_quality", ())
     assert decode_event(AlertRaised, record.value).event_id == UUID(int=1)
 
 
@@ -108,7 +109,7 @@ async def test_event_too_large_for_the_broker_ends_as_dead_letter_and_alert_and_
         (Topic.LOAN_SCORED, "k", b"1"),
     ]
     async with pool.acquire() as connection:
-        await enqueue_many(connection, service="test", rows=rows)
+        await enqueue_many(connection, service="test", rows=rows, traceparent=TRACEPARENT)
     await relay.start()
     await relay.stop()
 
@@ -117,6 +118,8 @@ async def test_event_too_large_for_the_broker_ends_as_dead_letter_and_alert_and_
     assert [record.value for record in await read_all(topics, Topic.LOAN_SCORED)] == [b"1"]
     assert await _is_empty(pool)
     (letter,) = await pool.fetch("SELECT * FROM loan_data.rejected")
+    assert letter["traceparent"] == TRACEPARENT
+    assert published.headers == (("traceparent", TRACEPARENT.encode()),)
     assert (letter["service"], letter["topic"], letter["reason"]) == ("test", "outbox:alert.raised", "too_large")
     assert (letter["payload"], letter["message_key"]) == (bytes(1_100_000), b"k")
     raised = decode_event(AlertRaised, alert.value)

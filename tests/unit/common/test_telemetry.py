@@ -4,6 +4,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from datetime import UTC, date, datetime
 
 import pytest
 import structlog
@@ -30,7 +31,28 @@ def test_json_logs_are_one_object_a_line_with_the_service() -> None:
 
     own, librarys = (json.loads(line) for line in stream.getvalue().splitlines())
     assert (own["event"], own["n"], own["service"], own["level"]) == ("loans_stored", 3, "ingest", "info")
-    assert librarys["event"] == "from the library"
+    assert (librarys["event"], librarys["logger"]) == ("from the library", "uvicorn.error")
+
+
+def test_moments_are_written_as_json_has_them() -> None:
+    stream = io.StringIO()
+    set_up_logging("evaluator", log_format="json", stream=stream)
+
+    after, last = datetime(2008, 5, 20, 1, 2, 3, tzinfo=UTC), date(2008, 5, 21)
+    structlog.get_logger().info("challenger_waits", after=after, last=last)
+
+    line = json.loads(stream.getvalue())
+    assert (line["after"], line["last"]) == ("2008-05-20T01:02:03+00:00", "2008-05-21")
+
+
+def test_a_figure_that_is_no_number_makes_no_line_that_is_no_json() -> None:
+    stream = io.StringIO()
+    set_up_logging("trainer", log_format="json", stream=stream)
+
+    structlog.get_logger().info("model_trained", roc_auc=float("nan"), metrics={"f1": float("inf")}, n_rows=3)
+
+    line = json.loads(stream.getvalue(), parse_constant=lambda constant: pytest.fail(f"{constant} is no JSON"))
+    assert (line["roc_auc"], line["metrics"], line["n_rows"]) == (None, {"f1": None}, 3)
 
 
 @pytest.mark.parametrize("log_format", ["console", "json"])

@@ -158,6 +158,7 @@ def _facts(dead: "WholeDeadLetter") -> dict[str, object]:
         "key": dead.key and dead.key.decode(errors="replace"),
         "bytes": f"{letter.payload_bytes:,}" + ("" if dead.is_whole else f", of which {len(dead.payload):,} are kept"),
         "sha256": dead.payload_sha256.hex(),
+        "traceparent": letter.traceparent,
         "refused at": letter.rejected_at.isoformat(timespec="seconds"),
         "replayed at": letter.replayed_at and letter.replayed_at.isoformat(timespec="seconds"),
     }

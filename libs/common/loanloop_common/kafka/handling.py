@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any, Literal, TypeVar
 
 import structlog
@@ -12,9 +13,10 @@ from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from loanloop_common.background import in_background
-from loanloop_common.kafka.records import next_offsets
+from loanloop_common.kafka.records import next_offsets, places_of
 from loanloop_common.kafka.retries import RetryPolicy
 from loanloop_common.telemetry import count, observe
+from loanloop_common.trace_context import trace_id_of, traceparents_of
 
 log = structlog.get_logger()
 
@@ -24,6 +26,7 @@ Result = TypeVar("Result")
 ConsumerState = Literal["starting", "consuming", "retrying", "stopped", "waiting"]
 
 _COMMIT_WITHIN_S = 30.0
+_TRACES_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -167,6 +170,8 @@ class Handling:
             attempt=attempt,
             attempts=self._retry.attempts,
             n_records=len(records),
+            places=places_of(records),
+            trace_ids=[trace_id_of(one) for one in islice(traceparents_of(records).values(), _TRACES_NAMED)],
             error=repr(error),
             exc_info=error if attempt == 1 else None,
         )
@@ -183,7 +188,13 @@ class Handling:
             except (KafkaError, TimeoutError) as error:
                 reason = repr(error)
         count("loanloop_commit_failures_total", consumer=self.name)
-        log.warning("offsets_not_committed", consumer=self.name, n_records=len(batch.records), reason=reason)
+        log.warning(
+            "offsets_not_committed",
+            consumer=self.name,
+            n_records=len(batch.records),
+            reason=reason,
+            places=places_of(batch.records),
+        )
 
     async def _commit_offsets(self, batch: _Batch) -> None:
         offsets = next_offsets(batch.records)

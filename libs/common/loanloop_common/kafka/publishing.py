@@ -13,6 +13,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from loanloop_common.errors import LoanloopError, MessageTooLarge, Unavailable
 from loanloop_common.kafka.broker import Broker
 from loanloop_common.telemetry import count, timed
+from loanloop_common.trace_context import Headers
 
 _BATCH_HEADER_BYTES = 61
 _partition_of = DefaultPartitioner()
@@ -21,7 +22,7 @@ _partition_of = DefaultPartitioner()
 class Message(NamedTuple):
     key: bytes | None
     value: bytes
-    headers: list[tuple[str, bytes]] = []  # noqa: RUF012  # aiokafka takes a list alone; nobody adds to this one
+    headers: Headers = []  # noqa: RUF012  # aiokafka takes a list alone; nobody adds to this one
 
 
 async def publish_batch(broker: Broker, topic: str, messages: Sequence[tuple[bytes | None, bytes]]) -> None:
@@ -70,10 +71,14 @@ def _size(message: Message) -> int:
 def _check_sizes(topic: str, messages: Iterable[Message], limit: int) -> None:
     for message in messages:
         # The exact size costs as much as sending; only what could be over the limit is measured.
-        if len(message.value) + len(message.key or b"") > limit // 2 or message.headers:
+        if len(message.value) + len(message.key or b"") + _bytes_of(message.headers) > limit // 2:
             size = _size(message)
             if size > limit:
                 raise MessageTooLarge(topic, size, limit)
+
+
+def _bytes_of(headers: Headers) -> int:
+    return sum(len(name) + len(value) for name, value in headers) if headers else 0
 
 
 async def _send(producer: AIOKafkaProducer, topic: str, messages: Sequence[Message]) -> None:

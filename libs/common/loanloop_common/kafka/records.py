@@ -1,5 +1,6 @@
 """A batch of records as FastStream hands it over, and the offsets it stands for."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -46,3 +47,11 @@ def first_offsets(records: Iterable[ConsumerRecord]) -> dict[TopicPartition, int
 
 def next_offsets(records: Iterable[ConsumerRecord]) -> dict[TopicPartition, int]:
     return {TopicPartition(record.topic, record.partition): record.offset + 1 for record in records}
+
+
+def places_of(records: Iterable[ConsumerRecord]) -> list[str]:
+    """For a log line: `TOPIC:PARTITION:FIRST-LAST` of each partition."""
+    offsets: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for record in records:
+        offsets[record.topic, record.partition].append(record.offset)
+    return [f"{topic}:{number}:{min(some)}-{max(some)}" for (topic, number), some in sorted(offsets.items())]

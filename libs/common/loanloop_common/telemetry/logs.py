@@ -1,8 +1,10 @@
 """Logs: structlog and the standard library's loggers on one stream, in one format."""
 
+import json
 import logging
 import sys
 import time
+from datetime import date
 from typing import Any, Literal, TextIO
 
 import structlog
@@ -43,7 +45,9 @@ def set_up_logging(
     structlog.contextvars.bind_contextvars(service=service)
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_rendering(log_format, stream))
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name], processors=_rendering(log_format, stream)
+        )
     )
     handler.addFilter(_AwayBroker())
     logging.basicConfig(handlers=[handler], level=level, force=True)
@@ -55,6 +59,19 @@ def _rendering(log_format: str, stream: TextIO) -> list[Any]:
     # Plain tracebacks: structlog's own would print every local variable, a loan's fields among them.
     strip = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     if log_format == "json":
-        return [strip, structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+        return [strip, structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_as_json)]
     plain = structlog.dev.plain_traceback
     return [strip, structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain)]
+
+
+def _as_json(facts: Any, **_: Any) -> str:
+    """JSON has no NaN and no infinity; whoever reads the line would refuse all of it."""
+    try:
+        return json.dumps(facts, default=_as_text, allow_nan=False)
+    except ValueError:
+        lenient = json.dumps(facts, default=_as_text)
+        return json.dumps(json.loads(lenient, parse_constant=lambda _: None))
+
+
+def _as_text(value: Any) -> str:
+    return value.isoformat() if isinstance(value, date) else str(value)

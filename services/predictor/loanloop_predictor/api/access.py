@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 from loanloop_common.errors import LoanloopError
+from loanloop_common.trace_context import trace_of_request
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -104,6 +105,7 @@ class Guard:
             client=client,
             reason=str(refused),
             others_unsaid=self._n_unsaid,
+            **trace_of_request(scope["headers"]),
         )
         self._said_at, self._n_unsaid = now, 0
 

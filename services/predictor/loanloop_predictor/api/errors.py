@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from loanloop_common.errors import EventConflict, InvalidField, InvalidMessage, LoanloopError, Unavailable
+from loanloop_common.trace_context import trace_of_request
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
@@ -123,7 +124,9 @@ async def _on_loanloop_error(request: Request, error: Exception) -> JSONResponse
     assert isinstance(error, LoanloopError)
     status = status_of(error)
     if status >= 500:
-        log.warning("request_not_served", path=request.url.path, error=str(error))
+        log.warning(
+            "request_not_served", path=request.url.path, error=str(error), **trace_of_request(request.scope["headers"])
+        )
     return answer(status, detail_of(error))
 
 
@@ -142,5 +145,5 @@ async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _on_fault(request: Request, error: Exception) -> JSONResponse:
-    log.error("request_failed", path=request.url.path, exc_info=error)
+    log.error("request_failed", path=request.url.path, exc_info=error, **trace_of_request(request.scope["headers"]))
     return answer(500, ErrorDetail(kind="fault", message=_FAULT))

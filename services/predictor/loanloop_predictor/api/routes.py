@@ -14,6 +14,8 @@ from fastapi_offline import FastAPIOffline
 from loanloop_common.errors import InvalidMessage, LoanloopError
 from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.telemetry import CONTENT_TYPE, metrics_page
+from loanloop_common.trace_context import trace_of_request, traceparent_of_request
+from msgspec import structs
 from starlette.types import ASGIApp
 
 from loanloop_predictor.api.access import Access, Guard, name_of_caller
@@ -121,6 +123,8 @@ def _add_predictions(app: FastAPI, api: Api) -> None:
         """Decide one loan. The decision is stored before it is answered."""
         with api.admission:
             incoming = api.read_one(await api.body_of(request))
+            if traceparent := traceparent_of_request(request.scope["headers"]):
+                incoming = structs.replace(incoming, traceparent=traceparent)
             (answer,) = await api.decide([incoming])
         if isinstance(answer, LoanloopError):
             raise answer
@@ -135,11 +139,16 @@ def _add_predictions(app: FastAPI, api: Api) -> None:
     async def predict_batch(request: Request) -> Response:
         """Decide up to a limit of loans; one that is refused fails no other."""
         with api.admission:
-            return await _answered_batch(api, await api.body_of(request))
+            traceparent = traceparent_of_request(request.scope["headers"])
+            return await _answered_batch(api, await api.body_of(request), traceparent)
 
 
-async def _answered_batch(api: Api, body: bytes) -> Response:
+async def _answered_batch(api: Api, body: bytes, traceparent: str | None) -> Response:
     asked = await _run(len(body) <= _FEW_BYTES, api.read_batch, body)
+    if traceparent:
+        asked = [
+            structs.replace(one, traceparent=traceparent) if isinstance(one, IncomingLoan) else one for one in asked
+        ]
     to_decide = [one for one in asked if isinstance(one, IncomingLoan)]
     answers = await api.decide(to_decide) if to_decide else []
     content, n_refused = await _run(len(asked) <= _FEW_LOANS, encoded_batch, asked, answers)
@@ -156,7 +165,9 @@ def _add_model(app: FastAPI, api: Api) -> None:
     async def reload_model(request: Request) -> ReloadAnswer:
         """Look into the database now, and try again a bundle that was refused."""
         before = api.champions.applied_seq
-        log.info("operator_action", action="reload-model", actor=name_of_caller(request.scope), before=before)
+        about = trace_of_request(request.scope["headers"])
+        actor = name_of_caller(request.scope)
+        log.info("operator_action", action="reload-model", actor=actor, before=before, **about)
         await api.champions.reload()
         by = api.champions.serving().by
         changed = by.deployment_seq != before

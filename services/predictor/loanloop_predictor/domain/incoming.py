@@ -1,9 +1,9 @@
 """Loans as they come in: by stream as whole events, by REST with the envelope left to us. Pure."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -15,12 +15,21 @@ class IncomingLoan(msgspec.Struct, frozen=True, gc=False):
     """A valid loan to decide. `dated_here`: the sender left occurred_at to us, so a retry carries another one.
 
     `ignored_features`: what a request names that the portfolio has not, perhaps a slip of the pen for what it may lack.
+    `traceparent`: a request's; that of a message stays with the message.
     """
 
     loan: Loan
     payload_sha256: bytes
     dated_here: bool = False
     ignored_features: tuple[str, ...] = ()
+    traceparent: str | None = None
+
+
+class LeavingLoan(NamedTuple):
+    """A request's loan as it goes to `loan.received`."""
+
+    payload: bytes
+    traceparent: str | None
 
 
 @dataclass(slots=True)
@@ -34,6 +43,15 @@ class StreamedLoans:
     places: list[int] = field(default_factory=list)
     n_history: int = 0
     n_invalid: int = 0
+
+    def by_event(self, by_place: Mapping[int, str]) -> dict[UUID, str]:
+        """What came with the messages of the loans to decide; of an event that came more than once, with its first."""
+        found: dict[UUID, str] = {}
+        if by_place:
+            for place, one in zip(self.places, self.to_decide, strict=True):
+                if place in by_place:
+                    found.setdefault(one.loan.event_id, by_place[place])
+        return found
 
 
 def read_streamed(

@@ -28,7 +28,7 @@ from loanloop_predictor.domain.decisions import (
     first_of_each_event,
     time_ordered_ids,
 )
-from loanloop_predictor.domain.incoming import IncomingLoan, StreamedLoans, hash_if_dated, read_streamed
+from loanloop_predictor.domain.incoming import IncomingLoan, LeavingLoan, StreamedLoans, hash_if_dated, read_streamed
 from loanloop_predictor.serving.champion import Champion
 from loanloop_predictor.serving.champions import Champions
 from loanloop_predictor.serving.counted import count_decisions
@@ -124,7 +124,7 @@ class Decider:
             recorded = await self._store.record_requested(scored.decisions, events)
         stored = (one for one in recorded.held.values() if isinstance(one, StoredDecision))
         new = [one.decision for one in stored if one.is_new]
-        self._decided_here.remember(events[decision.event_id] for decision in new)
+        self._decided_here.remember(events[decision.event_id].payload for decision in new)
         count_decisions(new)
         recorded.held.update(await self._decided_earlier(scored.undecided, but=recorded.held))
         without = {one.event_id: NoProbability(one.version) for one in scored.undecided}
@@ -134,11 +134,11 @@ class Decider:
             for one in incoming
         ]
 
-    def _events_of(self, scored: ScoredRequests) -> dict[UUID, bytes]:
+    def _events_of(self, scored: ScoredRequests) -> dict[UUID, LeavingLoan]:
         """What is decided, as it leaves: of two loans under one event_id the one that the decision is on."""
-        loans = {(one.loan.event_id, one.payload_sha256): one.loan for one in scored.incoming}
-        made = first_of_each_event(scored.decisions)
-        return {one.event_id: self._codec.encode(loans[one.event_id, one.payload_sha256]) for one in made}
+        asked = {(one.loan.event_id, one.payload_sha256): one for one in scored.incoming}
+        made = ((d.event_id, asked[d.event_id, d.payload_sha256]) for d in first_of_each_event(scored.decisions))
+        return {event_id: LeavingLoan(self._codec.encode(one.loan), one.traceparent) for event_id, one in made}
 
     async def _decided_earlier(self, undecided: Sequence[Undecided], *, but: Mapping[UUID, Held]) -> dict[UUID, Held]:
         """A loan that gets no probability now may have been decided by another version, or under its event just now."""

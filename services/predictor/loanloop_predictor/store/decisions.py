@@ -11,6 +11,7 @@ from loanloop_common.postgres import Connection, Pool
 from msgspec import Raw
 
 from loanloop_predictor.domain.decisions import Decision, DecisionNotKept, StoredDecision, first_of_each_event
+from loanloop_predictor.domain.incoming import LeavingLoan
 from loanloop_predictor.store.availability import connection_of
 from loanloop_predictor.store.requested import decide_requested
 
@@ -70,7 +71,9 @@ class DecisionStore:
         """
         return await self._record_all(decisions, _record_streamed)
 
-    async def record_requested(self, decisions: Sequence[Decision], loan_received: Mapping[UUID, bytes]) -> Recorded:
+    async def record_requested(
+        self, decisions: Sequence[Decision], loan_received: Mapping[UUID, LeavingLoan]
+    ) -> Recorded:
         """As `record_streamed`; the new ones leave as loan.received and loan.scored with the same transaction."""
 
         async def record(connection: Connection, candidates: Sequence[Decision]) -> dict[UUID, Held]:

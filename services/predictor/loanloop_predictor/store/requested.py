@@ -8,6 +8,7 @@ from loanloop_common.events import Topic
 from loanloop_common.postgres import Connection
 
 from loanloop_predictor.domain.decisions import Decision
+from loanloop_predictor.domain.incoming import LeavingLoan
 from loanloop_predictor.domain.scored import begun_scored_event
 
 # One statement is one transaction: all of it is there or nothing. The keys are claimed in the order given, so that
@@ -17,10 +18,11 @@ DECIDE_REQUESTED = """
 WITH asked AS (
     SELECT * FROM unnest(
         $1::uuid[], $2::uuid[], $3::bytea[], $4::text[], $5::timestamptz[], $6::text[], $7::float8[], $8::float8[],
-        $9::text[], $10::text[], $11::bigint[], $12::text[], $13::real[], $14::text[], $15::bytea[], $16::bytea[]
+        $9::text[], $10::text[], $11::bigint[], $12::text[], $13::real[], $14::text[], $15::bytea[], $16::bytea[],
+        $17::text[]
     ) WITH ORDINALITY AS _ (
         event_id, decision_id, payload_sha256, loan_id, occurred_at, features, probability, threshold,
-        decision, version, deployment_seq, engine, latency_ms, channel, received, scored, place
+        decision, version, deployment_seq, engine, latency_ms, channel, received, scored, traceparent, place
     )
 ), claimed AS (
     INSERT INTO loan_data.decision_keys (event_id, decision_id, payload_sha256)
@@ -35,11 +37,11 @@ WITH asked AS (
     SELECT decision_id, event_id, loan_id, occurred_at, features::json, probability, threshold,
            decision, version, deployment_seq, engine, latency_ms, channel FROM won
 ), enqueued AS (
-    INSERT INTO loan_data.outbox (service, topic, message_key, payload)
-    SELECT 'predictor', event.topic, loan_id, event.payload
+    INSERT INTO loan_data.outbox (service, topic, message_key, payload, traceparent)
+    SELECT 'predictor', event.topic, loan_id, event.payload, traceparent
     FROM won, LATERAL (VALUES
-        (1, $17, received),
-        (2, $18, scored || convert_to(
+        (1, $18, received),
+        (2, $19, scored || convert_to(
             '"' || to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || '"}', 'UTF8'))
     ) AS event (number, topic, payload)
     ORDER BY place, number
@@ -54,16 +56,17 @@ TOPICS = (str(Topic.LOAN_RECEIVED), str(Topic.LOAN_SCORED))
 
 
 async def decide_requested(
-    connection: Connection, candidates: Sequence[Decision], loan_received: Mapping[UUID, bytes]
+    connection: Connection, candidates: Sequence[Decision], loan_received: Mapping[UUID, LeavingLoan]
 ) -> Record:
     """When it was, and which events this call has claimed; None for all."""
     rows = [
         (
             d.event_id, d.decision_id, d.payload_sha256, d.loan_id, d.occurred_at, d.features, d.probability,
             d.threshold, d.decision, d.version, d.deployment_seq, d.engine, d.latency_ms, d.channel,
-            loan_received[d.event_id], begun_scored_event(d),
+            loan.payload, begun_scored_event(d), loan.traceparent,
         )
         for d in candidates
+        for loan in (loan_received[d.event_id],)
     ]  # fmt: skip
     claimed = await connection.fetchrow(DECIDE_REQUESTED, *zip(*rows, strict=True), *TOPICS)
     assert claimed is not None, "an aggregate has a row"

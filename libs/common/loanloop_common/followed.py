@@ -1,0 +1,64 @@
+"""What the log says of a single message: the ids that it has, and that it is done, where its sender asks for that."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from loanloop_common.trace_context import HasHeaders, trace_of, traceparent_of
+from loanloop_common.wire_rules import UNDECODABLE
+
+log = structlog.get_logger()
+
+Facts = dict[str, object]
+
+
+class _Identified(msgspec.Struct):
+    event_id: UUID
+
+
+_EVENT_ID = msgspec.json.Decoder(_Identified)
+
+
+class Told(HasHeaders, Protocol):
+    @property
+    def value(self) -> bytes | None: ...
+
+
+def ids_of(record: Told) -> Facts:
+    """event_id and trace_id, where the message has them. It is read once more: for messages that are few."""
+    try:
+        facts: Facts = {"event_id": str(_EVENT_ID.decode(record.value or b"").event_id)}
+    except UNDECODABLE:
+        facts = {}
+    return facts | trace_of(traceparent_of(record))
+
+
+class FollowedLines:
+    """One line for each message whose traceparent says `sampled`, and no more than `per_s` of them in a second: who
+    sends each message so does not fill the log."""
+
+    def __init__(self, *, per_s: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_s = per_s
+        self._clock = clock
+        self._second = -1
+        self._n_said = 0
+        self._n_unsaid = 0
+
+    def tell(self, event: str, each: Iterable[Mapping[str, object]]) -> None:
+        for facts in each:
+            self._tell_one(event, facts)
+
+    def _tell_one(self, event: str, facts: Mapping[str, object]) -> None:
+        second = int(self._clock())
+        if second != self._second:
+            self._second, self._n_said = second, 0
+        if self._n_said >= self._per_s:
+            self._n_unsaid += 1
+            return
+        unsaid = {"others_unsaid": self._n_unsaid} if self._n_unsaid else {}
+        self._n_said, self._n_unsaid = self._n_said + 1, 0
+        log.info(event, **facts, **unsaid)

@@ -1,0 +1,22 @@
+"""What the log says of a decision on a loan whose trace somebody wants to see. Pure."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from uuid import UUID
+
+from loanloop_common.trace_context import is_sampled, trace_of
+
+from loanloop_predictor.domain.decisions import StoredDecision
+
+
+def followed_facts(stored: Iterable[StoredDecision], traceparents: Mapping[UUID, str]) -> Iterator[dict[str, object]]:
+    """`traceparents` by event_id. Nothing of the loan itself, nor what was decided."""
+    for one in stored:
+        made, traceparent = one.decision, traceparents.get(one.decision.event_id)
+        if traceparent is not None and is_sampled(traceparent):
+            yield {
+                "event_id": str(made.event_id),
+                **trace_of(traceparent),
+                "decision_id": str(made.decision_id),
+                "version": made.version,
+                "channel": made.channel,
+            }

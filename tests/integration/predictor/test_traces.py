@@ -1,0 +1,74 @@
+"""One loan followed by its trace id through ingest, the predictor, the outbox and what was refused."""
+
+import json
+from typing import Any
+
+import pytest
+from aiokafka import ConsumerRecord
+from loanloop_common.events import Topic
+from loanloop_common.kafka import Message, publish_messages
+
+from tests.integration.predictor.versions import make_version
+from tests.integration.predictor.world import World, predict
+from tests.support.eventually import eventually
+from tests.support.loans import as_bytes, make_loan
+from tests.support.topics import read_all
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def traceparent(number: int, *, flags: str = "01") -> str:
+    return f"00-{number:032x}-00000000000000aa-{flags}"
+
+
+def message(loan: dict[str, Any], traced: str | None) -> Message:
+    headers = [("traceparent", traced.encode())] if traced else []
+    return Message(loan["loan_id"].encode(), as_bytes(loan), headers)
+
+
+def lines_of(world: World, service: str, event: str) -> dict[str, dict[str, Any]]:
+    """By trace id. Each line of the log is one JSON object."""
+    lines = [json.loads(line) for line in world.infrastructure.log_of(service).read_text().splitlines()]
+    return {line["trace_id"]: line for line in lines if line["event"] == event}
+
+
+async def by_loan(world: World, topic: str, key: str = "loan_id") -> dict[str, str | None]:
+    records: list[ConsumerRecord] = await read_all(world.infrastructure.kafka_bootstrap, topic)
+    headers = {json.loads(record.value)[key]: dict(record.headers).get("traceparent") for record in records}
+    return {loan: value and value.decode() for loan, value in headers.items()}
+
+
+async def test_a_loan_is_followed_from_received_to_scored_by_its_trace_id(world: World) -> None:
+    await world.deploy(await world.store_model(make_version("v1")), 1)
+    ingest = {"LOANLOOP_POSTGRES__DSN": world.dsn, "LOANLOOP_PORTFOLIO": "sba", "LOANLOOP_LOG_FORMAT": "json"}
+    await world.infrastructure.start_service("ingest", **ingest)
+    url = await world.start_predictor(LOANLOOP_LOG_FORMAT="json")
+    await eventually(world.applied)
+    streamed = {"loan-1": traceparent(1), "loan-2": None, "loan-3": traceparent(3, flags="00")}
+    loans = {"loan-1": make_loan(1), "loan-2": make_loan(2), "loan-3": make_loan(3)}
+    refused = make_loan(4, schema_version=2)
+
+    messages = [message(loan, streamed[name]) for name, loan in loans.items()]
+    await publish_messages(world.broker, Topic.LOAN_RECEIVED, [*messages, message(refused, traceparent(4))])
+    asked = (await predict(url, make_loan(5), headers={"traceparent": traceparent(5)})).json()
+    await world.consumed(5)
+    await eventually(lambda: _all_stored(world))
+
+    assert await by_loan(world, Topic.LOAN_SCORED) == streamed | {"loan-5": traceparent(5)}
+    received = streamed | {"loan-4": traceparent(4), "loan-5": traceparent(5)}
+    assert await by_loan(world, Topic.LOAN_RECEIVED) == received
+    assert await by_loan(world, Topic.LOAN_RECEIVED.dead_letters) == {"loan-4": traceparent(4)}
+    stored, decided = lines_of(world, "ingest", "event_stored"), lines_of(world, "predictor", "loan_decided")
+    assert stored.keys() == decided.keys() == {f"{1:032x}", f"{5:032x}"}
+    assert {trace: line["event_id"] for trace, line in stored.items()} == {
+        f"{1:032x}": loans["loan-1"]["event_id"],
+        f"{5:032x}": asked["event_id"],
+    }
+    assert (decided[f"{5:032x}"]["decision_id"], decided[f"{5:032x}"]["channel"]) == (asked["decision_id"], "rest")
+    assert decided[f"{1:032x}"]["channel"] == "stream"
+    assert lines_of(world, "ingest", "message_refused")[f"{4:032x}"]["event_id"] == refused["event_id"]
+
+
+async def _all_stored(world: World) -> bool:
+    n: int = await world.pool.fetchval("SELECT count(*) FROM loan_data.raw_data")
+    return n == 4
