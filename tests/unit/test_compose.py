@@ -11,9 +11,9 @@ ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name for name, service in SERVICES.items() if service["image"].startswith("loanloop-")}
-ONE_SHOT = {"passwords", "migrations", "database-users", "topics", "loanloop", "demo"}
+ONE_SHOT = {"passwords", "migrations", "database-users", "topics", "loanloop", "demo", "log-index"}
 OWNERS = {"migrations", "backup"}  # of the database: they need all of it
-WITHOUT_LOGIN = {"kafka", "prometheus", "alertmanager"}
+WITHOUT_LOGIN = {"kafka", "prometheus", "alertmanager", "kibana"}
 each_service = pytest.mark.parametrize("name", sorted(SERVICES))
 
 
@@ -88,3 +88,16 @@ def test_the_data_folder_of_postgresql_is_said_and_lies_in_its_volume() -> None:
     postgres = SERVICES["postgres"]
     mounted = [volume.split(":")[1] for volume in postgres["volumes"] if volume.startswith("postgres:")]
     assert postgres["environment"]["PGDATA"].startswith(mounted[0] + "/")
+
+
+def test_what_holds_the_logs_without_a_password_is_reached_by_its_own_alone() -> None:
+    elasticsearch = SERVICES["elasticsearch"]
+    assert COMPOSE["networks"]["logs"] == {"internal": True}
+    assert (elasticsearch["networks"], elasticsearch.get("ports")) == (["logs"], None)
+    beside = {name for name, service in SERVICES.items() if "logs" in service.get("networks", [])}
+    assert beside == {"elasticsearch", "log-index", "filebeat", "kibana"}
+
+
+@pytest.mark.parametrize("name", ["elasticsearch", "log-index", "filebeat", "kibana"])
+def test_the_logs_are_shipped_where_that_is_asked_for(name: str) -> None:
+    assert SERVICES[name]["profiles"] == ["logs"]

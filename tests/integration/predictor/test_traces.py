@@ -1,6 +1,7 @@
 """One loan followed by its trace id through ingest, the predictor, the outbox and what was refused."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,9 @@ from tests.support.topics import read_all
 
 pytestmark = pytest.mark.timeout(600)
 
+TEMPLATE = json.loads((Path(__file__).parents[3] / "deploy/logs/index-template.json").read_text())
+MAPPED = TEMPLATE["template"]["mappings"]["properties"]["loanloop"]["properties"].keys()
+
 
 def traceparent(number: int, *, flags: str = "01") -> str:
     return f"00-{number:032x}-00000000000000aa-{flags}"
@@ -24,6 +28,11 @@ def traceparent(number: int, *, flags: str = "01") -> str:
 def message(loan: dict[str, Any], traced: str | None) -> Message:
     headers = [("traceparent", traced.encode())] if traced else []
     return Message(loan["loan_id"].encode(), as_bytes(loan), headers)
+
+
+def all_fields(world: World, *services: str) -> set[str]:
+    text = "".join(world.infrastructure.log_of(service).read_text() for service in services)
+    return {name for line in text.splitlines() for name in json.loads(line)}
 
 
 def lines_of(world: World, service: str, event: str) -> dict[str, dict[str, Any]]:
@@ -66,6 +75,7 @@ async def test_a_loan_is_followed_from_received_to_scored_by_its_trace_id(world:
     }
     assert (decided[f"{5:032x}"]["decision_id"], decided[f"{5:032x}"]["channel"]) == (asked["decision_id"], "rest")
     assert decided[f"{1:032x}"]["channel"] == "stream"
+    assert all_fields(world, "ingest", "predictor") <= MAPPED
     assert lines_of(world, "ingest", "message_refused")[f"{4:032x}"]["event_id"] == refused["event_id"]
 
 
