@@ -28,6 +28,7 @@ from loanloop_common.postgres import AWAY, Pool, create_pool
 from loanloop_common.settings import ServiceSettings, load_settings
 from loanloop_common.telemetry import begin_metrics, set_up_logging
 from loanloop_common.telemetry_server import TelemetryServer
+from loanloop_common.tracing import begin_tracing, end_tracing
 from loanloop_common.vitals import LoopDelay, watch_build, watch_disk, watch_parts, watch_pool
 
 log = structlog.get_logger()
@@ -86,10 +87,13 @@ def run_service(service: str, kind: type[Settings], build: Build[Settings], *, h
         settings = load_settings(kind)
         portfolio = load_portfolio(settings.portfolio)
         set_up_logging(service, log_format=settings.log_format, level=settings.log_level)
+        begin_tracing(service, instance_id=settings.instance_id)
         return asyncio.run(_serve(service, settings, portfolio, build, has_rest=has_rest))
     except LoanloopError as error:
         sys.stderr.write(f"loanloop-{service}: {error}\n")
         return 1 if isinstance(error, Unavailable) else 2
+    finally:
+        end_tracing()
 
 
 async def _serve(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from loanloop_common.events import Event, Topic
 from loanloop_common.postgres import Connection
+from loanloop_common.tracing import current_traceparent
 
 INSERT_ROW = """
     INSERT INTO loan_data.outbox (service, topic, message_key, payload, traceparent) VALUES ($1, $2, $3, $4, $5)
@@ -12,7 +13,8 @@ INSERT_ROW = """
 
 async def enqueue(connection: Connection, *, service: str, topic: Topic, key: str, event: Event) -> None:
     """In the caller's transaction; the event is published if and only if that commits."""
-    await enqueue_many(connection, service=service, rows=[(topic, key, event.model_dump_json().encode())])
+    rows = [(topic, key, event.model_dump_json().encode())]
+    await enqueue_many(connection, service=service, rows=rows, traceparent=current_traceparent())
 
 
 async def enqueue_many(

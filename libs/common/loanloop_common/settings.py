@@ -61,6 +61,22 @@ class TelemetrySettings(BaseModel):
     data_folder: Path | None = Field(default=None, description="The disk that it is on is measured")
 
 
+class TracingSettings(BaseSettings):
+    """Those of OpenTelemetry's own variables that say whether there are spans; its SDK reads all of them."""
+
+    model_config = SettingsConfigDict(env_prefix="OTEL_", extra="ignore", frozen=True)
+
+    exporter_otlp_endpoint: str = ""
+    exporter_otlp_traces_endpoint: str = ""
+    traces_exporter: str = "otlp"
+    sdk_disabled: str = "false"
+
+    @property
+    def is_wanted(self) -> bool:
+        named = self.exporter_otlp_traces_endpoint or self.exporter_otlp_endpoint
+        return bool(named) and self.traces_exporter == "otlp" and self.sdk_disabled.lower() != "true"
+
+
 def _instance_id() -> str:
     return f"{socket.gethostname()}-{uuid4().hex[:8]}"
 

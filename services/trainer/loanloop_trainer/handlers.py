@@ -12,6 +12,7 @@ from loanloop_common.polling import Poller
 from loanloop_common.portfolio import Policy
 from loanloop_common.postgres import UNREACHABLE
 from loanloop_common.telemetry import observe, replace_series
+from loanloop_common.tracing import Span, span
 
 from loanloop_trainer.domain.ports import ClaimedRun, Ended, Exit, Runs, TrainInChild
 from loanloop_trainer.domain.progress import nothing_trained, training_series
@@ -96,6 +97,10 @@ class Retraining:
             await self._runs.fail_crashed(run, self._owner)
             log.error("training_failed", run_id=str(run.run_id), crashes=run.crashes)
             return
+        with span("training", run_id=str(run.run_id), trigger=run.trigger) as training:
+            await self._trained(run, train, training)
+
+    async def _trained(self, run: ClaimedRun, train: TrainInChild, training: Span) -> None:
         self._note(f"training ({run.trigger})")
         log.info("training_started", run_id=str(run.run_id), trigger=run.trigger, crashes=run.crashes)
         try:
@@ -108,6 +113,7 @@ class Retraining:
         except OSError as error:  # no memory or no file handle is left for another process
             await self._record_crash(run.run_id, f"the training process could not be started: {error}")
         else:
+            training.note(exit_code=ended.code)
             await self._settle(run.run_id, ended)
 
     async def _settle(self, run_id: UUID, ended: Ended) -> None:

@@ -10,10 +10,12 @@ from uuid import UUID, uuid4
 import pytest
 from loanloop_common.polling import Poller
 from loanloop_common.portfolio import Policy
+from loanloop_common.tracing import begin_tracing, end_tracing
 from loanloop_trainer.domain.ports import ClaimedRun, Ended, Exit, TrainInChild
 from loanloop_trainer.domain.trigger import MAX_CRASHES, Decision, Situation, Train
 from loanloop_trainer.handlers import Retraining, make_poller
 
+from tests.support.collector import Collector, attributes_of
 from tests.support.eventually import eventually
 
 POLICY = Policy(maturity_days=0, first_labels=100, new_labels=100, cooldown_minutes=0)
@@ -298,3 +300,16 @@ async def test_database_that_is_away_is_waited_for() -> None:
 
         await eventually(lambda: training.started)
         await eventually(lambda: it.poller.state == "looking")  # while it trains
+
+
+async def test_a_training_is_a_span_that_says_how_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs, training = FakeRuns(labels=100), FakeTraining(Exit.ENDED)
+    with Collector().listening() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        begin_tracing("trainer", instance_id="trainer-1")
+        async with trainer(runs, training):
+            await eventually(lambda: training.started)
+        end_tracing()
+
+    (span,) = collector.named("training")
+    assert attributes_of(span) == {"run_id": str(runs.run_id), "trigger": "labels", "exit_code": Exit.ENDED}

@@ -5,10 +5,12 @@ import asyncio
 import pytest
 from loanloop_common.errors import Unavailable
 from loanloop_common.events import AlertRaised, ModelDeployed, ModelEvaluated, Topic
+from loanloop_common.tracing import begin_tracing, end_tracing
 from loanloop_evaluator.domain.ports import LoanScorer
 from loanloop_evaluator.store.deployments import StoredBundle
 
 from tests.integration.evaluator.world import RoteScorer, World, day, settle
+from tests.support.collector import Collector, attributes_of, hangs_on
 
 GOOD, POOR = (0.9, 0.1), (0.4, 0.3)
 
@@ -30,6 +32,24 @@ async def test_the_first_model_that_reaches_the_threshold_goes_live(world: World
     (deployed,) = await world.events(Topic.MODEL_DEPLOYED)
     assert isinstance(deployed, ModelDeployed)
     assert (deployed.slot, deployed.version, deployed.deployment_seq, deployed.previous) == ("sba", "v1", 1, None)
+
+
+async def test_judging_and_deploying_are_one_span_and_their_events_hang_on_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.history(first=0, last=9, feature_scores={"score": GOOD})
+    await world.add_model(1, train_to=day(3))
+    with Collector().listening() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        begin_tracing("evaluator", instance_id="evaluator-1")
+        await settle(world.judge())
+        end_tracing()
+
+    (evaluation,) = collector.named("evaluation")
+    assert attributes_of(evaluation) == {"version": "v1", "result": "passed"}
+    left = await world.pool.fetch("SELECT topic, traceparent FROM loan_data.outbox ORDER BY outbox_id")
+    assert {row["topic"] for row in left} == {Topic.MODEL_EVALUATED, Topic.MODEL_DEPLOYED}
+    assert all(hangs_on(row["traceparent"], evaluation) for row in left)
 
 
 async def test_a_model_below_the_threshold_is_rejected_with_the_reason(world: World) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from signal import SIGTERM
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from loanloop_common.kafka import Message, publish_messages
 
 from tests.integration.predictor.versions import make_version
 from tests.integration.predictor.world import World, predict
+from tests.support.collector import Collector, attributes_of, hangs_on
 from tests.support.eventually import eventually
 from tests.support.loans import as_bytes, make_loan
 from tests.support.topics import read_all
@@ -82,3 +84,25 @@ async def test_a_loan_is_followed_from_received_to_scored_by_its_trace_id(world:
 async def _all_stored(world: World) -> bool:
     n: int = await world.pool.fetchval("SELECT count(*) FROM loan_data.raw_data")
     return n == 4
+
+
+async def test_with_a_collector_requests_batches_and_deployments_are_spans(world: World) -> None:
+    with Collector().listening() as collector:
+        await world.deploy(await world.store_model(make_version("v1")), 1)
+        url = await world.start_predictor(OTEL_EXPORTER_OTLP_ENDPOINT=collector.url)
+        await eventually(world.applied)
+        await publish_messages(world.broker, Topic.LOAN_RECEIVED, [message(make_loan(1), traceparent(1))])
+        await predict(url, make_loan(2), headers={"traceparent": traceparent(2)})
+        await world.consumed(2)
+        await world.infrastructure.kill_service("predictor", SIGTERM)
+
+    (request,) = collector.named("POST /predict")
+    (deployment,) = collector.named("deployment")
+    linked = {link.trace_id.hex() for batch in collector.named("process loans") for link in batch.links}
+    scored = await by_loan(world, Topic.LOAN_SCORED)
+    assert scored["loan-1"] == traceparent(1)
+    assert hangs_on(scored["loan-2"], request)
+    assert request.trace_id.hex() == f"{2:032x}"
+    assert linked == {f"{1:032x}", f"{2:032x}"}
+    assert attributes_of(deployment) == {"version": "v1", "deployment_seq": 1}
+    assert {service for service, _ in collector.spans} == {"loanloop-predictor"}

@@ -73,11 +73,12 @@ def test_traceback_shows_no_local_variable(log_format: str) -> None:
     assert "secret" not in stream.getvalue()
 
 
-def test_client_of_a_broker_that_is_away_says_so_once() -> None:
+@pytest.mark.parametrize("client", ["aiokafka.conn", "opentelemetry.exporter.otlp.proto.http.trace_exporter"])
+def test_client_of_a_server_that_is_away_says_so_once(client: str) -> None:
     stream = io.StringIO()
     set_up_logging("ingest", log_format="json", stream=stream)
 
     for _ in range(100):
-        logging.getLogger("aiokafka.conn").error("Unable connect to node with id %s", 1)
+        logging.getLogger(client).error("Unable connect to node with id %s", 1)
 
     assert len(stream.getvalue().splitlines()) == 1

@@ -17,6 +17,7 @@ from loanloop_common.kafka.records import next_offsets, places_of
 from loanloop_common.kafka.retries import RetryPolicy
 from loanloop_common.telemetry import count, observe
 from loanloop_common.trace_context import trace_id_of, traceparents_of
+from loanloop_common.tracing import Span, begin_span
 
 log = structlog.get_logger()
 
@@ -41,6 +42,7 @@ class _Batch:
     assignment_number: int
     gave_up: asyncio.Event
     taken_at: float
+    span: Span
 
 
 class _NotDone(Exception):
@@ -91,11 +93,13 @@ class Handling:
 
     async def take(self, records: Sequence[ConsumerRecord], consumer: Any) -> None:
         """Returns when the next batch may be taken. Nothing is raised: the framework would go on to the next one."""
-        batch = _Batch(records, consumer, self._assignment_number, self.gave_up, time.monotonic())
-        if batch.gave_up.is_set():
+        if self.gave_up.is_set():
             return
+        span = self._begin_span(records)
+        batch = _Batch(records, consumer, self._assignment_number, self.gave_up, time.monotonic(), span)
         try:
-            finish = await self._attempted(batch, partial(self._handle, records))
+            with span.current():
+                finish = await self._attempted(batch, partial(self._handle, records))
             await self._previous_finished(batch)
             if finish is None:
                 await self._done_with(batch)
@@ -106,7 +110,7 @@ class Handling:
         except _NotDone:
             if self._finishing:
                 await asyncio.wait({self._finishing})
-            batch.gave_up.set()
+            self._give_up(batch)
         except BaseException:  # a cancellation: the framework's loop ends with it
             batch.gave_up.set()
             raise
@@ -123,20 +127,35 @@ class Handling:
         try:
             await self._finish(batch, finish)
         except _NotDone:
-            batch.gave_up.set()
+            self._give_up(batch)
         except BaseException:
             batch.gave_up.set()
             raise
 
     async def _finish(self, batch: _Batch, finish: Finish) -> None:
-        await self._attempted(batch, finish)
+        with batch.span.current():
+            await self._attempted(batch, finish)
         await self._done_with(batch)
+
+    def _begin_span(self, records: Sequence[ConsumerRecord]) -> Span:
+        return begin_span(
+            f"process {self.name}",
+            {"messaging.system": "kafka", "messaging.batch.message_count": len(records)},
+            kind="consumer",
+            links=lambda: traceparents_of(records).values(),
+        )
+
+    def _give_up(self, batch: _Batch) -> None:
+        batch.gave_up.set()
+        batch.span.failed("not done at the last attempt: it comes again")
+        batch.span.end()
 
     async def _done_with(self, batch: _Batch) -> None:
         await self._commit(batch)
         count("loanloop_consumer_records_total", len(batch.records), consumer=self.name)
         observe("loanloop_batch_records", len(batch.records), consumer=self.name)
         observe("loanloop_batch_duration_seconds", time.monotonic() - batch.taken_at, consumer=self.name)
+        batch.span.end()
 
     async def _attempted(self, batch: _Batch, work: Callable[[], Awaitable[Result]]) -> Result:
         """Raises _NotDone after the last attempt."""

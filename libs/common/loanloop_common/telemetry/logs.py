@@ -9,16 +9,18 @@ from typing import Any, Literal, TextIO
 
 import structlog
 
+_FILL_THE_LOG = ("aiokafka", "opentelemetry")
 
-class _AwayBroker(logging.Filter):
-    """Lets each line of aiokafka through once in 30 s; while a broker is away it would fill the log."""
+
+class _AwayServer(logging.Filter):
+    """Lets each line of these clients through once in 30 s; while their server is away they would fill the log."""
 
     def __init__(self) -> None:
         super().__init__()
         self._last: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if not record.name.startswith("aiokafka"):
+        if not record.name.startswith(_FILL_THE_LOG):
             return True
         now, line = time.monotonic(), str(record.msg)
         if now - self._last.get(line, -30.0) < 30:
@@ -49,7 +51,7 @@ def set_up_logging(
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name], processors=_rendering(log_format, stream)
         )
     )
-    handler.addFilter(_AwayBroker())
+    handler.addFilter(_AwayServer())
     logging.basicConfig(handlers=[handler], level=level, force=True)
     for library in ("aiokafka", "loanloop.faststream", "uvicorn.access", "asyncio"):
         logging.getLogger(library).setLevel(logging.WARNING)

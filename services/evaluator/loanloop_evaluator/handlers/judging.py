@@ -11,6 +11,7 @@ import numpy as np
 import structlog
 from loanloop_common.errors import BundleCorrupt, Unavailable
 from loanloop_common.telemetry import observe
+from loanloop_common.tracing import begin_span
 
 from loanloop_evaluator.domain.deployment import Candidate, Live, seq_of, to_judge
 from loanloop_evaluator.domain.gate import GateRule, Judged, Verdict, judged, verdict_on, window_begins_after
@@ -71,21 +72,28 @@ class Judge:
 
     async def _judge(self, candidate: Candidate, live: Live | None) -> bool:
         """False: it has to wait, for more loans or for a champion to compare it with."""
-        begun = time.monotonic()
-        try:
-            judgement = await self._judgement(candidate.version, live)
-        except BundleCorrupt as corrupt:
-            if corrupt.version != candidate.version:
-                await self._hold(candidate.version, live, corrupt)
+        begun, evaluation = time.monotonic(), begin_span("evaluation", {"version": candidate.version})
+        with evaluation.current():
+            judgement = await self._judgement_of(candidate, live)
+            if judgement is None:
                 return False
-            judgement = await self._refusal(candidate.version, live, str(corrupt))
-        if judgement is None:
-            return False
-        recorded = await self._store.record(judgement)
+            recorded = await self._store.record(judgement)
+        evaluation.note(result=judgement.result)
+        evaluation.end()
         if recorded.outcome == "written":
             observe("loanloop_run_duration_seconds", time.monotonic() - begun, kind="evaluate", result=judgement.result)
         _tell(judgement, recorded)
         return True
+
+    async def _judgement_of(self, candidate: Candidate, live: Live | None) -> Judgement | None:
+        """None where it has to wait."""
+        try:
+            return await self._judgement(candidate.version, live)
+        except BundleCorrupt as corrupt:
+            if corrupt.version != candidate.version:
+                await self._hold(candidate.version, live, corrupt)
+                return None
+            return await self._refusal(candidate.version, live, str(corrupt))
 
     async def _contender(self, version: str) -> Contender:
         """Loaded once while it waits. Raises BundleCorrupt."""

@@ -15,6 +15,7 @@ from loanloop_common.errors import InvalidMessage, LoanloopError
 from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.telemetry import CONTENT_TYPE, metrics_page
 from loanloop_common.trace_context import trace_of_request, traceparent_of_request
+from loanloop_common.tracing import is_tracing
 from msgspec import structs
 from starlette.types import ASGIApp
 
@@ -38,6 +39,7 @@ from loanloop_predictor.api.errors import ErrorAnswer, install_error_answers
 from loanloop_predictor.api.observed import Observed
 from loanloop_predictor.api.responses import Encoded
 from loanloop_predictor.api.time_limit import TimeLimit
+from loanloop_predictor.api.traced import Traced
 from loanloop_predictor.domain.incoming import IncomingLoan, read_requested
 from loanloop_predictor.domain.plain_requests import PlainRequests
 from loanloop_predictor.serving.champions import Champions
@@ -110,11 +112,12 @@ def make_api(api: Api, access: Access | None = None) -> ASGIApp:
     _add_predictions(app, api)
     _add_model(app, api)
     _add_health(app, api)
-    answering = Direct(app, {"/predict", "/predict/batch"})
-    if access is None:
-        return Observed(answering)
-    say_who_may(app, access)
-    return Observed(Guard(answering, access))
+    answering: ASGIApp = Direct(app, {"/predict", "/predict/batch"})
+    if access is not None:
+        say_who_may(app, access)
+        answering = Guard(answering, access)
+    observed = Observed(answering)
+    return Traced(observed) if is_tracing() else observed
 
 
 def _add_predictions(app: FastAPI, api: Api) -> None:

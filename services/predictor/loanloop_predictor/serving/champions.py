@@ -11,6 +11,7 @@ from loanloop_common.alerts import Alert
 from loanloop_common.errors import BundleCorrupt, Unavailable
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.telemetry import observe
+from loanloop_common.tracing import span
 
 from loanloop_predictor.domain.deployments import Deployment, to_apply
 from loanloop_predictor.serving.champion import Champion, load_champion
@@ -143,7 +144,8 @@ class Champions:
         return to_apply(newest_first, self.applied_seq, {*self.refused, *short})
 
     async def _serve(self, deployment: Deployment) -> None:
-        former = self._swap(await self._loaded(deployment))
+        with span("deployment", version=deployment.version, deployment_seq=deployment.deployment_seq):
+            former = self._swap(await self._loaded(deployment))
         self._observe(deployment, "served")
         # Freeing its sessions takes milliseconds, which the event loop must not spend.
         await asyncio.to_thread(free, former)
