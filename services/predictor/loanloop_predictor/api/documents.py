@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from loanloop_common.loan_codec import LoanCodec
+from loanloop_common.trace_context import HEADER
 from loanloop_common.wire_rules import NO_NUL
 
 from loanloop_predictor.api.access import Access
@@ -14,6 +15,13 @@ from loanloop_predictor.domain.access import Role, role_needed
 _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, or a token of the identity provider"},
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+_TRACEPARENT = {
+    "name": HEADER,
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "W3C trace context: the loan's events carry it on. What is none is passed over",
 }
 _REFUSALS = {
     "401": "Nobody that is known here was named",
@@ -86,4 +94,4 @@ def _loan_schema(codec: LoanCodec) -> dict[str, Any]:
 
 def _json_body(schema: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
     content = {"application/json": {"schema": schema, "example": example}}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"requestBody": {"required": True, "content": content}, "parameters": [_TRACEPARENT]}
