@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.complete
 
-.PHONY: help setup demo up test test-containers test-compose unit sbom bench lint types arch fmt
+.PHONY: help setup demo up test test-containers test-compose unit sbom kubernetes bench lint types arch fmt
 
 help: ## These lines
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{ printf "  make %-15s %s\n", $$1, $$2 }'
@@ -35,6 +35,9 @@ unit: setup ## The pure tests alone, in seconds
 
 sbom: setup ## What loanloop is made of (sbom.json, CycloneDX), and whether an advisory is known for it
 	@.ci/dependencies
+
+kubernetes: setup ## deploy/kubernetes rendered, and checked against the schemas of what it is for
+	@.ci/kubernetes
 
 bench: setup ## Speed and quality beside limits and peers; results and plots in bench/results
 	@$(BIN)/loanloop bench

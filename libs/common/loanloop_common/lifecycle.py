@@ -42,6 +42,11 @@ _SWITCH_INTERVAL_S = 0.0005
 _SAY_AGAIN_S = 30.0
 _LONGEST_PAUSE_S = 5.0
 
+# Once the parts have stopped, within `stop_within_s`: the connections to Kafka, then those to PostgreSQL.
+_BROKER_WITHIN_S = 5.0
+_POOL_WITHIN_S = 3.0
+AFTER_PARTS_S = _BROKER_WITHIN_S + _POOL_WITHIN_S
+
 
 class Part(Protocol):
     """Something of a service that runs: a consumer, a relay, a poller, a web server.
@@ -171,7 +176,7 @@ async def _founded(
     stack.push_async_callback(_close_pool, pool)
     await waited_for("the database's schema", lambda: check_installation(pool, portfolio), stop.asked)
     broker = await waited_for("Kafka", lambda: _connected_broker(service, settings), stop.asked)
-    stack.push_async_callback(stop_broker, broker, within_s=5)
+    stack.push_async_callback(stop_broker, broker, within_s=_BROKER_WITHIN_S)
     heartbeat = Heartbeat(pool, service=service, instance_id=settings.instance_id)
     begin_metrics(service)
     watch_build(portfolio.name)
@@ -224,6 +229,6 @@ async def drain(parts: Sequence[Part], *, within_s: float) -> None:
 
 async def _close_pool(pool: Pool) -> None:
     try:
-        await asyncio.wait_for(pool.close(), timeout=3)
+        await asyncio.wait_for(pool.close(), timeout=_POOL_WITHIN_S)
     except TimeoutError:
         pool.terminate()

@@ -1,9 +1,9 @@
 """The topics and how each is kept."""
 
 from aiokafka.admin import NewTopic
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
-from loanloop_common.errors import LoanloopError
+from loanloop_common.errors import LoanloopError, Unavailable
 from loanloop_common.events import Topic
 from loanloop_common.kafka.broker import admin_client
 from loanloop_common.settings import KafkaSettings
@@ -13,7 +13,7 @@ REFUSABLE = (Topic.LOAN_RECEIVED, Topic.LOAN_OUTCOME)
 _MANY = {Topic.LOAN_RECEIVED, Topic.LOAN_OUTCOME, Topic.LOAN_SCORED}
 
 
-def _described(partitions: int, replication: int) -> list[NewTopic]:
+def described_topics(partitions: int, replication: int) -> list[NewTopic]:
     # Under the client's own timestamps, retention would delete replayed history at once.
     kept = {"message.timestamp.type": "LogAppendTime"}
     topics = [
@@ -33,21 +33,29 @@ async def create_topics(
 ) -> list[str]:
     """Create the topics that are missing and return their names; idempotent, changes none that exists.
 
-    Raises Unavailable when Kafka does not answer.
+    Raises Unavailable when Kafka does not answer, or where a topic is missing that this user may not create.
     """
     if isinstance(settings, str):
         settings = KafkaSettings(bootstrap_servers=settings)
-    described = _described(partitions or settings.partitions, replication or settings.replication)
+    described = described_topics(partitions or settings.partitions, replication or settings.replication)
     async with admin_client(settings) as admin:
-        response = await admin.create_topics(described)
-    return _created(response.topic_errors)
+        # Asked first: who may not create topics is refused those that are there as well.
+        there = set(await admin.list_topics())
+        missing = [topic for topic in described if topic.name not in there]
+        answers = (await admin.create_topics(missing)).topic_errors if missing else []
+    return _created(answers, settings.sasl_username)
 
 
-def _created(answers: list[tuple[str, int, str | None]]) -> list[str]:
+def _created(answers: list[tuple[str, int, str | None]], user: str | None) -> list[str]:
     created = []
     for topic, code, message in answers:
         if code == 0:
             created.append(topic)
+        elif code == TopicAuthorizationFailedError.errno:
+            raise Unavailable(
+                f"topic {topic} is not there, or {user!r} may not see it, and {user!r} may not create it: "
+                "create it by `loanloop topics` as a user who may, or let this one describe it"
+            )
         elif code != TopicAlreadyExistsError.errno:
             raise LoanloopError(f"Kafka does not create topic {topic}: {message or for_code(code).__name__}")
     return created

@@ -1,0 +1,180 @@
+"""What deploy/kubernetes promises of every pod, and that the settings, ports, images and users it names exist."""
+
+import re
+import tomllib
+from urllib.parse import urlsplit
+
+import pytest
+from loanloop.main import app
+from loanloop_common.lifecycle import AFTER_PARTS_S
+from loanloop_common.settings import ServiceSettings
+from loanloop_evaluator.config import EvaluatorSettings
+from loanloop_ingest.config import IngestSettings
+from loanloop_predictor.config import PredictorSettings
+from loanloop_trainer.config import TrainerSettings
+from pydantic import BaseModel
+from typer.main import get_command
+
+from tests.support.kubernetes import (
+    FOLDER,
+    KUSTOMIZATIONS,
+    PODS,
+    RESOURCES,
+    ROOT,
+    SERVICES,
+    SETTINGS,
+    WORKLOADS,
+    container_of,
+    environment_of,
+    named,
+)
+
+DOCKERFILE = (ROOT / "deploy/Dockerfile").read_text()
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+KINDS: dict[str, type[ServiceSettings]] = {
+    "ingest": IngestSettings,
+    "predictor": PredictorSettings,
+    "trainer": TrainerSettings,
+    "evaluator": EvaluatorSettings,
+}
+each_pod = pytest.mark.parametrize("pod", sorted(PODS))
+each_service = pytest.mark.parametrize("service", SERVICES)
+
+
+@each_pod
+def test_a_pod_has_no_rights_that_it_does_not_need(pod: str) -> None:
+    spec, container = PODS[pod]["spec"], container_of(pod)
+    user = re.search(r"useradd --uid (\d+)", DOCKERFILE)
+    assert user
+    assert spec["securityContext"] == {
+        "runAsNonRoot": True,
+        **dict.fromkeys(("runAsUser", "runAsGroup", "fsGroup"), int(user[1])),
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert spec["automountServiceAccountToken"] is False
+
+
+@each_pod
+def test_a_pod_says_what_it_needs_and_has_a_bound(pod: str) -> None:
+    resources = container_of(pod)["resources"]
+    assert {"cpu", "memory"} <= resources["requests"].keys()
+    assert "memory" in resources["limits"]
+    for volume in PODS[pod]["spec"]["volumes"]:
+        assert "sizeLimit" in volume.get("emptyDir", {"sizeLimit": None}), volume["name"]
+
+
+@each_pod
+def test_an_image_is_a_target_of_the_dockerfile_and_its_tag_this_version(pod: str) -> None:
+    image = container_of(pod)["image"]
+    tags = {one["name"]: one["newTag"] for one in KUSTOMIZATIONS[FOLDER / "cluster"]["images"]}
+    assert f"AS {image.removeprefix('loanloop-')}\n" in DOCKERFILE
+    assert tags[image] == VERSION
+
+
+def test_what_another_image_than_the_services_runs_is_a_command_of_loanloop() -> None:
+    commands = get_command(app).commands  # type: ignore[attr-defined]  # a group's
+    asked = {container_of(pod)["args"][0] for pod in PODS.keys() - set(SERVICES)}
+    assert asked == {"migrate", "page", "backup"}
+    assert asked <= commands.keys()
+
+
+@each_service
+def test_every_setting_exists_and_the_service_takes_its_value(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = {name: value for name, value in environment_of(service).items() if name.startswith("LOANLOOP_")}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    settings = KINDS[service]()
+    for name in variables:
+        found: object = settings
+        for part in name.removeprefix("LOANLOOP_").lower().split("__"):
+            assert isinstance(found, BaseModel)
+            assert part in type(found).model_fields, name
+            found = getattr(found, part)
+
+
+def test_the_settings_of_the_other_pods_exist() -> None:
+    for pod in PODS.keys() - set(SERVICES):
+        for name in environment_of(pod):
+            first, *rest = name.removeprefix("LOANLOOP_").lower().split("__")
+            field = PredictorSettings.model_fields.get(first)
+            assert name == "PGPASSWORD" or field, name
+            if field and rest:
+                assert rest[0] in field.annotation.model_fields, name  # type: ignore[union-attr]  # of a group of settings
+
+
+@each_service
+def test_a_port_is_the_one_that_the_service_listens_on(service: str) -> None:
+    (port,) = container_of(service)["ports"]
+    own = environment_of(service).get("LOANLOOP_PREDICTOR__PORT", SETTINGS["LOANLOOP_TELEMETRY__PORT"])
+    assert port["containerPort"] == int(own)
+    (served,) = named("Service")[service]["spec"]["ports"]
+    assert (served["port"], served["targetPort"]) == (port["containerPort"], port["name"])
+    let_in = {
+        one["port"]
+        for policy in named("NetworkPolicy").values()
+        for rule in policy["spec"].get("ingress", [])
+        for one in rule["ports"]
+    }
+    assert port["containerPort"] in let_in
+
+
+@each_service
+def test_a_service_is_asked_whether_it_is_well_where_it_answers_that(service: str) -> None:
+    container = container_of(service)
+    where = {"path": "/health", "port": container["ports"][0]["name"]}
+    assert container["startupProbe"]["httpGet"] == where
+    assert container["readinessProbe"]["httpGet"] == where
+    alive = container["livenessProbe"]
+    # A restart brings no Kafka back: where /health is 503 meanwhile, only silence ends the process.
+    assert alive["httpGet"] == where if service == "predictor" else alive["tcpSocket"]["port"] == where["port"]
+
+
+@each_service
+def test_a_service_is_given_the_time_it_takes_to_stop(service: str) -> None:
+    container = container_of(service)
+    before = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+    takes = before + float(SETTINGS["LOANLOOP_STOP_WITHIN_S"]) + AFTER_PARTS_S
+    assert PODS[service]["spec"]["terminationGracePeriodSeconds"] > takes
+
+
+@each_service
+def test_a_service_keeps_nothing_on_a_disk(service: str) -> None:
+    kinds = {next(key for key in volume if key != "name") for volume in PODS[service]["spec"]["volumes"]}
+    assert kinds <= {"emptyDir", "secret", "configMap"}
+    assert all(v["emptyDir"]["medium"] == "Memory" for v in PODS[service]["spec"]["volumes"] if "emptyDir" in v)
+
+
+@each_service
+def test_a_node_can_be_emptied_and_replicas_are_spread(service: str) -> None:
+    labels = PODS[service]["metadata"]["labels"]
+    budget = named("PodDisruptionBudget")[service]["spec"]
+    assert budget["selector"]["matchLabels"] == labels == named("Service")[service]["spec"]["selector"]
+    assert budget["maxUnavailable"] == 1
+    deployment = named("Deployment")[service]["spec"]
+    assert deployment["selector"]["matchLabels"] == labels
+    spread = PODS[service]["spec"].get("topologySpreadConstraints", [])
+    assert deployment["replicas"] == 1 or {one["topologyKey"] for one in spread} == {
+        "topology.kubernetes.io/zone",
+        "kubernetes.io/hostname",
+    }
+
+
+def test_no_password_stands_in_a_file() -> None:
+    assert "Secret" not in {one["kind"] for one in RESOURCES}
+    for pod in PODS:
+        for name, value in environment_of(pod).items():
+            assert "PASSWORD" not in name or value.startswith("secret "), name
+            assert not (value.startswith("postgresql://") and urlsplit(value).password), name
+
+
+def test_every_file_is_listed_and_every_workload_is_of_one_account() -> None:
+    for folder, kustomization in KUSTOMIZATIONS.items():
+        listed = {name for name in kustomization.get("resources", []) if name.endswith(".yaml")}
+        assert listed == {path.name for path in folder.glob("*.yaml")} - {"kustomization.yaml"}, folder.name
+    assert {PODS[pod]["spec"]["serviceAccountName"] for pod in PODS} == set(named("ServiceAccount"))
+    assert len(PODS) == sum(one["kind"] in WORKLOADS for one in RESOURCES)
