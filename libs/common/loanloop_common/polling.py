@@ -21,8 +21,8 @@ class Poller:
     """Calls `look` at once, then after each wake() and every `every_s`; never twice at a time.
 
     A look that raises is logged and repeated after a growing pause; others go on meanwhile. The next look is
-    `gather_s` away from the last at least, so that wake-ups in between are one. stop() looks a last time, or cancels
-    where a look may take hours.
+    `gather_s` away from the last at least, so that wake-ups in between are one. start() waits `first_within_s` for the
+    first look to end, well or not. stop() looks a last time, or cancels where a look may take hours.
     """
 
     def __init__(
@@ -32,6 +32,7 @@ class Poller:
         every_s: float,
         name: str,
         gather_s: float = 0.0,
+        first_within_s: float = 0.0,
         cancel_on_stop: bool = False,
     ) -> None:
         self.state: Literal["stopped", "looking", "failing"] = "stopped"
@@ -40,7 +41,9 @@ class Poller:
         self._look = look
         self._every_s = every_s
         self._gather_s = gather_s
+        self._first_within_s = first_within_s
         self._cancel_on_stop = cancel_on_stop
+        self._has_looked = asyncio.Event()
         self._wake = asyncio.Event()
         self._stopping = False
         self._running: asyncio.Task[None] | None = None
@@ -49,6 +52,10 @@ class Poller:
         self._stopping = False
         self.state = "looking"
         self._running = in_background(self._run(), name=self.name)
+        if self._first_within_s:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._first_within_s):
+                    await self._has_looked.wait()
 
     async def stop(self) -> None:
         self._stopping = True
@@ -74,6 +81,7 @@ class Poller:
             self._wake.clear()
             is_last = self._stopping
             failures = 0 if await self._looked(failures + 1) else failures + 1
+            self._has_looked.set()
             if is_last or (self._stopping and self._cancel_on_stop):
                 return
             if failures:

@@ -55,6 +55,7 @@ log = structlog.get_logger()
 SERVICE = "predictor"
 LOOK_AT_KEYS_EVERY_S = 2.0
 LOOK_AT_ISSUER_EVERY_S = 300.0
+FIRST_LOOK_WITHIN_S = 10.0  # REST answers behind it: a replica that starts shall not say that it has no model yet
 GATHER_EVENTS_S = 0.25  # of REST, while more come: they are stored and answered already
 
 
@@ -140,6 +141,10 @@ def watched_keys(known: KeysFile) -> Poller:
     return Poller(look, every_s=LOOK_AT_KEYS_EVERY_S, name="keys")
 
 
+def make_live(champions: Champions, *, every_s: float) -> Poller:
+    return Poller(champions.reconcile, every_s=every_s, name="live_version", first_within_s=FIRST_LOOK_WITHIN_S)
+
+
 def make_server(
     base: Foundation[PredictorSettings],
     champions: Champions,
@@ -184,7 +189,7 @@ async def build(base: Foundation[PredictorSettings]) -> Sequence[Part]:
     partitions = await partitions_ahead(base.pool)
     followed = FollowedLines(per_s=base.settings.log_followed_per_s)
     deployed, loans = make_consumers(base, champions, decider, followed)
-    live = Poller(champions.reconcile, every_s=options.reconcile_every_s, name="live_version")
+    live = make_live(champions, every_s=options.reconcile_every_s)
     decide = deciding_together(decider, relay, followed, max_items=options.batch_records)
     server = make_server(base, champions, decide, access, loans=loans, live=live)
     base.heartbeat.update(url=server.url)

@@ -93,6 +93,12 @@ async def test_two_replicas_share_a_stream_with_duplicates(deployed: World) -> N
     assert set(await deployed.ids_published()) == {str(row["decision_id"]) for row in rows}
 
 
+async def test_replica_that_starts_answers_nobody_before_it_has_the_live_version(deployed: World) -> None:
+    url = await deployed.start_predictor()
+    first = await get(url, "/health")
+    assert first.json()["version"] == "v1"
+
+
 async def test_without_the_database_503_then_it_recovers_by_itself(own_infrastructure: Backend) -> None:
     await create_topics(own_infrastructure.kafka_bootstrap)
     async with fresh_database(own_infrastructure) as dsn:

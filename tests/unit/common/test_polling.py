@@ -3,6 +3,7 @@
 import asyncio
 from functools import partial
 
+import pytest
 from loanloop_common.background import FATAL, in_background
 from loanloop_common.polling import Poller
 
@@ -174,3 +175,25 @@ async def test_background_task_that_ends_as_cancelled_is_a_crash_unless_it_was_c
     await asyncio.sleep(0)
 
     assert told == ["stray"]
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+async def test_start_waits_for_the_end_of_the_first_look_where_it_is_told_to(failing: int) -> None:
+    looks = Looks(failing)
+    poller = Poller(looks.look, every_s=3600, name="test", first_within_s=60)
+
+    await poller.start()
+
+    assert looks.n == 1
+    await poller.stop()
+
+
+async def test_start_goes_on_without_a_first_look_that_takes_too_long() -> None:
+    asked = asyncio.Event()
+    poller = Poller(asked.wait, every_s=3600, name="test", first_within_s=0.05)
+
+    await poller.start()
+
+    assert poller.state == "looking"
+    asked.set()
+    await poller.stop()

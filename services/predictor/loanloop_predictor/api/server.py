@@ -23,6 +23,7 @@ SECURITY_HEADERS = {
     "style-src 'self' 'unsafe-inline'; img-src 'self' data:; worker-src 'self' blob:; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
 }
+BACKLOG = 2048  # who comes before `start`, or all at once, waits here
 _ONLY_TLS = {"strict-transport-security": "max-age=31536000"}
 
 
@@ -44,11 +45,13 @@ class RestServer:
         if tls:
             _check(tls)
         self._socket = listening_socket(host, port, setting="LOANLOOP_PREDICTOR__PORT")
+        self._socket.listen(BACKLOG)
         self.url = url_of(host, self._socket, scheme="https" if tls else "http")
         headers = SECURITY_HEADERS | (_ONLY_TLS if tls else {})
         config = uvicorn.Config(
             app,
             log_config=None,
+            backlog=BACKLOG,
             access_log=False,
             lifespan="off",
             proxy_headers=False,  # nothing asks who the client is
