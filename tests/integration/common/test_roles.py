@@ -113,9 +113,10 @@ async def test_account_that_may_create_no_roles_migrates_all_the_same_and_says_w
         dsn = as_user(own_infrastructure.postgres_dsn_of("owned"), "plain_owner")
         first = await run_migrate(dsn)
         assert re.match(r"\d+ migrations applied\nThe roles loanloop_ingest, .*loanloop_reader are not there", first)
+        assert (await run_migrate(dsn, "--require-roles", exit_code=1)).startswith("0 migrations applied\nThe roles ")
         for statement in re.findall(r"CREATE ROLE \w+ NOLOGIN;", first):
             await admin.execute(statement)
-        assert await run_migrate(dsn) == "0 migrations applied\n"
+        assert await run_migrate(dsn, "--require-roles") == "0 migrations applied\n"
         owned = await asyncpg.connect(dsn)
         assert await owned.fetchval("SELECT has_table_privilege('loanloop_ingest', 'loan_data.raw_data', 'INSERT')")
         await owned.close()
@@ -123,7 +124,7 @@ async def test_account_that_may_create_no_roles_migrates_all_the_same_and_says_w
         await admin.close()
 
 
-async def run_migrate(dsn: str) -> str:
-    done = await asyncio.to_thread(CliRunner().invoke, app, ["migrate", "--postgres", dsn])
-    assert done.exit_code == 0, done.output
+async def run_migrate(dsn: str, *options: str, exit_code: int = 0) -> str:
+    done = await asyncio.to_thread(CliRunner().invoke, app, ["migrate", "--postgres", dsn, *options])
+    assert done.exit_code == exit_code, done.output
     return done.stdout

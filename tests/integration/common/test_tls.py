@@ -74,7 +74,6 @@ async def secured(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sec
     folder = tmp_path_factory.mktemp("secured")
     certificates = make_certificates(folder)
     async with EmbeddedInfrastructure(folder / "installation", ports=ANY_FREE) as infrastructure:
-        await migrate(infrastructure.postgres_dsn)
         front = TlsFront(certificates, behind=infrastructure.postgres.port)
         await front.start()
         ports = assign_ports(ANY_FREE, None)
@@ -89,8 +88,10 @@ async def secured(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sec
         )
         kafka.secured_port, kafka.certificates = ports.rest, certificates
         await kafka.start()
+        made = Secured(infrastructure, certificates, kafka, front)
         try:
-            yield Secured(infrastructure, certificates, kafka, front)
+            await migrate(made.dsn())
+            yield made
         finally:
             await infrastructure.stop_services()
             await kafka.stop()

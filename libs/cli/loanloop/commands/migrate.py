@@ -14,6 +14,9 @@ def migrate(
         str | None,
         typer.Option(metavar="DSN", help="Without it, that of the running `loanloop up`, else LOANLOOP_POSTGRES__DSN."),
     ] = None,
+    require_roles: Annotated[
+        bool, typer.Option(help="Exit code 1 where a service's role is missing and this account may not create it.")
+    ] = False,
     data_dir: DataDir = Path(".loanloop"),
 ) -> None:
     """Apply the migrations that a database lacks, and grant each service's role what it may.
@@ -24,10 +27,12 @@ def migrate(
     """
     from loanloop.target import find_target
 
-    asyncio.run(_migrate(find_target(data_dir).dsn(postgres)))
+    if not asyncio.run(_migrate(find_target(data_dir).dsn(postgres))) and require_roles:
+        raise typer.Exit(1)
 
 
-async def _migrate(dsn: str) -> None:
+async def _migrate(dsn: str) -> bool:
+    """Whether all roles are there."""
     from loanloop_common.postgres import grant_roles
     from loanloop_common.postgres import migrate as apply_migrations
 
@@ -38,3 +43,4 @@ async def _migrate(dsn: str) -> None:
             "as the owner of the tables need none. For users of their own have a DBA run "
             f"`{' '.join(f'CREATE ROLE {role} NOLOGIN;' for role in missing)}`, then run `loanloop migrate` again."
         )
+    return not missing
