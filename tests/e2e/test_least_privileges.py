@@ -5,20 +5,25 @@ database by the roles of the migrations, in Kafka by the rights of deploy/kubern
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+from aiokafka import AIOKafkaConsumer
+from loanloop.observe.observing import connection_options
 from loanloop_common.events import Topic
 from loanloop_common.kafka import create_topics, make_broker, publish_batch, stop_broker
+from loanloop_common.kafka.broker import admin_client
 from loanloop_common.postgres import create_pool, grant_roles
 from loanloop_common.settings import KafkaSettings
 
 from tests.e2e.test_loop_turns import run_command
 from tests.e2e.world import QUICK, SERVICES, World, loans
-from tests.support.database_users import as_user, make_user
+from tests.support.database_users import PASSWORD, as_user, make_user
 from tests.support.eventually import eventually
 from tests.support.guarded_kafka import GuardedKafka, guarded_kafka
 from tests.support.infrastructure import Backend
+from tests.support.kubernetes import named
 from tests.support.tiny_portfolio import write_tiny_portfolio
 
 pytestmark = pytest.mark.timeout(600)
@@ -57,10 +62,12 @@ async def test_loop_turns_under_the_least_privileges(
         await make_user(connection, f"as_{member}", f"loanloop_{member}")
     await connection.close()
 
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)  # as from a Secret: no address has it
     for service in SERVICES:
-        world.dsn = as_user(owner, f"as_{service}")
-        await world.infrastructure.start_service(service, **world.settings, **QUICK, **kafka.settings_of(service))
-    world.dsn = as_user(owner, "as_operator")
+        world.dsn = without_password(as_user(owner, f"as_{service}"))
+        given = {"PGPASSWORD": PASSWORD, **QUICK, **kafka.settings_of(service)}
+        await world.infrastructure.start_service(service, **world.settings, **given)
+    world.dsn = without_password(as_user(owner, "as_operator"))
     await waits_for_topics(world)
     await create_topics(kafka.bootstrap)
     history = loans(1700)
@@ -86,6 +93,7 @@ async def test_loop_turns_under_the_least_privileges(
     backup = await run_command(world, "backup", "--to", str(tmp_path / "backups"))
 
     assert answer.status_code == 200
+    await eventually(partial(is_none_waiting, kafka, user="scaler"), what="a lag of 0, as KEDA sees it")
     assert "v2" in status
     assert "2 models, " in backup
     assert await eventually(lambda: world.pool.fetchval("SELECT count(*) = 0 FROM loan_data.outbox"))
@@ -103,6 +111,29 @@ async def waits_for_topics(world: World) -> None:
     """No service may create one: each says what it waits for."""
     for service in SERVICES:
         await eventually(partial(says_so, world.infrastructure.log_of(service)), within_s=60, what=service)
+
+
+async def is_none_waiting(kafka: GuardedKafka, *, user: str) -> bool:
+    """Of all that KEDA asks for."""
+    settings, lags = kafka.login_of(user), []
+    consumer = AIOKafkaConsumer(**connection_options(settings))
+    await consumer.start()
+    try:
+        async with admin_client(settings) as admin:
+            for trigger in (each for one in named("ScaledObject").values() for each in one["spec"]["triggers"]):
+                committed = await admin.list_consumer_group_offsets(trigger["metadata"]["consumerGroup"])
+                of_topic = [at for at in committed if at.topic == trigger["metadata"]["topic"]]
+                ends = await consumer.end_offsets(of_topic)
+                lags.append(sum(ends[at] - committed[at].offset for at in of_topic))
+                assert of_topic, trigger
+    finally:
+        await consumer.stop()
+    return lags == [0, 0, 0]
+
+
+def without_password(dsn: str) -> str:
+    parts = urlsplit(dsn)
+    return urlunsplit(parts._replace(netloc=f"{parts.username}@{parts.hostname}:{parts.port}"))
 
 
 def says_so(log: Path) -> bool:

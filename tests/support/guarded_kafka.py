@@ -13,6 +13,8 @@ from loanloop.runtime.java import find_java
 from loanloop.runtime.kafka_jars import kafka_jars
 from loanloop.runtime.ports import ANY_FREE, HOST, assign_ports
 from loanloop.runtime.settings import RuntimeSettings
+from loanloop_common.settings import KafkaSettings
+from pydantic import SecretStr
 
 from tests.support.kubernetes import named
 from tests.support.secured_servers import PASSWORD, SecuredKafka, make_certificates
@@ -49,6 +51,16 @@ class GuardedKafka(SecuredKafka):
             "LOANLOOP_KAFKA__SASL_PASSWORD": PASSWORD,
             "LOANLOOP_KAFKA__SSL_CAFILE": str(self.certificates.ca),
         }
+
+    def login_of(self, user: str) -> KafkaSettings:
+        return KafkaSettings(
+            bootstrap_servers=f"{HOST}:{self.secured_port}",
+            security_protocol="SASL_SSL",
+            sasl_mechanism="SCRAM-SHA-512",
+            sasl_username=user,
+            sasl_password=SecretStr(PASSWORD),
+            ssl_cafile=self.certificates.ca,
+        )
 
 
 @asynccontextmanager

@@ -47,13 +47,13 @@ async def create_topics(
 
 
 def _created(answers: list[tuple[str, int, str | None]], user: str | None) -> list[str]:
-    created = []
+    created, who = [], repr(user) if user else "this user"
     for topic, code, message in answers:
         if code == 0:
             created.append(topic)
         elif code == TopicAuthorizationFailedError.errno:
             raise Unavailable(
-                f"topic {topic} is not there, or {user!r} may not see it, and {user!r} may not create it: "
+                f"topic {topic} is not there, or {who} may not see it, and {who} may not create it: "
                 "create it by `loanloop topics` as a user who may, or let this one describe it"
             )
         elif code != TopicAlreadyExistsError.errno:
