@@ -6,6 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from loanloop.backups.positions import READ_BY
 from loanloop_common.kafka.topics import described_topics
+from loanloop_common.settings import PostgresSettings
 
 from deploy.kubernetes.schemas import Schemas, of_definition
 from tests.support.kubernetes import PODS, ROOT, SERVICES, SETTINGS, Resource, environment_of, named
@@ -101,6 +102,14 @@ def test_replicas_follow_the_lag_of_what_the_service_reads_and_each_has_a_partit
     assert 1 < spec["minReplicaCount"] <= spec["maxReplicaCount"] <= fewest
     rights = rights_of("scaler")
     assert {("topic", topic, "Describe") for topic in topics} | {("group", scaled, "Describe")} <= rights
+
+
+def test_the_database_takes_the_connections_of_all_replicas_at_their_most() -> None:
+    most = {name: one["spec"]["maxReplicaCount"] for name, one in named("ScaledObject").items()}
+    n_replicas = sum(most.get(name, one["spec"]["replicas"]) for name, one in named("Deployment").items())
+    surge = len(named("Deployment"))  # one more of each while it is replaced
+    parameters = named("Cluster")["postgres"]["spec"]["postgresql"]["parameters"]
+    assert int(parameters["max_connections"]) > (n_replicas + surge) * PostgresSettings().pool_size
 
 
 @pytest.mark.parametrize("reader", ["trainer", "evaluator", "operator"])
