@@ -65,7 +65,8 @@ async def test_loop_turns_under_the_least_privileges(
     monkeypatch.setenv("PGPASSWORD", PASSWORD)  # as from a Secret: no address has it
     for service in SERVICES:
         world.dsn = without_password(as_user(owner, f"as_{service}"))
-        given = {"PGPASSWORD": PASSWORD, **QUICK, **kafka.settings_of(service)}
+        given = {"PGPASSWORD": PASSWORD, "LOANLOOP_POSTGRES__READ_ONLY_DSN": that_only_reads(world.dsn)}
+        given |= QUICK | kafka.settings_of(service)
         await world.infrastructure.start_service(service, **world.settings, **given)
     world.dsn = without_password(as_user(owner, "as_operator"))
     await waits_for_topics(world)
@@ -88,6 +89,7 @@ async def test_loop_turns_under_the_least_privileges(
     await run_command(world, "rollback", "v1")
     await run_command(world, "unpin")
     await run_command(world, "promote", "v2", "--reason", "to see that it may")
+    monkeypatch.setenv("LOANLOOP_POSTGRES__READ_ONLY_DSN", that_only_reads(world.dsn))
     status = await run_command(world, "status")
     world.dsn = owner  # the migrations, which a backup names, are the owner's alone
     backup = await run_command(world, "backup", "--to", str(tmp_path / "backups"))
@@ -105,6 +107,8 @@ async def test_loop_turns_under_the_least_privileges(
         log = world.infrastructure.log_of(service).read_text()
         assert "permission denied" not in log, log[-2000:]
         assert "AuthorizationFailed" not in log, log[-2000:]
+        assert "read-only transaction" not in log, log[-2000:]
+        assert "replica_not_used" not in log, log[-2000:]
 
 
 async def waits_for_topics(world: World) -> None:
@@ -134,6 +138,11 @@ async def is_none_waiting(kafka: GuardedKafka, *, user: str) -> bool:
 def without_password(dsn: str) -> str:
     parts = urlsplit(dsn)
     return urlunsplit(parts._replace(netloc=f"{parts.username}@{parts.hostname}:{parts.port}"))
+
+
+def that_only_reads(dsn: str) -> str:
+    """As a replica, which refuses what writes."""
+    return f"{dsn}?default_transaction_read_only=on"
 
 
 def says_so(log: Path) -> bool:
