@@ -1,6 +1,7 @@
 """A table's rows as a compressed file, written and read piece by piece."""
 
 import asyncio
+import contextlib
 import gzip
 import hashlib
 import os
@@ -67,14 +68,21 @@ class RowFile:
         self._file.close()
 
 
-def pieces_of(path: Path) -> Iterator[bytes]:
-    """What was written, decompressed. Raises BackupUnusable."""
+@contextlib.contextmanager
+def _decompressed(path: Path) -> Iterator[gzip.GzipFile]:
+    """Raises BackupUnusable, also for what is read in the block."""
     try:
         with gzip.open(path, "rb") as file:
-            while piece := file.read(PIECE_BYTES):
-                yield piece
+            yield file
     except (OSError, EOFError, zlib.error) as broken:
         raise BackupUnusable(f"{path} cannot be read: {broken or 'it ends too early'}.") from broken
+
+
+def pieces_of(path: Path) -> Iterator[bytes]:
+    """What was written. Raises BackupUnusable."""
+    with _decompressed(path) as file:
+        while piece := file.read(PIECE_BYTES):
+            yield piece
 
 
 async def read_pieces(path: Path) -> AsyncIterator[bytes]:
@@ -85,11 +93,8 @@ async def read_pieces(path: Path) -> AsyncIterator[bytes]:
 
 def lines_of(path: Path) -> Iterator[bytes]:
     """One for each row: the format writes a line's end within a value as two letters."""
-    try:
-        with gzip.open(path, "rb") as file:
-            yield from file
-    except (OSError, EOFError, zlib.error) as broken:
-        raise BackupUnusable(f"{path} cannot be read: {broken or 'it ends too early'}.") from broken
+    with _decompressed(path) as file:
+        yield from file
 
 
 def count_rows(path: Path) -> int:
