@@ -72,12 +72,8 @@ def backups_in(folder: Path) -> tuple[list[Kept], list[str]]:
 
 def superfluous(newest_first: Sequence[Kept], of: Manifest, keep: int) -> list[Kept]:
     """Older than the newest `keep` of the same installation; those of others are not counted and not touched."""
-    same = [one for one in newest_first if _installation(one.manifest) == _installation(of)]
+    same = [one for one in newest_first if one.manifest.installation == of.installation]
     return same[keep:]
-
-
-def _installation(manifest: Manifest) -> tuple[str, datetime]:
-    return manifest.portfolio, manifest.begun_at
 
 
 def remove(backup: Path) -> None:

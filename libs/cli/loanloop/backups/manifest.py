@@ -55,7 +55,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     portfolio: str
     portfolio_file: str | None  # in the backup; None for a preset
     schema_hash: str
-    begun_at: datetime  # when the installation was begun: with the portfolio it tells one from another
+    begun_at: datetime  # when the installation was begun
     postgres: str
     migrations: list[str]
     tables: list[Table]
@@ -64,6 +64,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     positions: Positions
     n_models: int
     corrupt_models: list[str]  # whose bytes in the database itself don't match their hash
+
+    @property
+    def installation(self) -> tuple[str, datetime]:
+        """What tells one installation from another, whose backups may lie in the same folder."""
+        return self.portfolio, self.begun_at
 
     @property
     def n_rows(self) -> int:

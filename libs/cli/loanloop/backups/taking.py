@@ -90,25 +90,25 @@ async def back_up(source: Source, folder: Path, *, keep: int | None, tell: Tell)
 
 
 async def newest_taken_at(source: Source, folder: Path) -> datetime | None:
-    """Of the backups of this installation. Raises Unavailable, NothingThere."""
+    """Of the backups of this installation. Raises Unavailable, CannotBackUp or NothingThere."""
     async with _snapshot(source.dsn) as connection:
         begun = await fetch_begun(connection)
-    of_this = (begun["portfolio"], begun["created_at"])
+    installation = begun["portfolio"], begun["created_at"]
     kept, _ = await asyncio.to_thread(backups_in, folder)
     manifests = (one.manifest for one in kept)
-    return next((one.taken_at for one in manifests if (one.portfolio, one.begun_at) == of_this), None)
+    return next((one.taken_at for one in manifests if one.installation == installation), None)
 
 
-async def _write(source: Source, draft: Path, tell: Tell) -> Manifest:
+async def _write(source: Source, folder: Path, tell: Tell) -> Manifest:
     """All files of it. Offsets come first: of what is committed by then each effect is in the database that is read."""
     positions = await fetch_positions(source.kafka)
     async with _snapshot(source.dsn) as connection:
         begun = await fetch_begun(connection)
         portfolio = portfolio_source(source.portfolio, begun["portfolio"], begun["schema_hash"])
-        copies = await asyncio.to_thread(copy_portfolio, portfolio, draft)
-        begun_draft = _Draft(draft, next(iter(copies), None), positions, datetime.now(UTC))
-        manifest = await _write_tables(connection, begun_draft, begun, tell)
-    await asyncio.to_thread(_seal, draft, manifest, [*copies, *(table.file for table in manifest.tables)])
+        copies = await asyncio.to_thread(copy_portfolio, portfolio, folder)
+        draft = _Draft(folder, next(iter(copies), None), positions, datetime.now(UTC))
+        manifest = await _write_tables(connection, draft, begun, tell)
+    await asyncio.to_thread(_seal, folder, manifest, [*copies, *(table.file for table in manifest.tables)])
     return manifest
 
 
