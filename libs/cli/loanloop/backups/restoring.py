@@ -11,17 +11,17 @@ from pathlib import Path
 
 import asyncpg
 from aiokafka import TopicPartition
-from loanloop_common.errors import LoanloopError, Unavailable, in_one_line
+from loanloop_common.errors import LoanloopError
 from loanloop_common.kafka import create_topics
-from loanloop_common.postgres import UNREACHABLE, known_migrations, migrate
+from loanloop_common.postgres import known_migrations, migrate
 from loanloop_common.settings import KafkaSettings
 
 from loanloop.backups import target_state as state
 from loanloop.backups.checking import Tell
 from loanloop.backups.manifest import Manifest
 from loanloop.backups.positions import refuse_groups_in_use, set_positions
+from loanloop.backups.session import connect
 from loanloop.backups.tables import add_partitions, copy_in, fetch_migrations, set_sequences
-from loanloop.backups.taking import SESSION
 
 
 class CannotRestore(LoanloopError):
@@ -70,10 +70,7 @@ async def restore_into(destination: Destination, backup: Path, manifest: Manifes
 @asynccontextmanager
 async def _session(dsn: str) -> AsyncIterator[asyncpg.Connection]:
     """One that holds the right to restore, which one process of all has. Raises Unavailable or CannotRestore."""
-    try:
-        connection = await asyncpg.connect(dsn, timeout=10, server_settings=SESSION)
-    except (*UNREACHABLE, asyncpg.PostgresError) as cause:
-        raise Unavailable(f"PostgreSQL does not take the connection: {in_one_line(cause)}") from cause
+    connection = await connect(dsn, application_name="restore")
     try:
         if not await state.take_lock(connection):
             raise CannotRestore("another `loanloop restore` works on this database: wait for it.")

@@ -12,8 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import asyncpg
-from loanloop_common.errors import LoanloopError, Unavailable, in_one_line
-from loanloop_common.postgres import UNREACHABLE
+from loanloop_common.errors import LoanloopError
 from loanloop_common.settings import KafkaSettings
 
 from loanloop.backups.checking import MODELS, Tell, check_backup, corrupt_models
@@ -41,6 +40,7 @@ from loanloop.backups.manifest import (
 from loanloop.backups.portfolio_files import copy_portfolio, portfolio_source
 from loanloop.backups.positions import fetch_positions
 from loanloop.backups.rows import RowFile, digest_of
+from loanloop.backups.session import connect
 from loanloop.backups.tables import (
     Layout,
     copy_out,
@@ -154,10 +154,7 @@ def _seal(draft: Path, manifest: Manifest, files: Sequence[str]) -> None:
 @asynccontextmanager
 async def _snapshot(dsn: str) -> AsyncIterator[asyncpg.Connection]:
     """A session that sees the database as of one moment. Raises Unavailable or CannotBackUp."""
-    try:
-        connection = await asyncpg.connect(dsn, timeout=10, server_settings=SESSION)
-    except (*UNREACHABLE, asyncpg.PostgresError) as cause:
-        raise Unavailable(f"PostgreSQL does not take the connection: {in_one_line(cause)}") from cause
+    connection = await connect(dsn, application_name="backup")
     try:
         if await is_replica(connection):
             raise CannotBackUp(
@@ -168,19 +165,6 @@ async def _snapshot(dsn: str) -> AsyncIterator[asyncpg.Connection]:
             yield connection
     finally:
         connection.terminate()
-
-
-# A backup takes as long as it takes, and text means the same wherever it is read again.
-SESSION = {
-    "application_name": "loanloop-backup",
-    "timezone": "UTC",
-    "datestyle": "ISO",
-    "intervalstyle": "postgres",
-    "bytea_output": "hex",
-    "extra_float_digits": "1",
-    "statement_timeout": "0",
-    "idle_in_transaction_session_timeout": "0",
-}
 
 
 async def _write_table(connection: asyncpg.Connection, draft: Path, name: str, layout: Layout, tell: Tell) -> Table:

@@ -1,0 +1,25 @@
+"""The session of a backup or a restore: its settings are part of the format that is written and read."""
+
+import asyncpg
+from loanloop_common.errors import Unavailable, in_one_line
+from loanloop_common.postgres import UNREACHABLE
+
+# It takes as long as it takes, and text means the same wherever it is read again.
+SESSION = {
+    "timezone": "UTC",
+    "datestyle": "ISO",
+    "intervalstyle": "postgres",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+}
+
+
+async def connect(dsn: str, *, application_name: str) -> asyncpg.Connection:
+    """Raises Unavailable."""
+    settings = SESSION | {"application_name": f"loanloop-{application_name}"}
+    try:
+        return await asyncpg.connect(dsn, timeout=10, server_settings=settings)
+    except (*UNREACHABLE, asyncpg.PostgresError) as cause:
+        raise Unavailable(f"PostgreSQL does not take the connection: {in_one_line(cause)}") from cause
