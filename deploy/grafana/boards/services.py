@@ -46,7 +46,7 @@ def now(title: str, about: str, expr: str, *, unit: str = "short") -> Panel:
 def _state() -> list[Panel]:
     free = "min(loanloop_disk_free_bytes / loanloop_disk_size_bytes)"
     return [
-        now("Services up", "Instances that Prometheus reaches.", "sum(up)"),
+        now("Targets up", "What Prometheus reaches: the services, the backup, Alertmanager and itself.", "sum(up)"),
         now("Parts not at work", "Of all services.", "sum(loanloop_part_at_work == bool 0)"),
         now("Alerts firing", "Of Prometheus' rules.", 'count(ALERTS{alertstate="firing"}) or vector(0)'),
         now("Waiting records", "Of all consumers.", "sum(loanloop_consumer_lag_records)"),
