@@ -20,7 +20,7 @@ SQL_BELONGS_IN = {
     f"{KERNEL}/partitions.py": "of the tables of ingest and predictor alike",
     f"{KERNEL}/rejected_rows.py": "of the rows that dead_letters writes",
     f"{COMMAND}/backups/tables.py": "all tables alike, as the catalog lists them",
-    f"{COMMAND}/backups/target_state.py": "all tables alike, before a service owns them",
+    f"{COMMAND}/backups/marker.py": "all tables alike, before a service owns them",
     f"{COMMAND}/demo/queries.py": "reads only: the demo's checks",
     f"{COMMAND}/observe/queries.py": "reads only: status and watch",
     f"{COMMAND}/testing/queries.py": "reads only: what a test waits for",
@@ -57,7 +57,7 @@ def test_no_statement_leaves_its_mark_on_a_session_of_the_pool() -> None:
                 marking.add(path.relative_to(ROOT).as_posix())
 
     assert marking == {
-        f"{COMMAND}/backups/target_state.py",
+        f"{COMMAND}/backups/marker.py",
         f"{KERNEL}/postgres.py",
         "services/ingest/loanloop_ingest/store/loan_rows.py",
         "services/trainer/loanloop_trainer/store/only_search.py",

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from loanloop_common.errors import LoanloopError
 
-from loanloop.backups.manifest import BackupUnusable, Manifest, read_manifest, sync_folder
+from loanloop.backups.manifest import BackupUnusable, Manifest, read_manifest
+from loanloop.backups.synced import sync_folder
 
 UNFINISHED, DOOMED = ".unfinished-", ".removing-"
 

@@ -1,11 +1,12 @@
 """What a backup says of itself: manifest.json, and the sums by which its files are checked."""
 
-import os
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
 from loanloop_common.errors import LoanloopError
+
+from loanloop.backups.synced import write_synced
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -116,21 +117,3 @@ def read_sums(backup: Path) -> dict[str, str]:
 
 def write_sums(backup: Path, sums: dict[str, str]) -> None:
     write_synced(backup / SUMS, "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())).encode())
-
-
-def write_synced(path: Path, content: bytes) -> None:
-    """On the disk when it returns, readable by its owner alone: a backup holds all that is known of the loans."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """The names in it are on the disk when it returns."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

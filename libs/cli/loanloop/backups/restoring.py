@@ -16,7 +16,7 @@ from loanloop_common.kafka import create_topics
 from loanloop_common.postgres import known_migrations, migrate
 from loanloop_common.settings import KafkaSettings
 
-from loanloop.backups import target_state as state
+from loanloop.backups import marker
 from loanloop.backups.checking import Tell
 from loanloop.backups.manifest import Manifest
 from loanloop.backups.positions import refuse_groups_in_use, set_positions
@@ -60,11 +60,11 @@ async def restore_into(destination: Destination, backup: Path, manifest: Manifes
         await _begin(connection, backup)
         await _prepare_schema(connection, dsn, manifest)
         await _load(connection, backup, manifest, tell)
-        tell(set_in_words(await set_positions(kafka, manifest.positions)))
+        tell(positions_in_words(await set_positions(kafka, manifest.positions)))
         if applied := await migrate(dsn):
             tell(f"{applied} newer migrations applied")
         destination.settle()
-        await state.end(connection)
+        await marker.end(connection)
 
 
 @asynccontextmanager
@@ -72,7 +72,7 @@ async def _session(dsn: str) -> AsyncIterator[asyncpg.Connection]:
     """One that holds the right to restore, which one process of all has. Raises Unavailable or CannotRestore."""
     connection = await connect(dsn, application_name="restore")
     try:
-        if not await state.take_lock(connection):
+        if not await marker.take_lock(connection):
             raise CannotRestore("another `loanloop restore` works on this database: wait for it.")
         yield connection
     finally:
@@ -81,13 +81,13 @@ async def _session(dsn: str) -> AsyncIterator[asyncpg.Connection]:
 
 async def _begin(connection: asyncpg.Connection, backup: Path) -> None:
     """The marker first: of a service that starts meanwhile and this look at the rows one sees the other."""
-    if await state.is_begun(connection):
-        await state.forget_schema(connection)
-        await state.begin(connection, backup.name)
+    if await marker.is_begun(connection):
+        await marker.forget_schema(connection)
+        await marker.begin(connection, backup.name)
         return
-    await state.begin(connection, backup.name)
-    if found := await state.what_is_there(connection):
-        await state.end(connection)
+    await marker.begin(connection, backup.name)
+    if found := await marker.what_is_there(connection):
+        await marker.end(connection)
         raise CannotRestore(
             f"the database is not empty ({found}): a backup is restored into an empty one alone; "
             "name another, or make this one anew."
@@ -98,14 +98,14 @@ async def _prepare_schema(connection: asyncpg.Connection, dsn: str, manifest: Ma
     """The schema that the backup was made under: newer migrations are applied to its rows, as they were made for."""
     applied = await fetch_migrations(connection)
     if applied and applied != manifest.migrations:
-        await state.forget_schema(connection)
+        await marker.forget_schema(connection)
     await migrate(dsn, only=manifest.migrations)
 
 
 async def _load(connection: asyncpg.Connection, backup: Path, manifest: Manifest, tell: Tell) -> None:
     """All rows or none."""
     async with connection.transaction():
-        await state.empty_for_restore(connection, [table.name for table in manifest.tables])
+        await marker.empty_for_restore(connection, [table.name for table in manifest.tables])
         await add_partitions(connection, manifest.partitions)
         for table in manifest.tables:
             n_rows = await copy_in(connection, table, backup / table.file)
@@ -115,7 +115,7 @@ async def _load(connection: asyncpg.Connection, backup: Path, manifest: Manifest
         await set_sequences(connection, manifest.sequences)
 
 
-def set_in_words(positions: Mapping[str, Mapping[TopicPartition, int]]) -> str:
+def positions_in_words(positions: Mapping[str, Mapping[TopicPartition, int]]) -> str:
     return "; ".join(
         f"{group} goes on at "
         + ", ".join(f"{at.topic}/{at.partition}:{offset}" for at, offset in sorted(offsets.items()))

@@ -33,7 +33,6 @@ from loanloop.backups.manifest import (
     Manifest,
     Positions,
     Table,
-    sync_folder,
     write_manifest,
     write_sums,
 )
@@ -41,6 +40,7 @@ from loanloop.backups.portfolio_files import copy_portfolio, portfolio_source
 from loanloop.backups.positions import fetch_positions
 from loanloop.backups.rows import RowFile, digest_of
 from loanloop.backups.session import connect
+from loanloop.backups.synced import sync_folder
 from loanloop.backups.tables import (
     Layout,
     copy_out,

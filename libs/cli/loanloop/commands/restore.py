@@ -49,8 +49,8 @@ async def _restore(backup: Path, kafka: str | None, postgres: str | None, data_d
     import logging
 
     from loanloop.backups.checking import check_backup
-    from loanloop.backups.embedded import restore_embedded
     from loanloop.backups.restoring import Destination, refuse_unknown_schema, restore_into
+    from loanloop.backups.restoring_embedded import restore_embedded
     from loanloop.runtime.data_directory import running_state
     from loanloop.runtime.problems import CannotRun
     from loanloop.target import find_target, kafka_at
