@@ -4,7 +4,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from loanloop.deployment.passwords import READERS, Made, make_passwords
+from loanloop.passwords import READERS, Made, make_passwords
 from loanloop_common.errors import LoanloopError
 from loanloop_predictor.domain.access import Role, Unauthenticated
 from loanloop_predictor.domain.access_keys import caller_of

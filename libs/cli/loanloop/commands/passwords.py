@@ -16,7 +16,7 @@ def passwords(
 
     **Example:** `loanloop passwords --to /secrets`
     """
-    from loanloop.deployment.passwords import make_passwords
+    from loanloop.passwords import make_passwords
 
     made = make_passwords(to)
     print(f"{len(made.files)} files made in {to}" if made.files else f"all is in {to} already")

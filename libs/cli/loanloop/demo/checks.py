@@ -148,7 +148,7 @@ def _of_breach(snapshot: Snapshot, rest: RestFigures, both: SideBySide | None) -
 def _of_recovery(snapshot: Snapshot, swap: Deployment | None, both: SideBySide | None) -> Check:
     """By the rule that opened the breach, and on the same loans: from month to month they differ more than versions."""
     rule = snapshot.rule
-    _, after = around(snapshot, swap)
+    _, after = mean_before_and_after(snapshot, swap)
     first_days = known_days(snapshot, swap)[:DAYS_OF_RECOVERY]
     what = f"{rule.metric_name} recovered: {_figure(after)} since the swap (threshold {rule.threshold:g})"
     if swap is None or both is None or not first_days:
@@ -176,7 +176,7 @@ def swap_after_breach(snapshot: Snapshot) -> Deployment | None:
     return next((d for d in snapshot.deployments if d.kind == "deploy" and d.version in answers), None)
 
 
-def around(snapshot: Snapshot, swap: Deployment | None) -> tuple[float | None, float | None]:
+def mean_before_and_after(snapshot: Snapshot, swap: Deployment | None) -> tuple[float | None, float | None]:
     """The metric's mean over the last 30 days of the version before, and over the first 60 known days after it."""
     if swap is None:
         return None, None

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from loanloop.demo.checks import around, swap_after_breach
+from loanloop.demo.checks import mean_before_and_after, swap_after_breach
 from loanloop.demo.result import Result
 from loanloop.observe.chart import chart
 from loanloop.observe.snapshot import Snapshot, as_json
@@ -61,7 +61,7 @@ def _swap_lines(result: Result) -> Iterator[Text]:
 
 def _before_and_after(snapshot: Snapshot) -> Iterator[Text]:
     swap = swap_after_breach(snapshot)
-    before, after = around(snapshot, swap)
+    before, after = mean_before_and_after(snapshot, swap)
     if swap is not None:
         name = f"{snapshot.rule.metric_name} of {snapshot.rule.window_days} days"
         yield Text(

@@ -32,7 +32,7 @@ class Result:
         return all(check.holds for check in self.checks)
 
 
-async def add_up(
+async def result_of(
     plan: Plan,
     portfolio: Portfolio,
     dsn: str,

@@ -23,7 +23,7 @@ from loanloop.demo import queries
 from loanloop.demo.director import Director
 from loanloop.demo.plan import DemoImpossible, Plan
 from loanloop.demo.rest import RestClient
-from loanloop.demo.result import Result, add_up
+from loanloop.demo.result import Result, result_of
 from loanloop.demo.stage import Scene, Stage
 from loanloop.observe.observing import observing
 from loanloop.runtime.data_directory import running_state
@@ -202,7 +202,7 @@ async def _directing(plan: Plan, file: Path, ground: Ground, stage: Stage) -> As
 async def _play(plan: Plan, file: Path, ground: Ground, stage: Stage, started: float) -> Result:
     async with _directing(plan, file, ground, stage) as director:
         sent = await director.play()
-        return await add_up(
+        return await result_of(
             plan,
             ground.portfolio,
             ground.dsn,
