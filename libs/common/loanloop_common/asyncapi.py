@@ -63,6 +63,12 @@ CHANNELS: dict[Topic, Channel] = {
     ),
 }
 
+# What each consumer group reads.
+READ_BY: dict[str, tuple[Topic, ...]] = {
+    group: tuple(topic for topic, channel in CHANNELS.items() if group in channel.readers.values())
+    for group in dict.fromkeys(group for channel in CHANNELS.values() for group in channel.readers.values() if group)
+}
+
 _DEAD_LETTER_HEADERS = {
     "reason": "A word to count by: invalid_message, invalid_field, too_large, conflict, refused_by_database",
     "message": "One sentence",

@@ -1,6 +1,8 @@
 """What is committed in contracts/ is what the code says, and every hand-written example is a real event."""
 
+import ast
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from loanloop_common.resources import resource_folder
 from tests.support.records import make_record
 
 CONTRACTS = resource_folder("contracts")
+APPS = sorted(Path(__file__).parents[3].glob("services/*/*/app.py"))
 EXAMPLES = {topic: CONTRACTS / "examples" / f"{topic}.json" for topic in Topic}
 
 
@@ -134,3 +137,28 @@ def references_in(node: Any) -> list[str]:
         return []
     own = [node["$ref"]] if "$ref" in node else []
     return own + references_in(list(node.values()))
+
+
+def consumers_in(app: Path) -> Iterator[tuple[Topic, str, str | None]]:
+    """Topic, service and group of each consumer that it makes."""
+    code = ast.parse(app.read_text())
+    constants = {
+        statement.targets[0].id: statement.value.value
+        for statement in code.body
+        if isinstance(statement, ast.Assign)
+        and isinstance(statement.targets[0], ast.Name)
+        and isinstance(statement.value, ast.Constant)
+    }
+    for node in ast.walk(code):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "BatchConsumer":
+            (group,) = (given.value for given in node.keywords if given.arg == "group")
+            for topic in node.args[1:]:
+                assert isinstance(topic, ast.Attribute)
+                yield Topic[topic.attr], str(constants["SERVICE"]), eval(ast.unparse(group), {}, constants)
+
+
+def test_readers_that_the_contract_names_are_the_consumers_that_the_services_make() -> None:
+    named = {(t, reader, group) for t, it in CHANNELS.items() for reader, group in it.readers.items()}
+
+    assert len(APPS) == 4
+    assert {found for app in APPS for found in consumers_in(app)} == {each for each in named if each[1] != "users"}

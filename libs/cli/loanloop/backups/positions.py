@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
+from loanloop_common.asyncapi import READ_BY
 from loanloop_common.errors import LoanloopError, Unavailable, in_one_line
 from loanloop_common.events import Topic
 from loanloop_common.kafka.broker import admin_client
@@ -13,15 +14,7 @@ from loanloop_common.settings import KafkaSettings
 
 from loanloop.backups.manifest import Positions
 from loanloop.backups.topic_ids import fetch_topic_ids
-from loanloop.observe.lag import GROUPS
 from loanloop.observe.observing import connection_options
-
-READ_BY = {
-    "ingest": (Topic.LOAN_RECEIVED, Topic.LOAN_OUTCOME),
-    "predictor": (Topic.LOAN_RECEIVED,),
-    "trainer": (Topic.LOAN_RECEIVED, Topic.LOAN_OUTCOME, Topic.MODEL_EVALUATED),
-    "evaluator": (Topic.MODEL_TRAINED, Topic.LOAN_OUTCOME),
-}
 
 
 class GroupInUse(LoanloopError):
@@ -32,7 +25,7 @@ async def fetch_positions(settings: KafkaSettings) -> Positions:
     """What each group has committed. Raises Unavailable."""
     async with admin_client(settings) as admin:
         cluster_id, topic_ids = await fetch_topic_ids(admin)
-        groups = {group: await _committed(admin, group) for group in GROUPS}
+        groups = {group: await _committed(admin, group) for group in READ_BY}
     ours = {topic: topic_ids[topic] for topic in map(str, Topic) if topic in topic_ids}
     return Positions(cluster_id=cluster_id, topic_ids=ours, groups=groups)
 
@@ -52,7 +45,7 @@ async def _committed(admin: AIOKafkaAdminClient, group: str) -> dict[str, dict[s
 async def refuse_groups_in_use(settings: KafkaSettings) -> None:
     """Raises GroupInUse, or Unavailable."""
     async with admin_client(settings) as admin:
-        for group in GROUPS:
+        for group in READ_BY:
             if await _has_members(admin, group):
                 raise GroupInUse(
                     f"Kafka's group {group} has members: stop the services that read from it, then restore again."
@@ -79,8 +72,8 @@ async def set_positions(settings: KafkaSettings, recorded: Positions) -> dict[st
         layout = await _partitions_of(admin)
     same = {t for t, i in recorded.topic_ids.items() if cluster_id == recorded.cluster_id and topic_ids.get(t) == i}
     done = {}
-    for group in GROUPS:
-        partitions = [at for topic in READ_BY[group] for at in layout.get(topic, ())]
+    for group, topics in READ_BY.items():
+        partitions = [at for topic in topics for at in layout.get(topic, ())]
         known = {topic: recorded.groups.get(group, {}).get(topic, {}) for topic in same}
         done[group] = await _set_group(settings, group, partitions, known)
     return done

@@ -6,13 +6,14 @@ from typing import Any, Self
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
+from loanloop_common.asyncapi import READ_BY
 from loanloop_common.errors import Unavailable
 from loanloop_common.events import Topic
 
 from loanloop.observe.snapshot import Lag
 
 WATCHED = frozenset(map(str, Topic)) | {topic.dead_letters for topic in Topic}
-GROUPS = ("ingest", "predictor", "trainer", "evaluator")
+GROUPS = tuple(READ_BY)
 
 
 class KafkaView:
