@@ -9,12 +9,11 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 from loanloop_common.asyncapi import READ_BY
 from loanloop_common.errors import LoanloopError, Unavailable, in_one_line
 from loanloop_common.events import Topic
-from loanloop_common.kafka.broker import admin_client
+from loanloop_common.kafka.broker import admin_client, connection_options
 from loanloop_common.settings import KafkaSettings
 
 from loanloop.backups.manifest import Positions
 from loanloop.backups.topic_ids import fetch_topic_ids
-from loanloop.observe.observing import connection_options
 
 
 class GroupInUse(LoanloopError):

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from loanloop_common.kafka.broker import make_broker
+from loanloop_common.kafka.broker import connection_options
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.postgres import create_pool
 from loanloop_common.settings import KafkaSettings
@@ -46,10 +46,3 @@ def _where(target: Target, kafka: KafkaSettings, dsn: str) -> Where:
         data_dir=str(target.data_dir) if run else None,
         logs=run.logs if run else None,
     )
-
-
-def connection_options(settings: KafkaSettings) -> dict[str, object]:
-    """aiokafka's names for where the broker is and how to log in."""
-    options = make_broker(settings, service="observer")._connection_kwargs
-    known = ("bootstrap_servers", "security_protocol", "ssl_context", "sasl_mechanism", "sasl_plain_username")
-    return {name: options[name] for name in (*known, "sasl_plain_password") if name in options}

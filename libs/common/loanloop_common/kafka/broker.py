@@ -185,6 +185,14 @@ async def admin_client(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminCl
         await bounded(admin.close(), within_s=5, what="admin client")
 
 
+def connection_options(settings: KafkaSettings) -> dict[str, Any]:
+    """aiokafka's names for where the broker is and how to log in, for a client of its own."""
+    return {
+        "bootstrap_servers": settings.bootstrap_servers.split(","),
+        **parse_security(make_security(settings)),
+    }
+
+
 async def stop_broker(broker: Broker, *, within_s: float = 10) -> None:
     """Stop it, bounded: an idempotent producer never gives up, so without a server its flush would not end."""
     await bounded(broker.stop(), within_s=within_s, what="broker")
