@@ -17,9 +17,12 @@ log = structlog.get_logger()
 # States of a part that is at work. Any other says what it does instead.
 AT_WORK = frozenset({"consuming", "looking", "serving"})
 
+# An instance that was not seen for so long is away.
+STALE_AFTER_S = 10.0
+
 IS_RUNNING = """
     SELECT EXISTS (SELECT FROM loan_data.service_instances
-                   WHERE service = $1 AND seen_at > now() - interval '10 seconds')
+                   WHERE service = $1 AND seen_at > now() - make_interval(secs => $2))
 """
 
 DELETE_INSTANCE = "DELETE FROM loan_data.service_instances WHERE instance_id = $1"
@@ -35,11 +38,8 @@ BEAT = """
 
 
 async def fetch_is_running(pool: Pool, *, service: str) -> bool:
-    """Whether an instance of it was seen within the last 10 seconds."""
-    runs: bool = await pool.fetchval(
-        IS_RUNNING,
-        service,
-    )
+    """Whether an instance of it was seen lately."""
+    runs: bool = await pool.fetchval(IS_RUNNING, service, STALE_AFTER_S)
     return runs
 
 

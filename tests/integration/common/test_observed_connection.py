@@ -28,11 +28,11 @@ async def test_each_way_to_run_a_statement_is_seen_once(pool: Pool) -> None:
     (before, _) = seen("instances.is_running")
 
     await fetch_is_running(pool, service="ingest")
-    await pool.fetch(IS_RUNNING, "ingest")
-    await pool.fetchrow(IS_RUNNING, "ingest")
-    await pool.execute(IS_RUNNING, "ingest")
-    await pool.executemany(IS_RUNNING, [("ingest",), ("trainer",)])
-    await pool.copy_from_query(IS_RUNNING, "ingest", output=io.BytesIO())
+    await pool.fetch(IS_RUNNING, "ingest", 1.0)
+    await pool.fetchrow(IS_RUNNING, "ingest", 1.0)
+    await pool.execute(IS_RUNNING, "ingest", 1.0)
+    await pool.executemany(IS_RUNNING, [("ingest", 1.0), ("trainer", 1.0)])
+    await pool.copy_from_query(IS_RUNNING, "ingest", 1.0, output=io.BytesIO())
 
     assert seen("instances.is_running") == (before + 6, 0)
 

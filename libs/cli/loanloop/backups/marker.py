@@ -2,6 +2,7 @@
 
 import asyncpg
 from loanloop_common.installation import RESTORING
+from loanloop_common.instances import STALE_AFTER_S
 from loanloop_common.postgres import Connection
 
 from loanloop.backups.tables import LEFT_OUT, SELECT_TABLES, quoted
@@ -15,7 +16,7 @@ CREATE_MARKER = f"""
 
 RUNNING = """
     SELECT string_agg(DISTINCT service, ', ') FROM loan_data.service_instances
-    WHERE seen_at > now() - interval '10 seconds'
+    WHERE seen_at > now() - make_interval(secs => $1)
 """
 
 
@@ -42,7 +43,7 @@ async def what_is_there(connection: Connection) -> str | None:
     """In words, what keeps a backup out: running services or rows. What services write at their start does not."""
     if await connection.fetchval("SELECT to_regnamespace('loan_data') IS NULL"):
         return None
-    if running := await connection.fetchval(RUNNING):
+    if running := await connection.fetchval(RUNNING, STALE_AFTER_S):
         return f"{running} run on it"
     for row in await connection.fetch(SELECT_TABLES, LEFT_OUT + WRITTEN_AT_START):
         any_row = f"SELECT EXISTS (SELECT FROM loan_data.{quoted(row['name'])})"  # noqa: S608  # quoted

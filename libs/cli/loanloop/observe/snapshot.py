@@ -4,9 +4,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from typing import Any
 
-from loanloop_common.instances import AT_WORK
-
-STALE_AFTER_S = 10.0
+from loanloop_common.instances import AT_WORK, STALE_AFTER_S
 
 
 @dataclass(frozen=True, kw_only=True)
