@@ -40,8 +40,12 @@ class Target:
         replica = self.settings.postgres.read_only_dsn if read_only else None
         return replica or self.settings.postgres.dsn
 
+    def portfolio_source(self) -> str:
+        """A preset's name or a file."""
+        return (self.run and self.run.portfolio) or self.settings.portfolio
+
     def portfolio(self, asked: str | None = None) -> Portfolio:
-        return load_portfolio(asked or (self.run and self.run.portfolio) or self.settings.portfolio)
+        return load_portfolio(asked or self.portfolio_source())
 
     async def served_portfolio(self, pool: Pool) -> Portfolio:
         """Of the database. Raises Unavailable where it does not answer or no service has started yet."""

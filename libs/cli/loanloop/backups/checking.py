@@ -2,14 +2,13 @@
 
 import binascii
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 
 from loanloop.backups.manifest import SUMS, BackupUnusable, Manifest, Table, read_manifest, read_sums
 from loanloop.backups.rows import count_rows, digest_of, lines_of
+from loanloop.telling import Tell
 
 MODELS = "model_metadata"
-Tell = Callable[[str], None]
 
 
 def check_backup(backup: Path, tell: Tell) -> Manifest:

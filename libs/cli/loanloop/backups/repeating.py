@@ -9,8 +9,8 @@ from typing import Literal
 from loanloop_common.errors import LoanloopError
 from loanloop_common.telemetry import count, set_gauge
 
-from loanloop.backups.checking import Tell
 from loanloop.backups.folder import Kept
+from loanloop.telling import Tell
 
 TRY_AGAIN_AFTER = timedelta(minutes=10)
 

@@ -17,11 +17,11 @@ from loanloop_common.postgres import known_migrations, migrate
 from loanloop_common.settings import KafkaSettings
 
 from loanloop.backups import marker
-from loanloop.backups.checking import Tell
 from loanloop.backups.manifest import Manifest
 from loanloop.backups.positions import refuse_groups_in_use, set_positions
 from loanloop.backups.session import connect
 from loanloop.backups.tables import add_partitions, copy_in, fetch_migrations, set_sequences
+from loanloop.telling import Tell
 
 
 class CannotRestore(LoanloopError):

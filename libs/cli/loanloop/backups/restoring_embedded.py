@@ -4,12 +4,12 @@ from pathlib import Path
 
 from loanloop_common.portfolio_file import load_portfolio
 
-from loanloop.backups.checking import Tell
 from loanloop.backups.manifest import Manifest
 from loanloop.backups.portfolio_files import put_portfolio
 from loanloop.backups.restoring import Destination, restore_into
 from loanloop.runtime.foreground import kafka_settings
 from loanloop.runtime.infrastructure import EmbeddedInfrastructure
+from loanloop.telling import Tell
 
 
 async def restore_embedded(data_dir: Path, backup: Path, manifest: Manifest, tell: Tell) -> None:

@@ -15,7 +15,7 @@ import asyncpg
 from loanloop_common.errors import LoanloopError
 from loanloop_common.settings import KafkaSettings
 
-from loanloop.backups.checking import MODELS, Tell, check_backup, corrupt_models
+from loanloop.backups.checking import MODELS, check_backup, corrupt_models
 from loanloop.backups.folder import (
     UNFINISHED,
     FolderUnusable,
@@ -50,6 +50,7 @@ from loanloop.backups.tables import (
     fetch_sequences,
     is_replica,
 )
+from loanloop.telling import Tell
 
 
 class CannotBackUp(LoanloopError):

@@ -1,14 +1,15 @@
 """`loanloop backup`: the installation as a folder of files."""
 
 import asyncio
-import sys
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from loanloop.options import DataDir
+from loanloop.telling import silence_aiokafka, tell
 
 if TYPE_CHECKING:
     from loanloop.backups.folder import Kept
@@ -59,7 +60,7 @@ def backup(
     elif every is not None:
         _stay(data_dir, to, keep, timedelta(hours=every), json=json)
     else:
-        _say(asyncio.run(_back_up(data_dir, to, keep)), json=json)
+        asyncio.run(_take(data_dir, to, keep, json=json))
 
 
 def _stay(data_dir: Path, to: Path, keep: int | None, every: timedelta, *, json: bool) -> None:
@@ -71,18 +72,14 @@ def _stay(data_dir: Path, to: Path, keep: int | None, every: timedelta, *, json:
     from loanloop.runtime.foreground import until_signalled
     from loanloop.target import find_target
 
-    async def take() -> "Kept":
-        kept = await _back_up(data_dir, to, keep)
-        _say(kept, json=json)
-        return kept
-
-    repeating = Repeating(lambda: newest_taken_at(_source(data_dir), to), take, every, _tell)
+    take = partial(_take, data_dir, to, keep, json=json)
+    repeating = Repeating(lambda: newest_taken_at(_source(data_dir), to), take, every, tell)
     where = find_target(data_dir).settings.telemetry
     server = TelemetryServer(lambda: {"backups": repeating.state}, host=where.host, port=where.port)
 
     async def stay() -> None:
         await server.start()
-        _tell(f"a backup every {every.total_seconds() / 3600:g} h, metrics at {server.url}/metrics; Ctrl-C ends it")
+        tell(f"a backup every {every.total_seconds() / 3600:g} h, metrics at {server.url}/metrics; Ctrl-C ends it")
         try:
             await repeating.run()
         finally:
@@ -91,32 +88,27 @@ def _stay(data_dir: Path, to: Path, keep: int | None, every: timedelta, *, json:
     asyncio.run(until_signalled(stay()))
 
 
-async def _back_up(data_dir: Path, to: Path, keep: int | None) -> "Kept":
+async def _take(data_dir: Path, to: Path, keep: int | None, *, json: bool) -> "Kept":
     from loanloop.backups.taking import back_up
 
-    return await back_up(_source(data_dir), to, keep=keep, tell=_tell)
+    kept = await back_up(_source(data_dir), to, keep=keep, tell=tell)
+    _say(kept, json=json)
+    return kept
 
 
 def _source(data_dir: Path) -> "Source":
-    import logging
-
     from loanloop.backups.taking import Source
     from loanloop.target import find_target
 
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # Unavailable says it in one sentence
+    silence_aiokafka()
     target = find_target(data_dir)
-    named = (target.run and target.run.portfolio) or target.settings.portfolio
-    return Source(kafka=target.kafka(), dsn=target.dsn(), portfolio=named)
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    return Source(kafka=target.kafka(), dsn=target.dsn(), portfolio=target.portfolio_source())
 
 
 def _say(kept: "Kept", *, json: bool) -> None:
     manifest = kept.manifest
     for version in manifest.corrupt_models:
-        _tell(f"Warning: the bundle of {version} does not match its hash in the database itself.")
+        tell(f"Warning: the bundle of {version} does not match its hash in the database itself.")
     if json:
         _print_json(_facts(kept))
     else:
@@ -128,7 +120,7 @@ def _show_list(folder: Path, *, json: bool) -> None:
 
     kept, broken = backups_in(folder)
     for sentence in broken:
-        _tell(f"Warning: {sentence}")
+        tell(f"Warning: {sentence}")
     if json:
         _print_json([_facts(one) for one in kept])
         return

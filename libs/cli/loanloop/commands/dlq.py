@@ -124,15 +124,14 @@ async def _fetch_one(data_dir: Path, letter_id: str) -> "WholeDeadLetter":
 
 
 async def _replay(data_dir: Path, letter_id: str, mended: Path | None) -> str:
-    import logging
-
     from loanloop_common.kafka import make_broker, stop_broker
 
     from loanloop.operating import operated
     from loanloop.sending_again import dead_letter_id, find_dead_letter, read_event, send_again
     from loanloop.target import find_target
+    from loanloop.telling import silence_aiokafka
 
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # Unavailable says it in one sentence
+    silence_aiokafka()
     which = dead_letter_id(letter_id)
     content = None if mended is None else read_event(mended)
     async with operated(data_dir) as installation:

@@ -1,13 +1,13 @@
 """`loanloop restore`: a backup into an empty installation."""
 
 import asyncio
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from loanloop.options import DataDir
+from loanloop.telling import silence_aiokafka, tell
 
 
 def restore(
@@ -41,13 +41,11 @@ def restore(
     from loanloop.runtime.foreground import until_signalled
 
     if asyncio.run(until_signalled(_restore(backup, kafka, postgres, data_dir))):
-        _tell("stopped: the restore has not ended; run the same command again.")
+        tell("stopped: the restore has not ended; run the same command again.")
         raise typer.Exit(130)
 
 
 async def _restore(backup: Path, kafka: str | None, postgres: str | None, data_dir: Path) -> None:
-    import logging
-
     from loanloop.backups.checking import check_backup
     from loanloop.backups.restoring import Destination, refuse_unknown_schema, restore_into
     from loanloop.backups.restoring_embedded import restore_embedded
@@ -55,22 +53,18 @@ async def _restore(backup: Path, kafka: str | None, postgres: str | None, data_d
     from loanloop.runtime.problems import CannotRun
     from loanloop.target import find_target, kafka_at
 
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # Unavailable says it in one sentence
-    manifest = await asyncio.to_thread(check_backup, backup, _tell)
+    silence_aiokafka()
+    manifest = await asyncio.to_thread(check_backup, backup, tell)
     refuse_unknown_schema(manifest)
     if running_state(data_dir):
         raise CannotRun(f"loanloop runs on {data_dir}: stop it first, or name another folder with --data-dir.")
     target = find_target(data_dir)
     if not postgres and "postgres" not in target.settings.model_fields_set:
-        await restore_embedded(data_dir, backup, manifest, _tell)
+        await restore_embedded(data_dir, backup, manifest, tell)
         print(f"restored; go on with: loanloop up --data-dir {data_dir}")
         return
     given = kafka_at(kafka, target.settings) if kafka else target.kafka()
-    await restore_into(Destination(dsn=target.dsn(postgres), kafka=given), backup, manifest, _tell)
+    await restore_into(Destination(dsn=target.dsn(postgres), kafka=given), backup, manifest, tell)
     if manifest.portfolio_file:
-        _tell(f"The portfolio file is {backup / manifest.portfolio_file}: LOANLOOP_PORTFOLIO must name it or its like.")
+        tell(f"The portfolio file is {backup / manifest.portfolio_file}: LOANLOOP_PORTFOLIO must name it or its like.")
     print("restored; now the services may start")
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -11,8 +11,9 @@ from loanloop.options import DATA_DIR_VARIABLE
 if TYPE_CHECKING:
     from loanloop_common.portfolio import Portfolio
 
-    from loanloop.runtime.installation import Installation, Progress
+    from loanloop.runtime.installation import Installation
     from loanloop.runtime.ports import Ports
+    from loanloop.telling import Tell
 
 
 def up(
@@ -62,7 +63,7 @@ def up(
 
 
 def _installation(
-    data_dir: Path, ports: "Ports", kafka: str | None, postgres: str | None, tell: "Progress"
+    data_dir: Path, ports: "Ports", kafka: str | None, postgres: str | None, tell: "Tell"
 ) -> "Installation":
     from loanloop.runtime.infrastructure import EmbeddedInfrastructure, GivenInfrastructure
 

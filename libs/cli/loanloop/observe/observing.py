@@ -1,7 +1,6 @@
 """Opens what an Observer looks through: the database and Kafka of an installation."""
 
 import contextlib
-import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,6 +14,7 @@ from loanloop.observe.lag import KafkaView
 from loanloop.observe.observer import Observer
 from loanloop.observe.snapshot import Where
 from loanloop.target import Target, find_target
+from loanloop.telling import silence_aiokafka
 
 
 @contextlib.asynccontextmanager
@@ -23,7 +23,7 @@ async def observing(data_dir: Path, portfolio: Portfolio | None = None) -> Async
 
     Raises Unavailable if nothing runs there and no setting names a database, or it does not answer or serves nothing.
     """
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the view itself says that Kafka is away
+    silence_aiokafka()
     target = find_target(data_dir)
     dsn, kafka = target.dsn(read_only=True), target.kafka()
     pool = await create_pool(dsn, application_name="observer", max_size=2)

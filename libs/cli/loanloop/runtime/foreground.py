@@ -19,12 +19,13 @@ from loanloop_common.settings import KafkaSettings, ServiceSettings, load_settin
 
 from loanloop.runtime.begun import OTHERWISE, other_features, refuse_other
 from loanloop.runtime.infrastructure import EmbeddedInfrastructure
-from loanloop.runtime.installation import PAGE, Installation, Progress, source_of
+from loanloop.runtime.installation import PAGE, Installation, source_of
 from loanloop.runtime.keeping import keep_page_running, keep_servers_running, keep_services_running
 from loanloop.runtime.problems import CannotRun
 from loanloop.runtime.rest import rest_trust
 from loanloop.runtime.tasks import together
 from loanloop.target import kafka_at
+from loanloop.telling import Tell
 
 ANSWERS_WITHIN_S = 120
 PAGE_ANSWERS_WITHIN_S = 10  # after REST
@@ -44,7 +45,7 @@ async def until_signalled(work: Coroutine[Any, Any, None]) -> bool:
 
 
 async def run_installation(
-    installation: Installation, portfolio: str | None, tell: Progress, ready: Callable[[Portfolio], None]
+    installation: Installation, portfolio: str | None, tell: Tell, ready: Callable[[Portfolio], None]
 ) -> None:
     """Starts all, calls `ready` when REST answers, and stays. Raises CannotRun."""
     _refuse_early(installation, portfolio)
@@ -70,7 +71,7 @@ def _refuse_early(installation: Installation, asked: str | None) -> None:
         refuse_other(earlier.begun, chosen, source_of(source))
 
 
-async def prepare(installation: Installation, portfolio: str | None, tell: Progress) -> Portfolio:
+async def prepare(installation: Installation, portfolio: str | None, tell: Tell) -> Portfolio:
     """Migrations, topics and the portfolio that this database serves; idempotent. Raises CannotRun."""
     source = source_of(portfolio or installation.portfolio)
     chosen = load_portfolio(source)
@@ -108,7 +109,7 @@ async def _check_portfolio(installation: Installation, chosen: Portfolio, source
 
 
 async def _announce(
-    installation: Installation, portfolio: Portfolio, tell: Progress, ready: Callable[[Portfolio], None]
+    installation: Installation, portfolio: Portfolio, tell: Tell, ready: Callable[[Portfolio], None]
 ) -> None:
     trusted = rest_trust(installation.directory.path)
     if not await _answers(installation.rest_url, trusted, within_s=ANSWERS_WITHIN_S):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from loanloop.runtime.children import Child
 from loanloop.runtime.data_directory import RunState, write_private
-from loanloop.runtime.installation import Installation, Progress, quiet
+from loanloop.runtime.installation import Installation, quiet
 from loanloop.runtime.java import find_java
 from loanloop.runtime.kafka import EmbeddedKafka
 from loanloop.runtime.kafka_jars import kafka_jars
@@ -14,6 +14,7 @@ from loanloop.runtime.ports import Ports
 from loanloop.runtime.postgres import EmbeddedPostgres
 from loanloop.runtime.settings import RuntimeSettings
 from loanloop.runtime.tasks import together
+from loanloop.telling import Tell
 
 
 class EmbeddedInfrastructure(Installation):
@@ -97,7 +98,7 @@ class GivenInfrastructure(Installation):
     """Services on a Kafka and a PostgreSQL that are somebody else's, and are left running."""
 
     def __init__(
-        self, data_dir: Path, *, kafka: str, postgres: str, ports: Ports | None = None, progress: Progress = quiet
+        self, data_dir: Path, *, kafka: str, postgres: str, ports: Ports | None = None, progress: Tell = quiet
     ) -> None:
         super().__init__(data_dir, ports=ports, progress=progress)
         self._kafka = kafka

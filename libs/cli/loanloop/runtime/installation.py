@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -20,12 +20,11 @@ from loanloop.runtime.data_directory import DataDirectory, RunState, now
 from loanloop.runtime.logs import new_log
 from loanloop.runtime.ports import HOST, AssignedPorts, Ports, assign_ports
 from loanloop.runtime.rest import rest_url_at
+from loanloop.telling import Tell
 
 STOP_SERVICE_WITHIN_S = 40
 DEFAULT_PORTFOLIO = "sba"
 PAGE = "page"
-
-Progress = Callable[[str], None]
 
 
 def source_of(asked: str) -> str:
@@ -47,7 +46,7 @@ class Installation(abc.ABC):
     portfolio: str
     begun: Begun | None
 
-    def __init__(self, data_dir: Path, *, ports: Ports | None = None, progress: Progress = quiet) -> None:
+    def __init__(self, data_dir: Path, *, ports: Ports | None = None, progress: Tell = quiet) -> None:
         self.directory = DataDirectory(data_dir)
         self.progress = progress
         self._asked_ports = ports or Ports()

@@ -7,7 +7,7 @@ import subprocess
 import tarfile
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -16,15 +16,14 @@ from urllib.request import urlopen
 
 from loanloop.runtime.problems import CannotRun
 from loanloop.runtime.settings import RuntimeSettings
+from loanloop.telling import Tell
 
 POM = Path(__file__).with_name("kafka-pom.xml")
 VERSION = re.findall(r"<version>([^<]+)</version>", POM.read_text())[1]
 MAVEN_WITHIN_S = 600
 
-Progress = Callable[[str], None]
 
-
-def kafka_jars(settings: RuntimeSettings, progress: Progress) -> Path:
+def kafka_jars(settings: RuntimeSettings, progress: Tell) -> Path:
     """The folder with Kafka's jars, downloaded once. Raises CannotRun if no source has them."""
     if settings.kafka_home:
         return _installed(settings.kafka_home / "libs")
@@ -41,7 +40,7 @@ def _installed(jars: Path) -> Path:
     return jars
 
 
-def _download(cached: Path, settings: RuntimeSettings, progress: Progress) -> None:
+def _download(cached: Path, settings: RuntimeSettings, progress: Tell) -> None:
     try:
         with _draft_of(cached) as draft:
             if shutil.which("mvn"):
@@ -70,7 +69,7 @@ def _draft_of(folder: Path) -> Iterator[Path]:
             draft.rename(folder)
 
 
-def _from_maven(draft: Path, progress: Progress) -> None:
+def _from_maven(draft: Path, progress: Tell) -> None:
     progress(f"Kafka {VERSION}: Maven downloads the jars (about 55 MB)")
     with subprocess.Popen(
         [
@@ -94,7 +93,7 @@ def _from_maven(draft: Path, progress: Progress) -> None:
     progress(f"Kafka {VERSION}: {len(list(draft.glob('*.jar')))} jars")
 
 
-def _follow(maven: subprocess.Popen[str], progress: Progress) -> str:
+def _follow(maven: subprocess.Popen[str], progress: Tell) -> str:
     """Tells of every tenth jar; returns Maven's first error."""
     n_jars = 0
     errors: deque[str] = deque(maxlen=50)
@@ -108,7 +107,7 @@ def _follow(maven: subprocess.Popen[str], progress: Progress) -> str:
     return errors[0] if errors else "no error given"
 
 
-def _from_tarball(draft: Path, url: str, progress: Progress) -> None:
+def _from_tarball(draft: Path, url: str, progress: Tell) -> None:
     progress(f"Kafka {VERSION}: downloading {url}")
     expected = _sha512(url + ".sha512")
     with tempfile.TemporaryFile(dir=draft.parent) as file:
@@ -136,7 +135,7 @@ def _sha512(url: str) -> str:
     return digits.lower()[:128]
 
 
-def _fetch(url: str, file: IO[bytes], progress: Progress) -> str:
+def _fetch(url: str, file: IO[bytes], progress: Tell) -> str:
     digest = hashlib.sha512()
     n_bytes = 0
     with urlopen(url, timeout=20) as response:  # noqa: S310 - as above

@@ -5,10 +5,11 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from loanloop.runtime.children import Child, SupervisorGone
 from loanloop.runtime.infrastructure import EmbeddedInfrastructure
-from loanloop.runtime.installation import PAGE, Installation, Progress
+from loanloop.runtime.installation import PAGE, Installation
 from loanloop.runtime.logs import last_words
 from loanloop.runtime.problems import CannotRun
 from loanloop.runtime.tasks import together
+from loanloop.telling import Tell
 
 SERVICES = ("ingest", "predictor", "evaluator", "trainer")
 FIRST_DELAY_S = 1.0
@@ -19,7 +20,7 @@ OPERATOR_NEEDED = 2
 STABLE_AFTER_S = 60.0
 
 
-async def keep_services_running(installation: Installation, env: Mapping[str, str], tell: Progress) -> None:
+async def keep_services_running(installation: Installation, env: Mapping[str, str], tell: Tell) -> None:
     """Starts the four services and restarts what ends, until cancelled; stopping them is the installation's."""
 
     async def keep(name: str) -> None:
@@ -29,12 +30,12 @@ async def keep_services_running(installation: Installation, env: Mapping[str, st
     await together(*(keep(name) for name in SERVICES))
 
 
-async def keep_page_running(installation: Installation, tell: Progress) -> None:
+async def keep_page_running(installation: Installation, tell: Tell) -> None:
     """Starts the page and restarts it when it ends, until cancelled."""
     await keep_running(PAGE, await installation.start_page(), installation.start_page, tell)
 
 
-async def keep_servers_running(infrastructure: EmbeddedInfrastructure, tell: Progress) -> None:
+async def keep_servers_running(infrastructure: EmbeddedInfrastructure, tell: Tell) -> None:
     """Restarts Kafka and PostgreSQL when they end, until cancelled."""
     await together(
         keep_running("Kafka", infrastructure.kafka.running(), infrastructure.start_kafka, tell),
@@ -42,9 +43,7 @@ async def keep_servers_running(infrastructure: EmbeddedInfrastructure, tell: Pro
     )
 
 
-async def keep_running(
-    name: str, child: Child, start_again: Callable[[], Awaitable[Child]], tell: Callable[[str], None]
-) -> None:
+async def keep_running(name: str, child: Child, start_again: Callable[[], Awaitable[Child]], tell: Tell) -> None:
     """Until cancelled, also while it cannot be started: a full disk may have room again.
 
     Raises CannotRun where a start would be in vain: only the operator can help, or the supervisor is gone.
