@@ -9,10 +9,11 @@ from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.postgres import Connection
 from loanloop_common.verified_scorer import load_verified
+from loanloop_evaluator.store.deployments import StoredBundle, fetch_bundle
 from sklearn.metrics import f1_score, roc_auc_score
 
 from loanloop.demo.checks import SideBySide
-from loanloop.demo.queries import fetch_bundle, fetch_decided_outcomes
+from loanloop.demo.queries import fetch_decided_outcomes
 
 
 async def side_by_side(connection: Connection, portfolio: Portfolio, *, frozen: str, live: str) -> SideBySide | None:
@@ -21,8 +22,7 @@ async def side_by_side(connection: Connection, portfolio: Portfolio, *, frozen: 
     defaulted = np.array([row["defaulted"] for row in rows], dtype=bool)
     if len(rows) < 50 or defaulted.all() or not defaulted.any():
         return None
-    data, sha256 = await fetch_bundle(connection, frozen)
-    scores, threshold = _scores(data, sha256, frozen, portfolio, rows)
+    scores, threshold = _scores(await fetch_bundle(connection, frozen), portfolio, rows)
     live_scores = np.array([row["probability"] for row in rows])
     declined = np.array([row["declined"] for row in rows], dtype=bool)
     return SideBySide(
@@ -39,9 +39,10 @@ async def side_by_side(connection: Connection, portfolio: Portfolio, *, frozen: 
 
 
 def _scores(
-    data: bytes, sha256: bytes, version: str, portfolio: Portfolio, rows: Sequence[asyncpg.Record]
+    stored: StoredBundle, portfolio: Portfolio, rows: Sequence[asyncpg.Record]
 ) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], float]:
-    codec, scorer = LoanCodec(portfolio), load_verified(data, sha256, version=version, portfolio=portfolio)
+    codec = LoanCodec(portfolio)
+    scorer = load_verified(stored.data, stored.sha256, version=stored.version, portfolio=portfolio)
     try:
         features = [codec.decode_features(row["features"]) for row in rows]
         return scorer.score_features(features), scorer.bundle.manifest.threshold

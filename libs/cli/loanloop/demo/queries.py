@@ -65,13 +65,6 @@ async def fetch_manifest(connection: Connection, version: str) -> dict[str, Any]
     return manifest
 
 
-async def fetch_bundle(connection: Connection, version: str) -> tuple[bytes, bytes]:
-    (row,) = await connection.fetch(
-        "SELECT bundle, bundle_sha256 FROM loan_data.model_metadata WHERE version = $1", version
-    )
-    return row["bundle"], row["bundle_sha256"]
-
-
 async def fetch_decided_outcomes(connection: Connection, version: str) -> list[asyncpg.Record]:
     """The version's decisions whose outcome is known, in order of occurrence; `features` is JSON text."""
     rows: list[asyncpg.Record] = await connection.fetch(
