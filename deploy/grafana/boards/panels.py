@@ -29,7 +29,6 @@ from deploy.grafana.boards.sources import POSTGRES, PROMETHEUS, Sql
 Target = Builder[Dataquery]
 Panel = Series | Stat | Table | BarChart
 TAG = "loanloop"
-WIDTH = 24
 
 
 def series(
