@@ -9,33 +9,16 @@ import math
 from functools import cached_property
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from loanloop_common.portfolio_part import DAYS, LOANS, Part
 
 Kind = Literal["category", "number", "flag"]
 KnownAt = Literal["application", "decision", "servicing", "outcome"]
 MAX_SAFE_INTEGER = 2**53  # JSON numbers beyond it lose digits in many producers
 
-# Beyond these a slip of the hand is likelier than a wish, and dates, counts or memory would overflow.
-_DAYS = 36_500
-_LOANS = 1_000_000_000
 
-_UNQUOTED = (int, float, bool, int | None)
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _numbers_have_no_quotes(cls, given: Any) -> Any:
-        for key, value in given.items() if isinstance(given, dict) else ():
-            field = cls.model_fields.get(key)
-            if isinstance(value, str) and field and field.annotation in _UNQUOTED:
-                raise ValueError(f'{key} = "{value}" is text; write it without quotes')
-        return given
-
-
-class Feature(_Part):
+class Feature(Part):
     """One field of a loan, as producers send it. A field may be absent only if `required` is false."""
 
     name: str
@@ -86,7 +69,7 @@ def _number(value: float) -> str:
     return str(int(value)) if abs(value) <= MAX_SAFE_INTEGER and value.is_integer() else f"{value:.15g}"
 
 
-class Derived(_Part):
+class Derived(Part):
     """A model input computed from features: `prefix` and `equal` give categories, `ratio` a number."""
 
     name: str
@@ -108,7 +91,7 @@ class Derived(_Part):
         return self
 
 
-class FileMapping(_Part):
+class FileMapping(Part):
     """How a row of a CSV or Parquet file becomes an event. Columns named as features are features."""
 
     loan_id: str = "loan_id"
@@ -118,32 +101,32 @@ class FileMapping(_Part):
     outcome_delay_days: int | None = Field(default=None, ge=0)
 
 
-class Policy(_Part):
+class Policy(Part):
     """When to train, what to require, and what counts as a breach."""
 
-    maturity_days: int = Field(ge=0, le=_DAYS)
+    maturity_days: int = Field(ge=0, le=DAYS)
     metric: Literal["f1", "roc_auc"] = "f1"
-    window_days: int = Field(default=7, ge=1, le=_DAYS)
+    window_days: int = Field(default=7, ge=1, le=DAYS)
     breach_below: float = Field(default=0.8, ge=0, le=1)
-    breach_days: int = Field(default=3, ge=1, le=_DAYS)
-    relapse_days: int = Field(default=28, ge=0, le=_DAYS)
-    min_outcomes: int = Field(default=30, ge=1, le=_LOANS)
+    breach_days: int = Field(default=3, ge=1, le=DAYS)
+    relapse_days: int = Field(default=28, ge=0, le=DAYS)
+    min_outcomes: int = Field(default=30, ge=1, le=LOANS)
     confidence: float = Field(default=0.9, gt=0.5, lt=1)
     gate_at_least: float = Field(default=0.8, ge=0, le=1)
-    gate_min_loans: int = Field(default=500, ge=1, le=_LOANS)
+    gate_min_loans: int = Field(default=500, ge=1, le=LOANS)
     gate_share: float = Field(default=0.1, gt=0, le=0.5)
-    first_labels: int = Field(default=5000, ge=1, le=_LOANS)
-    new_labels: int = Field(default=50_000, ge=1, le=_LOANS)
-    breach_new_labels: int = Field(default=500, ge=0, le=_LOANS)
+    first_labels: int = Field(default=5000, ge=1, le=LOANS)
+    new_labels: int = Field(default=50_000, ge=1, le=LOANS)
+    breach_new_labels: int = Field(default=500, ge=0, le=LOANS)
     breach_attempts: int = Field(default=3, ge=1, le=1000)
-    cooldown_minutes: float = Field(default=60, ge=0, le=_DAYS * 24 * 60)
+    cooldown_minutes: float = Field(default=60, ge=0, le=DAYS * 24 * 60)
     training_window_months: int = Field(default=36, ge=1, le=1200)
-    max_unlabelled: int = Field(default=50_000, ge=0, le=_LOANS)  # the window's newest without a label: to pretrain on
+    max_unlabelled: int = Field(default=50_000, ge=0, le=LOANS)  # the window's newest without a label: to pretrain on
     max_rejected_share: float = Field(default=0.05, ge=0, le=1)
-    quality_min_loans: int = Field(default=100, ge=1, le=_LOANS)
+    quality_min_loans: int = Field(default=100, ge=1, le=LOANS)
 
 
-class ModelConfig(_Part):
+class ModelConfig(Part):
     """Hyperparameters; each is kept in the bundle's manifest."""
 
     kind: Literal["tabtransformer", "ensemble"] = "tabtransformer"  # ensemble: with boosted trees
@@ -155,7 +138,7 @@ class ModelConfig(_Part):
     embedding_std: float = Field(default=0.5, gt=0, le=100)
     exact_values: bool = True  # a learned embedding of frequent exact numbers, added to the token
     max_exact_values: int = Field(default=512, ge=1, le=1_000_000)
-    min_count: int = Field(default=20, ge=1, le=_LOANS)
+    min_count: int = Field(default=20, ge=1, le=LOANS)
     pretrain_epochs: int = Field(default=1, ge=0, le=1000)
     pretrain_batch_size: int = Field(default=512, ge=4, le=16_384)
     pretrain_learning_rate: float = Field(default=1e-3, gt=0)
@@ -163,7 +146,7 @@ class ModelConfig(_Part):
     mask_share: float = Field(default=0.3, gt=0, lt=1)
     epochs: int = Field(default=6, ge=1, le=1000)
     min_steps: int = Field(default=600, ge=0, le=10_000_000)  # of all epochs: few loans are passed several times in one
-    half_life_days: int = Field(default=0, ge=0, le=_DAYS)  # so much older, and a loan counts half; 0: all alike
+    half_life_days: int = Field(default=0, ge=0, le=DAYS)  # so much older, and a loan counts half; 0: all alike
     unknown_share: float = Field(default=0.0, ge=0, lt=1)  # of the values, shown in training as never seen
     patience: int = Field(default=3, ge=1, le=1000)
     batch_size: int = Field(default=256, ge=4, le=1_000_000)
@@ -176,7 +159,7 @@ class ModelConfig(_Part):
     trees: int = Field(default=300, ge=1, le=2000)
     tree_depth: int = Field(default=3, ge=1, le=8)
     tree_learning_rate: float = Field(default=0.1, gt=0, le=1)
-    tree_min_loans: int = Field(default=50, ge=1, le=_LOANS)
+    tree_min_loans: int = Field(default=50, ge=1, le=LOANS)
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
@@ -185,7 +168,7 @@ class ModelConfig(_Part):
         return self
 
 
-class Portfolio(_Part):
+class Portfolio(Part):
     name: str
     title: str = ""
     currency: str | None = None
