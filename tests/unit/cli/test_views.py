@@ -10,9 +10,10 @@ import pytest
 from loanloop.demo.chronicle import PHASES, Chronicle
 from loanloop.demo.report import print_next_steps
 from loanloop.observe.chart import chart
+from loanloop.observe.for_machines import as_json
 from loanloop.observe.rates import Rates
 from loanloop.observe.screen import screen
-from loanloop.observe.snapshot import Snapshot, as_json
+from loanloop.observe.snapshot import Snapshot
 from loanloop.observe.view import status_view
 from loanloop.observe.words import training_words
 from loanloop.runtime.first_steps import FirstSteps

@@ -26,7 +26,7 @@ def status(
     """
     from rich.console import Console
 
-    from loanloop.observe.snapshot import as_json
+    from loanloop.observe.for_machines import as_json
     from loanloop.observe.view import status_view
 
     snapshot = asyncio.run(_observe(data_dir))

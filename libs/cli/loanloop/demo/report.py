@@ -11,7 +11,8 @@ from rich.text import Text
 from loanloop.demo.checks import mean_before_and_after, swap_after_breach
 from loanloop.demo.result import Result
 from loanloop.observe.chart import chart
-from loanloop.observe.snapshot import Snapshot, as_json
+from loanloop.observe.for_machines import as_json
+from loanloop.observe.snapshot import Snapshot
 from loanloop.observe.view import alert_lines, metric_title, versions_table
 from loanloop.observe.words import day_of, figure
 from loanloop.runtime.first_steps import FirstSteps

@@ -1,6 +1,6 @@
 """What an installation looks like at one moment: typed facts, no queries and no rendering."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
@@ -244,17 +244,3 @@ class Snapshot:
 
     def lag_of(self, topic: str, group: str) -> int:
         return sum(lag.waiting for lag in self.lags if (lag.topic, lag.group) == (topic, group))
-
-
-def as_json(snapshot: Snapshot) -> dict[str, Any]:
-    """The snapshot for machines: what is computed from the facts is added beside them."""
-    facts = asdict(snapshot)
-    for row, instance in zip(facts["instances"], snapshot.instances, strict=True):
-        row["state"] = "up" if instance.is_alive else "away"
-        row["troubled"] = instance.troubled
-    for row, lag in zip(facts["lags"], snapshot.lags, strict=True):
-        row["waiting"] = lag.waiting
-    live = snapshot.live
-    facts["live_version"] = live.version if live else None
-    facts["f1_by_day"] = {str(day.day): day.f1 for day in snapshot.days}
-    return facts

@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from loanloop.observe.snapshot import as_json
+from loanloop.observe.for_machines import as_json
 from loanloop.page.document import Document
 from loanloop.page.looking import Seen
 from loanloop.page.sections import sections_of
