@@ -145,20 +145,14 @@ def make_live(champions: Champions, *, every_s: float) -> Poller:
     return Poller(champions.reconcile, every_s=every_s, name="live_version", first_within_s=FIRST_LOOK_WITHIN_S)
 
 
-def make_server(
-    base: Foundation[PredictorSettings],
-    champions: Champions,
-    decide: Decide,
-    access: Access | None,
-    *,
-    loans: BatchConsumer,
-    live: Poller,
-) -> RestServer:
+def make_routes(
+    base: Foundation[PredictorSettings], champions: Champions, decide: Decide, *, loans: BatchConsumer, live: Poller
+) -> Api:
     options = base.settings.predictor
     codec = LoanCodec(base.portfolio)
     admission = Admission(max_requests=options.max_requests)
     watch_gauge("loanloop_http_requests_in_progress", lambda: admission.n_admitted)
-    api = Api(
+    return Api(
         codec=codec,
         plain=PlainRequests(codec),
         champions=champions,
@@ -171,6 +165,9 @@ def make_server(
         max_body_bytes=options.max_body_bytes,
         body_within=TimeLimit(options.body_within_s),
     )
+
+
+def make_server(options: PredictorOptions, api: Api, access: Access | None) -> RestServer:
     tls = TlsFiles(options.tls_cert, options.tls_key) if options.tls_cert and options.tls_key else None
     return RestServer(
         make_api(api, access), host=options.host, port=options.port, drain_s=options.drain_requests_s, tls=tls
@@ -191,7 +188,7 @@ async def build(base: Foundation[PredictorSettings]) -> Sequence[Part]:
     deployed, loans = make_consumers(base, champions, decider, followed)
     live = make_live(champions, every_s=options.reconcile_every_s)
     decide = deciding_together(decider, relay, followed, max_items=options.batch_records)
-    server = make_server(base, champions, decide, access, loans=loans, live=live)
+    server = make_server(options, make_routes(base, champions, decide, loans=loans, live=live), access)
     base.heartbeat.update(url=server.url)
     # Subscribe first, then read what is live: a deployment in between is seen by one of the two.
     return [

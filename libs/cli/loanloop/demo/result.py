@@ -32,23 +32,24 @@ class Result:
         return all(check.holds for check in self.checks)
 
 
-async def result_of(
-    plan: Plan,
-    portfolio: Portfolio,
-    dsn: str,
-    *,
-    snapshot: Snapshot,
-    sent: Sent,
-    own: Collection[str],
-    rest: RestFigures,
-    started: float,
-) -> Result:
-    """`own`: the ids of the loans that were sent."""
+@dataclass(frozen=True, kw_only=True)
+class Story:
+    """What was sent and asked from `started` on, and how the installation looks then; `own`: the ids of the loans."""
+
+    snapshot: Snapshot
+    sent: Sent
+    own: Collection[str]
+    rest: RestFigures
+    started: float
+
+
+async def result_of(plan: Plan, portfolio: Portfolio, dsn: str, story: Story) -> Result:
+    snapshot, sent, rest = story.snapshot, story.sent, story.rest
     pool = await create_pool(dsn, application_name="demo", max_size=1)
     try:
         async with pool.acquire() as connection:
             published = snapshot.messages.get(Topic.LOAN_SCORED.value, 0)
-            ledger = await queries.fetch_ledger(connection, own, scored_published=published)
+            ledger = await queries.fetch_ledger(connection, story.own, scored_published=published)
             both = await _before_beside_after(connection, portfolio, snapshot)
             return Result(
                 snapshot=snapshot,
@@ -58,7 +59,7 @@ async def result_of(
                 swap_s=await _swaps(connection, snapshot),
                 side_by_side=both,
                 audit_warnings=await _audit_warnings(connection, snapshot),
-                took_s=time.monotonic() - started,
+                took_s=time.monotonic() - story.started,
             )
     finally:
         await pool.close()

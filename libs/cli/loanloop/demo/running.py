@@ -23,7 +23,7 @@ from loanloop.demo import queries
 from loanloop.demo.director import Director
 from loanloop.demo.plan import DemoImpossible, Plan
 from loanloop.demo.rest import RestClient
-from loanloop.demo.result import Result, result_of
+from loanloop.demo.result import Result, Story, result_of
 from loanloop.demo.stage import Scene, Stage
 from loanloop.observe.observing import observing
 from loanloop.runtime.data_directory import running_state
@@ -202,13 +202,11 @@ async def _directing(plan: Plan, file: Path, ground: Ground, stage: Stage) -> As
 async def _play(plan: Plan, file: Path, ground: Ground, stage: Stage, started: float) -> Result:
     async with _directing(plan, file, ground, stage) as director:
         sent = await director.play()
-        return await result_of(
-            plan,
-            ground.portfolio,
-            ground.dsn,
+        story = Story(
             snapshot=await director.observer.snapshot(),
             sent=sent,
             own=director.loan_ids,
             rest=director.rest.figures,
             started=started,
         )
+        return await result_of(plan, ground.portfolio, ground.dsn, story)
