@@ -38,6 +38,7 @@ def mlflow(
 
 
 async def _mirror(uri: str, once: bool, every_s: float, data_dir: Path) -> None:
+    from loanloop_common.errors import Unavailable
     from loanloop_predictor.store.models import ModelStore
 
     from loanloop.mirror.mirror import Mirror
@@ -52,14 +53,19 @@ async def _mirror(uri: str, once: bool, every_s: float, data_dir: Path) -> None:
 
         mirror = Mirror(uri, operating.portfolio.name, bundle_of)
         print(f"mirroring preset {operating.portfolio.name} to {uri}")
+        if once:
+            await _look(mirror, operating, uri)
+            return
         while True:
-            await _look(mirror, operating, uri, may_be_away=not once)
-            if once:
-                return
+            try:
+                await _look(mirror, operating, uri)
+            except Unavailable as away:
+                print(f"{away}; tried again")
             await asyncio.sleep(every_s)
 
 
-async def _look(mirror: "Mirror", operating: "Operated", uri: str, *, may_be_away: bool) -> None:
+async def _look(mirror: "Mirror", operating: "Operated", uri: str) -> None:
+    """Raises Unavailable where MLflow does not take it."""
     from loanloop_common.errors import Unavailable
     from loanloop_evaluator.store.models import fetch_version_facts
     from mlflow.exceptions import MlflowException
@@ -71,10 +77,6 @@ async def _look(mirror: "Mirror", operating: "Operated", uri: str, *, may_be_awa
     try:
         changed = await asyncio.to_thread(mirror.bring_up_to_date, facts)
     except MlflowException as error:
-        sentence = f"MLflow at {uri} does not take it: {words_of(error)}"
-        if not may_be_away:
-            raise Unavailable(sentence) from error
-        print(f"{sentence}; tried again")
-        return
+        raise Unavailable(f"MLflow at {uri} does not take it: {words_of(error)}") from error
     if changed:
         print(f"in MLflow: {', '.join(changed)}")

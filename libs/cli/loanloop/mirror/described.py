@@ -7,6 +7,7 @@ from typing import Any
 from loanloop_evaluator.store.models import VersionFacts
 
 LONGEST_VALUE = 6000  # of a parameter, in MLflow
+GATE = "loanloop.gate"
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ def _tags(facts: VersionFacts) -> dict[str, str]:
         "loanloop.code_version": facts.manifest["code_version"],
         "loanloop.train_from": facts.train_from.isoformat(),
         "loanloop.train_to": facts.train_to.isoformat(),
-        "loanloop.gate": verdict,
-        "loanloop.gate.reason": facts.reason or "",
+        GATE: verdict,
+        f"{GATE}.reason": facts.reason or "",
     }
     for allowed in facts.manifest["allowed"]:
         tags[f"loanloop.allowed.{allowed['field']}"] = allowed["reason"]

@@ -5,7 +5,7 @@ The database is the truth: what MLflow lacks is written again, and nothing is re
 """
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from loanloop_evaluator.store.models import VersionFacts
@@ -15,7 +15,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.environment_variables import MLFLOW_DISABLE_TELEMETRY, MLFLOW_HTTP_REQUEST_MAX_RETRIES
 from mlflow.exceptions import MlflowException
 
-from loanloop.mirror.described import Described, described
+from loanloop.mirror.described import GATE, Described, described
 
 LIVE = "champion"
 TAG = "loanloop.version"
@@ -40,13 +40,13 @@ class Mirror:
         changed = [each for each in wanted if self._known.get(each.version) != each]
         if not changed:
             return []
-        experiment = self._experiment()
+        experiment, registered = self._experiment(), self._registered()
         for each in changed:
             run = self._run(experiment, each)
             self._judged(run, each)
-            self._register(run, each)
+            self._register(run, each, registered)
             self._known[each.version] = each
-        self._point_to_live(wanted)
+        self._point_to_live(wanted, registered)
         return [each.version for each in changed]
 
     def _experiment(self) -> str:
@@ -84,14 +84,15 @@ class Mirror:
         if tags or new:
             self._client.log_batch(run.info.run_id, metrics=_metrics(new, version), tags=tags)
 
-    def _register(self, run: Run, version: Described) -> None:
-        gate = {"loanloop.gate": version.tags["loanloop.gate"]}
-        if found := self._registered(version.version):
-            self._client.set_model_version_tag(self._name, found.version, *gate.popitem())
+    def _register(self, run: Run, version: Described, registered: dict[str, ModelVersion]) -> None:
+        verdict = version.tags[GATE]
+        if found := registered.get(version.version):
+            self._client.set_model_version_tag(self._name, found.version, GATE, verdict)
             return
         self._make_registered_model()
-        source, tags = f"{run.info.artifact_uri}/bundle", {TAG: version.version, **gate}
-        self._client.create_model_version(self._name, source, run_id=run.info.run_id, tags=tags)
+        source, tags = f"{run.info.artifact_uri}/bundle", {TAG: version.version, GATE: verdict}
+        made = self._client.create_model_version(self._name, source, run_id=run.info.run_id, tags=tags)
+        registered[version.version] = made
 
     def _make_registered_model(self) -> None:
         try:
@@ -100,15 +101,14 @@ class Mirror:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
 
-    def _registered(self, version: str) -> ModelVersion | None:
-        for found in self._client.search_model_versions(f"name = '{self._name}'"):
-            if found.tags.get(TAG) == version:
-                return found
-        return None
+    def _registered(self) -> dict[str, ModelVersion]:
+        """By our name for the version."""
+        found = self._client.search_model_versions(f"name = '{self._name}'")
+        return {each.tags[TAG]: each for each in found if TAG in each.tags}
 
-    def _point_to_live(self, wanted: Sequence[Described]) -> None:
+    def _point_to_live(self, wanted: Sequence[Described], registered: Mapping[str, ModelVersion]) -> None:
         live = next((each.version for each in wanted if each.is_live), None)
-        if live and (found := self._registered(live)):
+        if live and (found := registered.get(live)):
             self._client.set_registered_model_alias(self._name, LIVE, found.version)
 
 
