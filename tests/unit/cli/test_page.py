@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -22,6 +23,7 @@ from loanloop.page.sections import SECTIONS, sections_of
 from loanloop.page.serving import CannotServe, serve_page
 from loanloop.page.web import LOOPBACK_NAMES, OnlyFor, make_app
 from loanloop_common.errors import Unavailable
+from loanloop_common.listening import PortTaken
 from loanloop_predictor.domain.access import Role
 from loanloop_predictor.domain.access_keys import KeysInvalid, make_key
 from loanloop_predictor.store.keys_file import changed_keys
@@ -356,3 +358,10 @@ async def test_beyond_loopback_it_does_not_start_without_keys(tmp_path: Path) ->
         await serve_page(tmp_path, host="0.0.0.0", port=0, keys_file=None, every_s=1, ready=print)
     with pytest.raises(KeysInvalid, match="there is no file of API keys"):
         await serve_page(tmp_path, host="0.0.0.0", port=0, keys_file=tmp_path / "none", every_s=1, ready=print)
+
+
+async def test_a_port_that_is_taken_is_said_with_the_option_that_chooses_another(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(PortTaken, match=rf"can't listen on 127\.0\.0\.1:{port} .*; set --port to a free port$"):
+            await serve_page(tmp_path, host="127.0.0.1", port=port, keys_file=None, every_s=1, ready=print)

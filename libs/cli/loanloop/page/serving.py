@@ -8,7 +8,7 @@ from pathlib import Path
 
 import uvicorn
 from loanloop_common.errors import LoanloopError
-from loanloop_common.listening import is_loopback
+from loanloop_common.listening import PortTaken, is_loopback, listening_socket, url_of
 from starlette.types import ASGIApp
 
 from loanloop.observe.observing import observing
@@ -28,16 +28,15 @@ class CannotServe(LoanloopError):
 async def serve_page(
     data_dir: Path, *, host: str, port: int, keys_file: Path | None, every_s: float, ready: Callable[[str], None]
 ) -> None:
-    """Until cancelled. Raises CannotServe, and KeysInvalid for a file of keys that is none."""
+    """Until cancelled. Raises CannotServe or PortTaken, and KeysInvalid for a file of keys that is none."""
     if not keys_file and not is_loopback(host):
         raise CannotServe(
             f"on {host} others would see the loans: add --keys-file with a file of `loanloop keys new ID --role read`, "
             "or leave --host out"
         )
-    served = _where_up_serves_it(data_dir)
     document, look = Document(), SharedLook(lambda: observing(data_dir), every_s=every_s)
     app = make_app(look.newest, document)
-    with listening(host, port, served) as sock:
+    with _listening(data_dir, host, port) as sock:
         if keys_file:
             from loanloop.page.admitting import KeysWatch  # brings the predictor's libraries
 
@@ -46,7 +45,7 @@ async def serve_page(
             more = [watch.run(every_s=LOOK_AT_KEYS_EVERY_S)]
         else:
             server, more = _server(OnlyFor(app, {*LOOPBACK_NAMES, host}), document), []
-        ready(f"http://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}")
+        ready(url_of(host, sock))
         await together(server.serve(sockets=[sock]), look.run(), *more)
 
 
@@ -65,21 +64,12 @@ class _Server(uvicorn.Server):
         yield  # they are the command's
 
 
-def _where_up_serves_it(data_dir: Path) -> str:
-    run = running_state(data_dir)
-    return f"; `loanloop up` has the page at {run.page_url}" if run and run.page_url else ""
-
-
-@contextlib.contextmanager
-def listening(host: str, port: int, served: str = "") -> Iterator[socket.socket]:
+def _listening(data_dir: Path, host: str, port: int) -> socket.socket:
+    """Raises PortTaken, or CannotServe where `loanloop up` has a page already."""
     try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, socket.SOCK_STREAM) as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(address)
-            sock.set_inheritable(False)
-            yield sock
-    except OSError as cause:
-        raise CannotServe(
-            f"can't listen on {host}:{port} ({cause.strerror}): free it, or choose another port with --port{served}"
-        ) from cause
+        return listening_socket(host, port, setting="--port")
+    except PortTaken as taken:
+        run = running_state(data_dir)
+        if run and run.page_url:
+            raise CannotServe(f"{taken}; `loanloop up` has the page at {run.page_url}") from taken
+        raise
