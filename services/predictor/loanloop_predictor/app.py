@@ -46,14 +46,13 @@ from loanloop_predictor.serving.told import tell_decided
 from loanloop_predictor.store.availability import DatabaseAway
 from loanloop_predictor.store.decisions import DecisionStore
 from loanloop_predictor.store.issuer_keys import fetch_issuer_keys
-from loanloop_predictor.store.keys_file import KeysFile
+from loanloop_predictor.store.keys_file import LOOK_EVERY_S, KeysFile
 from loanloop_predictor.store.models import ModelStore
 from loanloop_predictor.store.refusals import RefusalStore
 
 log = structlog.get_logger()
 
 SERVICE = "predictor"
-LOOK_AT_KEYS_EVERY_S = 2.0
 LOOK_AT_ISSUER_EVERY_S = 300.0
 FIRST_LOOK_WITHIN_S = 10.0  # REST answers behind it: a replica that starts shall not say that it has no model yet
 GATHER_EVENTS_S = 0.25  # of REST, while more come: they are stored and answered already
@@ -138,7 +137,7 @@ def watched_keys(known: KeysFile) -> Poller:
             tell()
 
     tell()
-    return Poller(look, every_s=LOOK_AT_KEYS_EVERY_S, name="keys")
+    return Poller(look, every_s=LOOK_EVERY_S, name="keys")
 
 
 def make_live(champions: Champions, *, every_s: float) -> Poller:

@@ -7,7 +7,7 @@ import structlog
 from loanloop_predictor.api.access import Access, Guard
 from loanloop_predictor.domain.access import RateLimit
 from loanloop_predictor.domain.access_keys import KeysInvalid, caller_of
-from loanloop_predictor.store.keys_file import KeysFile
+from loanloop_predictor.store.keys_file import LOOK_EVERY_S, KeysFile
 from starlette.types import ASGIApp
 
 log = structlog.get_logger()
@@ -28,10 +28,10 @@ class KeysWatch:
         rate = RateLimit(per_s=REQUESTS_PER_S, burst=BURST)
         return Guard(app, Access(rate, by_key=lambda key: caller_of(key, self._known.keys)))
 
-    async def run(self, *, every_s: float) -> None:
+    async def run(self) -> None:
         said = ""
         while True:
-            await asyncio.sleep(every_s)
+            await asyncio.sleep(LOOK_EVERY_S)
             try:
                 self._known.look()
                 said = ""

@@ -18,8 +18,6 @@ from loanloop.page.web import LOOPBACK_NAMES, OnlyFor, make_app
 from loanloop.runtime.data_directory import running_state
 from loanloop.runtime.tasks import together
 
-LOOK_AT_KEYS_EVERY_S = 2.0
-
 
 class CannotServe(LoanloopError):
     """The page can't be served where it was asked for."""
@@ -42,7 +40,7 @@ async def serve_page(
 
             watch = KeysWatch(keys_file)
             server = _server(watch.guarded(app), document)
-            more = [watch.run(every_s=LOOK_AT_KEYS_EVERY_S)]
+            more = [watch.run()]
         else:
             server, more = _server(OnlyFor(app, {*LOOPBACK_NAMES, host}), document), []
         ready(url_of(host, sock))

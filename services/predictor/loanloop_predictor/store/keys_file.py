@@ -9,6 +9,8 @@ from pathlib import Path
 
 from loanloop_predictor.domain.access_keys import AccessKey, KeysInvalid, read_keys, written
 
+LOOK_EVERY_S = 2.0  # at a file that may have changed
+
 
 def load_keys(path: Path) -> dict[str, AccessKey]:
     """Raises KeysInvalid, naming the file."""
