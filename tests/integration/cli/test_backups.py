@@ -18,6 +18,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from loanloop.backups.checking import check_backup
 from loanloop.backups.manifest import BackupUnusable, read_manifest, read_sums
+from loanloop.backups.session import connect
 from loanloop.backups.taking import Source, back_up
 from loanloop.runtime.installation import quiet
 from loanloop_common.events import Topic
@@ -368,3 +369,12 @@ async def test_servers_out_of_reach_are_said_in_one_sentence(site: Site) -> None
 
     says_in_one_sentence(kafka, f"Kafka at {nobody} does not answer")
     says_in_one_sentence(postgres, "PostgreSQL does not take the connection")
+
+
+async def test_a_restore_shows_itself_to_postgresql_as_what_it_is(site: Site) -> None:
+    connection = await connect(site.dsn, application_name="restore")
+    try:
+        asked = "SELECT application_name FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+        assert await connection.fetchval(asked) == "loanloop-restore"
+    finally:
+        await connection.close()
