@@ -10,10 +10,9 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer
-from loanloop.observe.observing import connection_options
 from loanloop_common.events import Topic
 from loanloop_common.kafka import create_topics, make_broker, publish_batch, stop_broker
-from loanloop_common.kafka.broker import admin_client
+from loanloop_common.kafka.broker import admin_client, connection_options
 from loanloop_common.postgres import create_pool, grant_roles
 from loanloop_common.settings import KafkaSettings
 

@@ -4,7 +4,7 @@ import re
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from loanloop.backups.positions import READ_BY
+from loanloop_common.asyncapi import READ_BY
 from loanloop_common.kafka.topics import described_topics
 from loanloop_common.settings import PostgresSettings
 

@@ -162,6 +162,32 @@ async def test_restore_refuses_what_is_not_empty_and_leaves_it_as_it_is(site: Si
     assert await eventually(lambda: site.content("service_instances", dsn=site.dsn), within_s=60)
 
 
+@pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGKILL])
+async def test_a_look_at_a_full_database_that_is_broken_off_lets_nobody_delete_it(
+    site: Site, ended_by: signal.Signals
+) -> None:
+    backup = await site.back_up()
+    rows = await site.content("raw_data", dsn=site.dsn)
+    looking = """
+        SELECT EXISTS (
+            SELECT FROM pg_stat_activity WHERE application_name = 'loanloop-restore' AND wait_event = 'relation'
+        )
+    """
+    holding, watching = await asyncpg.connect(site.dsn), await asyncpg.connect(site.dsn)
+    try:
+        async with holding.transaction():
+            await holding.execute("LOCK TABLE loan_data.alerts IN ACCESS EXCLUSIVE MODE")
+            await killed_once(site, "restore", str(backup), when=lambda: watching.fetchval(looking), by=ended_by)
+    finally:
+        await asyncio.gather(holding.close(), watching.close())
+    again = await site.restore(backup, site.dsn)
+
+    assert again.code == 1
+    assert "Error: the database is not empty (loan_data.model_metadata has rows)" in again.err
+    assert await site.content("raw_data", dsn=site.dsn) == rows
+    await site.infrastructure.start_service("ingest", **site.settings)
+
+
 async def test_restore_waits_for_no_service_that_still_consumes(site: Site) -> None:
     backup = await site.back_up()
     bootstrap = site.infrastructure.kafka_bootstrap
@@ -286,7 +312,9 @@ async def test_older_backups_of_this_installation_alone_are_removed(site: Site) 
     assert not first.exists()
 
 
-async def killed_once(site: Site, *arguments: str, when: object, **settings: str) -> None:
+async def killed_once(
+    site: Site, *arguments: str, when: object, by: signal.Signals = signal.SIGKILL, **settings: str
+) -> None:
     process = await asyncio.create_subprocess_exec(
         LOANLOOP, *arguments, env=NO_ENVIRONMENT | WIDE | site.settings | settings, stdout=PIPE, stderr=PIPE
     )
@@ -295,7 +323,7 @@ async def killed_once(site: Site, *arguments: str, when: object, **settings: str
         assert process.returncode is None, "it was over too soon to be killed"
     finally:
         with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGKILL)
+            process.send_signal(by)
         await process.communicate()
 
 

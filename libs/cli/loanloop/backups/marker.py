@@ -10,8 +10,13 @@ from loanloop.backups.tables import LEFT_OUT, SELECT_TABLES, quoted
 # Written by each service that starts, before there is a single loan.
 WRITTEN_AT_START = ["installation"]
 
+# `was_empty`: the database was looked through under the marker, so that what is in it now is a broken off restore's.
 CREATE_MARKER = f"""
-    CREATE TABLE IF NOT EXISTS {RESTORING} (backup text NOT NULL, begun_at timestamptz NOT NULL DEFAULT now())
+    CREATE TABLE IF NOT EXISTS {RESTORING} (
+        backup    text        NOT NULL,
+        begun_at  timestamptz NOT NULL DEFAULT now(),
+        was_empty boolean     NOT NULL DEFAULT false
+    )
 """
 
 RUNNING = """
@@ -25,14 +30,21 @@ async def take_lock(connection: Connection) -> bool:
     return bool(await connection.fetchval("SELECT pg_try_advisory_lock(hashtext('loanloop restore'))"))
 
 
-async def is_begun(connection: Connection) -> bool:
-    return bool(await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", RESTORING))
+async def holds_a_broken_off_restore(connection: Connection) -> bool:
+    """Only then may what is there be deleted: a marker alone may come from a look that was broken off."""
+    if await connection.fetchval("SELECT to_regclass($1) IS NULL", RESTORING):
+        return False
+    return bool(await connection.fetchval(f"SELECT bool_or(was_empty) FROM {RESTORING}"))  # noqa: S608  # a constant
 
 
 async def begin(connection: Connection, backup: str) -> None:
     async with connection.transaction():
         await connection.execute(CREATE_MARKER)
         await connection.execute(f"INSERT INTO {RESTORING} (backup) VALUES ($1)", backup)  # noqa: S608  # a constant
+
+
+async def was_empty(connection: Connection) -> None:
+    await connection.execute(f"UPDATE {RESTORING} SET was_empty = true")  # noqa: S608  # a constant
 
 
 async def end(connection: Connection) -> None:

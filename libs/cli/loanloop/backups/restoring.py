@@ -80,13 +80,24 @@ async def _session(dsn: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def _begin(connection: asyncpg.Connection, backup: Path) -> None:
-    """The marker first: of a service that starts meanwhile and this look at the rows one sees the other."""
-    if await marker.is_begun(connection):
+    """Raises CannotRestore where the database holds anything but a restore that was broken off."""
+    if await marker.holds_a_broken_off_restore(connection):
         await marker.forget_schema(connection)
         await marker.begin(connection, backup.name)
-        return
+    else:
+        await _look(connection, backup)
+    await marker.was_empty(connection)
+
+
+async def _look(connection: asyncpg.Connection, backup: Path) -> None:
+    """The marker first: of a service that starts meanwhile and this look at the rows one sees the other."""
     await marker.begin(connection, backup.name)
-    if found := await marker.what_is_there(connection):
+    try:
+        found = await marker.what_is_there(connection)
+    except BaseException:  # also Ctrl-C: nothing has been changed, and services may start
+        await marker.end(connection)
+        raise
+    if found:
         await marker.end(connection)
         raise CannotRestore(
             f"the database is not empty ({found}): a backup is restored into an empty one alone; "
