@@ -190,15 +190,7 @@ async def build(base: Foundation[PredictorSettings]) -> Sequence[Part]:
     server = make_server(options, make_routes(base, champions, decide, loans=loans, live=live), access)
     base.heartbeat.update(url=server.url)
     # Subscribe first, then read what is live: a deployment in between is seen by one of the two.
-    return [
-        relay,
-        partitions,
-        deployed,
-        live,
-        LoanStream(loans, champions.available),
-        *watching_access,
-        server,
-    ]
+    return [relay, partitions, deployed, live, LoanStream(loans, champions.available), *watching_access, server]
 
 
 if __name__ == "__main__":
