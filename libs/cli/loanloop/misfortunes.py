@@ -12,6 +12,11 @@ def sentence_of(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, (*AWAY, asyncpg.InterfaceError)):
         return f"the database went away ({in_one_line(error)}): see `loanloop status`, and run the command again."
+    if isinstance(error, asyncpg.InsufficientPrivilegeError):
+        return (
+            f"the database refused: {in_one_line(error)}. LOANLOOP_POSTGRES__DSN must name a login that may: the owner "
+            "for migrate, backup and restore, one with the role loanloop_operator for the other commands."
+        )
     if isinstance(error, asyncpg.PostgresError):
         return f"the database refused: {in_one_line(error)}"
     if isinstance(error, KafkaError):

@@ -9,7 +9,7 @@ from pathlib import Path
 from loanloop_common.errors import LoanloopError
 from loanloop_predictor.domain.access import Role
 from loanloop_predictor.domain.access_keys import SECRET_BYTES, make_key
-from loanloop_predictor.store.keys_file import changed_keys
+from loanloop_predictor.store.keys_file import changed_keys, load_keys
 
 OWNER = "loanloop"  # of the database
 # Each logs in to the database by its own name.
@@ -52,12 +52,16 @@ def _password(folder: Path, login: str) -> Sequence[Path]:
 
 
 def _api_key(folder: Path, name: str) -> str | None:
-    """Its file comes last: where that is missing the key is made anew, and one that nobody holds is forgotten."""
-    path = folder / name / "api_key"
-    if path.exists():
+    """Its file comes last: where that is missing the key is made anew, and one that nobody holds is forgotten.
+
+    So is a key that REST knows no more, because the file of keys is gone.
+    """
+    path, known = folder / name / "api_key", folder / "rest" / "keys"
+    if path.exists() and known.exists() and name in load_keys(known):
         return None
+    path.unlink(missing_ok=True)
     key, kept = make_key(name, _FIRST_KEYS[name], secrets.token_bytes(SECRET_BYTES))
-    with changed_keys(folder / "rest" / "keys") as keys:
+    with changed_keys(known) as keys:
         keys[name] = kept
     _new_file(path, key, _PRIVATE if name == OPERATOR else _FOR_ANOTHER_USER)
     return key
@@ -69,8 +73,11 @@ def _new_file(path: Path, text: str, mode: int) -> Sequence[Path]:
         return []
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.touch(mode=_PRIVATE)
-    draft.write_text(text)
-    draft.chmod(mode)
-    draft.replace(path)
+    try:
+        draft.touch(mode=_PRIVATE)
+        draft.write_text(text)
+        draft.chmod(mode)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
     return [path]

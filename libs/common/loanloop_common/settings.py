@@ -1,11 +1,12 @@
 """Settings that every service shares. Each service's config.py adds its own; only its app.py reads them."""
 
+import re
 import socket
 from pathlib import Path
-from typing import Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 from uuid import uuid4
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from loanloop_common.errors import LoanloopError
@@ -15,8 +16,35 @@ class SettingsInvalid(LoanloopError):
     """A setting is missing or wrong; the message names its environment variable."""
 
 
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^][@/\s:]*)(:\d{1,5})?")
+
+
+def _hosts(named: str) -> str:
+    """No password gets into what is said later of an address that does not answer."""
+    if not all(_HOST.fullmatch(one.strip()) for one in named.split(",")):
+        raise ValueError("it must be HOST:PORT, several with commas between; a login has settings of its own")
+    return named
+
+
+def _dsn(dsn: str) -> str:
+    """Says nothing of what is in it: a password may be."""
+    scheme, _, behind = dsn.partition("://")
+    hosts = behind.partition("/")[0].partition("?")[0].rpartition("@")[2]
+    login = behind.partition("/")[0].rpartition("@")[0]
+    if scheme not in ("postgres", "postgresql") or "@" in login or not all(map(_HOST.fullmatch, hosts.split(","))):
+        raise ValueError(
+            "it must be postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with special characters in the password as %XX"
+        )
+    return dsn
+
+
+Dsn = Annotated[str, AfterValidator(_dsn)]
+
+
 class KafkaSettings(BaseModel):
-    bootstrap_servers: str = Field(default="127.0.0.1:9092", description="host:port, several separated by commas")
+    bootstrap_servers: Annotated[str, AfterValidator(_hosts)] = Field(
+        default="127.0.0.1:9092", description="host:port, several separated by commas"
+    )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
     sasl_username: str | None = None
@@ -48,8 +76,8 @@ class KafkaSettings(BaseModel):
 
 
 class PostgresSettings(BaseModel):
-    dsn: str = Field(default="postgresql://loanloop@127.0.0.1:5432/loanloop", repr=False)
-    read_only_dsn: str | None = Field(
+    dsn: Dsn = Field(default="postgresql://loanloop@127.0.0.1:5432/loanloop", repr=False)
+    read_only_dsn: Dsn | None = Field(
         default=None, repr=False, description="A replica for reports, metrics and training reads"
     )
     pool_size: int = Field(default=8, ge=1)

@@ -52,3 +52,14 @@ def test_unknown_role_and_missing_file_are_said(tmp_path: Path) -> None:
         missing = keys(tmp_path / "keys", *words).exception
         assert "`loanloop keys new` makes one" in str(missing)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_through_a_link_the_file_is_changed_that_it_names(tmp_path: Path) -> None:
+    path, link = tmp_path / "keys", tmp_path / "link"
+    keys(path, "new", "shop", "--role", "score")
+    link.symlink_to(path)
+
+    assert keys(link, "revoke", "shop").stdout == "shop is revoked\n"
+    assert load_keys(path) == {}
+    assert link.is_symlink()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["keys", "link"]

@@ -61,6 +61,16 @@ def test_a_key_that_nobody_holds_any_more_is_replaced(tmp_path: Path) -> None:
         caller_of(former or "", keys)
 
 
+def test_keys_are_made_anew_where_the_file_that_knows_them_is_gone(tmp_path: Path) -> None:
+    former = make_passwords(tmp_path).operator_key
+    (tmp_path / "rest" / "keys").unlink()
+    made = make_passwords(tmp_path)
+    keys = load_keys(tmp_path / "rest" / "keys")
+    assert made.operator_key not in (None, former)
+    assert set(keys) == {"operator", "prometheus"}
+    assert (tmp_path / "operator" / "api_key").read_text() == made.operator_key
+
+
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(LoanloopError, match=r"cannot be written to .*file .*--to"):

@@ -38,6 +38,42 @@ def test_wrong_setting_is_named_in_one_sentence(
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("LOANLOOP_POSTGRES__DSN", "postgresql://loanloop:p@ss:w/rdSECRET@postgres/loanloop"),
+        ("LOANLOOP_POSTGRES__DSN", "postgresql://loanloop:p@SECRET@postgres/loanloop"),
+        ("LOANLOOP_POSTGRES__READ_ONLY_DSN", "garbageSECRET"),
+        ("LOANLOOP_KAFKA__BOOTSTRAP_SERVERS", "user:SECRET@kafka:9092"),
+    ],
+)
+def test_an_address_that_is_none_is_refused_without_a_word_of_it(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(SettingsInvalid) as refused:
+        load_settings(ServiceSettings)
+
+    assert str(refused.value).startswith(f"{variable} is not usable: it must be ")
+    assert "SECRET" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "postgresql://loans:%40secret@db-1:5432,db-2:5432/loans?target_session_attrs=read-write",
+        "postgresql:///loans?host=/run/postgresql",
+        "postgres://loans@[::1]:5432/loans",
+        "postgresql://replica",
+    ],
+)
+def test_addresses_as_libpq_knows_them_are_taken(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOANLOOP_POSTGRES__DSN", dsn)
+
+    assert load_settings(ServiceSettings).postgres.dsn == dsn
+
+
 def test_secrets_are_not_shown() -> None:
     settings = ServiceSettings.model_validate(
         {

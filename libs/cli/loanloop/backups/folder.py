@@ -61,9 +61,15 @@ def publish(draft: Path, name: str) -> Path:
 
 
 def backups_in(folder: Path) -> tuple[list[Kept], list[str]]:
-    """The whole ones, the newest first, and why others can't be read."""
+    """The whole ones, the newest first, and why others can't be read. Raises FolderUnusable."""
     kept, broken = [], []
-    for path in sorted(folder.glob("loanloop-*")):
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.name.startswith("loanloop-"))
+    except OSError as error:
+        raise FolderUnusable(
+            f"{folder} cannot be looked into ({error.strerror}): name the folder of the backups with --to."
+        ) from error
+    for path in paths:
         try:
             kept.append(Kept(path, read_manifest(path)))
         except BackupUnusable as unusable:

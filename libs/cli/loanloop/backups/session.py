@@ -22,4 +22,7 @@ async def connect(dsn: str, *, application_name: str) -> asyncpg.Connection:
     try:
         return await asyncpg.connect(dsn, timeout=10, server_settings=settings)
     except (*UNREACHABLE, asyncpg.PostgresError) as cause:
-        raise Unavailable(f"PostgreSQL does not take the connection: {in_one_line(cause)}") from cause
+        raise Unavailable(
+            f"PostgreSQL does not take the connection ({in_one_line(cause)}): LOANLOOP_POSTGRES__DSN says where it is "
+            "and who logs in."
+        ) from cause

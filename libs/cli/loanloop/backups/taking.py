@@ -95,7 +95,7 @@ async def newest_taken_at(source: Source, folder: Path) -> datetime | None:
     async with _snapshot(source.dsn) as connection:
         begun = await fetch_begun(connection)
     installation = begun["portfolio"], begun["created_at"]
-    kept, _ = await asyncio.to_thread(backups_in, folder)
+    kept, _ = await asyncio.to_thread(backups_in, folder) if folder.exists() else ([], [])  # noqa: ASYNC240 - one look
     manifests = (one.manifest for one in kept)
     return next((one.taken_at for one in manifests if one.installation == installation), None)
 

@@ -31,8 +31,14 @@ def mlflow(
     - `MLFLOW_TRACKING_URI=http://127.0.0.1:5000 loanloop mlflow`
     - `loanloop mlflow --uri http://mlflow.example:5000 --once`
     """
+    from importlib.util import find_spec
+
+    from loanloop_common.errors import LoanloopError
+
     from loanloop.runtime.foreground import until_signalled
 
+    if find_spec("mlflow") is None:
+        raise LoanloopError("MLflow's client is not installed: pip install 'loanloop[mlflow]' where this runs.")
     if asyncio.run(until_signalled(_mirror(uri, once, every_s, data_dir))):
         print("stopped")
 

@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +27,11 @@ def load_keys(path: Path) -> dict[str, AccessKey]:
 
 @contextmanager
 def changed_keys(path: Path) -> Iterator[dict[str, AccessKey]]:
-    """The keys, to be changed; written as a whole when the block ends, one process after the other."""
+    """The keys, to be changed; written as a whole when the block ends, one process after the other.
+
+    Through a link the file that it names is changed: in its place a file would stand that nobody else reads.
+    """
+    path = path.resolve()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         folder = os.open(path.parent, os.O_RDONLY)
@@ -45,8 +49,10 @@ def changed_keys(path: Path) -> Iterator[dict[str, AccessKey]]:
 
 def _replace(path: Path, keys: Mapping[str, AccessKey]) -> None:
     """Whoever reads it sees the old file or the new one; owner and mode stay as they were."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        with draft.open("x") as file:
+            os.fchmod(file.fileno(), 0o600)
             file.write(written(keys.values()))
             file.flush()
             if path.exists():
@@ -55,8 +61,9 @@ def _replace(path: Path, keys: Mapping[str, AccessKey]) -> None:
                 if os.geteuid() == 0:
                     os.fchown(file.fileno(), former.st_uid, former.st_gid)
             os.fsync(file.fileno())
-        Path(file.name).replace(path)
+        draft.replace(path)
     except OSError as cause:
+        draft.unlink(missing_ok=True)
         raise KeysInvalid(f"the file of API keys at {path} cannot be written: {cause.strerror}.") from cause
 
 
