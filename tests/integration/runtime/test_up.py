@@ -94,7 +94,8 @@ def write_certificate(folder: Path) -> dict[str, str]:
 
 async def test_up_shows_addresses_that_answer_and_keeps_its_page_running(tmp_path: Path) -> None:
     folder = tmp_path / "data"
-    up = await start_up(folder, **write_certificate(tmp_path))
+    mlflow = "http://127.0.0.1:9"  # asked once there is a version
+    up = await start_up(folder, **write_certificate(tmp_path), MLFLOW_TRACKING_URI=mlflow)
     shown = await read_until(up, b"Ctrl-C stops")
     run = DataDirectory(folder).read_run()
     assert run is not None
@@ -106,6 +107,8 @@ async def test_up_shows_addresses_that_answer_and_keeps_its_page_running(tmp_pat
     psutil.Process(run.pids["page"]).kill()
     await read_until(up, b"page ended with -9")
     await eventually(lambda: health_of(run.page_url), within_s=30)
+    mirror = folder / "logs" / "mlflow.log"
+    await eventually(lambda: f"mirroring preset sba to {mlflow}" in mirror.read_text(), within_s=60)
 
     up.send_signal(signal.SIGINT)
     await rest_of(up)

@@ -5,6 +5,7 @@ import contextlib
 import signal
 import ssl
 from collections.abc import Callable, Coroutine
+from importlib.util import find_spec
 from typing import Any
 
 import asyncpg
@@ -20,9 +21,15 @@ from loanloop_common.settings import KafkaSettings, ServiceSettings, load_settin
 from loanloop.runtime.begun import OTHERWISE, other_features, refuse_other
 from loanloop.runtime.infrastructure import EmbeddedInfrastructure
 from loanloop.runtime.installation import PAGE, Installation, source_of
-from loanloop.runtime.keeping import keep_page_running, keep_servers_running, keep_services_running
+from loanloop.runtime.keeping import (
+    keep_mirror_running,
+    keep_page_running,
+    keep_servers_running,
+    keep_services_running,
+)
 from loanloop.runtime.problems import CannotRun
 from loanloop.runtime.rest import rest_trust
+from loanloop.runtime.settings import RuntimeSettings
 from loanloop.runtime.tasks import together
 from loanloop.target import kafka_at
 from loanloop.telling import Tell
@@ -56,7 +63,21 @@ async def run_installation(
         keepers = [keep_services_running(installation, services, tell), keep_page_running(installation, tell)]
         if isinstance(installation, EmbeddedInfrastructure):
             keepers.append(keep_servers_running(installation, tell))
+        if mirrors_to_mlflow():
+            keepers.append(keep_mirror_running(installation, tell))
         await together(*keepers, _announce(installation, chosen, tell, ready))
+
+
+def mirrors_to_mlflow() -> bool:
+    """Raises CannotRun where it was asked for and cannot be done."""
+    if RuntimeSettings().mlflow_uri is None:
+        return False
+    if find_spec("mlflow") is None:
+        raise CannotRun(
+            "MLFLOW_TRACKING_URI is set, and MLflow's client is not installed: "
+            "pip install 'loanloop[mlflow]', or unset it."
+        )
+    return True
 
 
 def _refuse_early(installation: Installation, asked: str | None) -> None:

@@ -24,7 +24,7 @@ from loanloop.telling import Tell
 
 STOP_SERVICE_WITHIN_S = 40
 DEFAULT_PORTFOLIO = "sba"
-PAGE = "page"
+PAGE, MIRROR = "page", "mlflow"
 
 
 def source_of(asked: str) -> str:
@@ -126,6 +126,11 @@ class Installation(abc.ABC):
         """Starts `loanloop page` on this installation; stopped with the services."""
         where = ("--data-dir", str(self.directory.path), "--host", HOST, "--port", str(self.ports.page))
         return await self._start_program(PAGE, "loanloop.main", PAGE, *where, env={"PYTHONUNBUFFERED": "1"})
+
+    async def start_mirror(self) -> Child:
+        """Starts `loanloop mlflow` on this installation, to the server that MLFLOW_TRACKING_URI names."""
+        where = ("--data-dir", str(self.directory.path))
+        return await self._start_program(MIRROR, "loanloop.main", MIRROR, *where, env={"PYTHONUNBUFFERED": "1"})
 
     async def _start_program(self, instance: str, module: str, *options: str, env: Mapping[str, str]) -> Child:
         log = self.log_of(instance)

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from loanloop.runtime.children import Child, SupervisorGone
 from loanloop.runtime.infrastructure import EmbeddedInfrastructure
-from loanloop.runtime.installation import PAGE, Installation
+from loanloop.runtime.installation import MIRROR, PAGE, Installation
 from loanloop.runtime.logs import last_words
 from loanloop.runtime.problems import CannotRun
 from loanloop.runtime.tasks import together
@@ -33,6 +33,11 @@ async def keep_services_running(installation: Installation, env: Mapping[str, st
 async def keep_page_running(installation: Installation, tell: Tell) -> None:
     """Starts the page and restarts it when it ends, until cancelled."""
     await keep_running(PAGE, await installation.start_page(), installation.start_page, tell)
+
+
+async def keep_mirror_running(installation: Installation, tell: Tell) -> None:
+    """Starts the mirror to MLflow and restarts it when it ends, until cancelled."""
+    await keep_running(MIRROR, await installation.start_mirror(), installation.start_mirror, tell)
 
 
 async def keep_servers_running(infrastructure: EmbeddedInfrastructure, tell: Tell) -> None:

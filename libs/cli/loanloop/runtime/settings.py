@@ -18,6 +18,9 @@ class RuntimeSettings(BaseSettings):
         validation_alias="LOANLOOP_PREDICTOR__KEYS_FILE",
         description="REST asks for a key",
     )
+    mlflow_uri: str | None = Field(
+        default=None, validation_alias="MLFLOW_TRACKING_URI", description="Where `up` mirrors the versions to"
+    )
     kafka_download_url: str = Field(
         default="https://archive.apache.org/dist/kafka/{version}/kafka_2.13-{version}.tgz",
         validation_alias="LOANLOOP_KAFKA_DOWNLOAD_URL",
