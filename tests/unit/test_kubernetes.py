@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 from loanloop.main import app
 from loanloop_common.lifecycle import AFTER_PARTS_S
-from loanloop_common.settings import ServiceSettings
+from loanloop_common.settings import ServiceSettings, load_settings
 from loanloop_evaluator.config import EvaluatorSettings
 from loanloop_ingest.config import IngestSettings
 from loanloop_predictor.config import PredictorSettings
@@ -31,12 +31,15 @@ from tests.support.kubernetes import (
 
 DOCKERFILE = (ROOT / "deploy/Dockerfile").read_text()
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-KINDS: dict[str, type[ServiceSettings]] = {
-    "ingest": IngestSettings,
-    "predictor": PredictorSettings,
-    "trainer": TrainerSettings,
-    "evaluator": EvaluatorSettings,
+NAME = "app.kubernetes.io/name"
+KINDS: dict[str, tuple[type[ServiceSettings], ...]] = {
+    "ingest": (IngestSettings,),
+    "predictor": (PredictorSettings,),
+    "trainer": (TrainerSettings,),
+    "evaluator": (EvaluatorSettings,),
+    "operator": (ServiceSettings, PredictorSettings),  # the page asks for the predictor's keys
 }
+OF_COMMANDS = (ServiceSettings,)
 each_pod = pytest.mark.parametrize("pod", sorted(PODS))
 each_service = pytest.mark.parametrize("service", SERVICES)
 
@@ -83,28 +86,44 @@ def test_what_another_image_than_the_services_runs_is_a_command_of_loanloop() ->
     assert asked <= commands.keys()
 
 
-@each_service
-def test_every_setting_exists_and_the_service_takes_its_value(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    variables = {name: value for name, value in environment_of(service).items() if name.startswith("LOANLOOP_")}
+def variables_of(pod: str) -> dict[str, str]:
+    """Those of loanloop that it is given: of the common settings, where it takes them."""
+    own = {one["name"] for one in container_of(pod)["env"]}
+    taken = {name: value for name, value in environment_of(pod).items() if takes_settings(pod) or name in own}
+    return {name: value for name, value in taken.items() if name.startswith("LOANLOOP_")}
+
+
+def takes_settings(pod: str) -> bool:
+    return {"configMapRef": {"name": "settings"}} in container_of(pod).get("envFrom", [])
+
+
+@each_pod
+def test_every_setting_exists_and_is_taken(pod: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = variables_of(pod)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    settings = KINDS[service]()
+    settings: list[ServiceSettings] = [load_settings(kind) for kind in KINDS.get(pod, OF_COMMANDS)]
     for name in variables:
-        found: object = settings
-        for part in name.removeprefix("LOANLOOP_").lower().split("__"):
-            assert isinstance(found, BaseModel)
-            assert part in type(found).model_fields, name
-            found = getattr(found, part)
+        assert any(is_field(one, name.removeprefix("LOANLOOP_").lower().split("__")) for one in settings), name
 
 
-def test_the_settings_of_the_other_pods_exist() -> None:
-    for pod in PODS.keys() - set(SERVICES):
-        for name in environment_of(pod):
-            first, *rest = name.removeprefix("LOANLOOP_").lower().split("__")
-            field = PredictorSettings.model_fields.get(first)
-            assert name == "PGPASSWORD" or field, name
-            if field and rest:
-                assert rest[0] in field.annotation.model_fields, name  # type: ignore[union-attr]  # of a group of settings
+def is_field(settings: object, path: list[str]) -> bool:
+    for part in path:
+        if not isinstance(settings, BaseModel) or part not in type(settings).model_fields:
+            return False
+        settings = getattr(settings, part)
+    return True
+
+
+def test_what_speaks_with_kafka_logs_in_and_the_migrations_do_not_speak_with_it() -> None:
+    assert {pod for pod in PODS if not takes_settings(pod)} == {"migrations"}
+    assert not [name for name in variables_of("migrations") if "KAFKA" in name]
+
+
+def test_an_upgrade_can_apply_one_job_and_nothing_else() -> None:
+    for job in named("Job"):
+        labelled = [one for one in RESOURCES if one["metadata"].get("labels", {}).get(NAME) == job]
+        assert [(one["kind"], one["metadata"]["name"]) for one in labelled] == [("Job", job)]
 
 
 @each_service
