@@ -21,7 +21,7 @@ from tests.e2e.world import QUICK, SERVICES, World, loans
 from tests.support.database_users import PASSWORD, as_user, make_user
 from tests.support.eventually import eventually
 from tests.support.guarded_kafka import GuardedKafka, guarded_kafka
-from tests.support.infrastructure import Backend
+from tests.support.infrastructure import Backend, fresh_database
 from tests.support.kubernetes import named
 from tests.support.tiny_portfolio import write_tiny_portfolio
 
@@ -80,8 +80,7 @@ async def test_loop_turns_under_the_least_privileges(
     await publish_batch(world.broker, Topic.LOAN_RECEIVED, [(b"none", b"no loan")])
     letter = await eventually(lambda: world.pool.fetchrow("SELECT * FROM loan_data.rejected"))
     place = f"{letter['topic']}:{letter['kafka_partition']}:{letter['kafka_offset']}"
-    for name, value in kafka.settings_of("operator").items():
-        monkeypatch.setenv(name, value)
+    log_in(monkeypatch, kafka, "operator")
     await run_command(world, "dlq", "replay", place)
     await run_command(world, "retrain", "--wait")
     await world.served("v2")
@@ -108,6 +107,17 @@ async def test_loop_turns_under_the_least_privileges(
         assert "AuthorizationFailed" not in log, log[-2000:]
         assert "read-only transaction" not in log, log[-2000:]
         assert "replica_not_used" not in log, log[-2000:]
+
+    await world.infrastructure.stop_services()
+    log_in(monkeypatch, kafka, "restorer")
+    (folder,) = (tmp_path / "backups").glob("loanloop-*")
+    async with fresh_database(world.infrastructure) as world.dsn:
+        assert "predictor goes on at" in await run_command(world, "restore", str(folder))
+
+
+def log_in(monkeypatch: pytest.MonkeyPatch, kafka: GuardedKafka, user: str) -> None:
+    for name, value in kafka.settings_of(user).items():
+        monkeypatch.setenv(name, value)
 
 
 async def waits_for_topics(world: World) -> None:

@@ -82,7 +82,7 @@ def test_an_image_is_a_target_of_the_dockerfile_and_its_tag_this_version(pod: st
 def test_what_another_image_than_the_services_runs_is_a_command_of_loanloop() -> None:
     commands = get_command(app).commands  # type: ignore[attr-defined]  # a group's
     asked = {container_of(pod)["args"][0] for pod in PODS.keys() - set(SERVICES)}
-    assert asked == {"migrate", "page", "backup"}
+    assert asked == {"migrate", "page", "backup", "restore"}
     assert asked <= commands.keys()
 
 
@@ -107,6 +107,21 @@ def test_every_setting_exists_and_is_taken(pod: str, monkeypatch: pytest.MonkeyP
         assert any(is_field(one, name.removeprefix("LOANLOOP_").lower().split("__")) for one in settings), name
 
 
+@each_pod
+def test_no_setting_repeats_what_holds_without_it(pod: str) -> None:
+    own = {"LOANLOOP_PORTFOLIO"}  # a line to change
+    for name, value in variables_of(pod).items():
+        path = name.removeprefix("LOANLOOP_").lower().split("__")
+        defaults = [kind.model_construct() for kind in KINDS.get(pod, OF_COMMANDS)]
+        assert name in own or value not in {str(value_of(one, path)) for one in defaults if is_field(one, path)}, name
+
+
+def value_of(settings: object, path: list[str]) -> object:
+    for part in path:
+        settings = getattr(settings, part)
+    return settings
+
+
 def is_field(settings: object, path: list[str]) -> bool:
     for part in path:
         if not isinstance(settings, BaseModel) or part not in type(settings).model_fields:
@@ -129,8 +144,8 @@ def test_an_upgrade_can_apply_one_job_and_nothing_else() -> None:
 @each_service
 def test_a_port_is_the_one_that_the_service_listens_on(service: str) -> None:
     (port,) = container_of(service)["ports"]
-    own = environment_of(service).get("LOANLOOP_PREDICTOR__PORT", SETTINGS["LOANLOOP_TELEMETRY__PORT"])
-    assert port["containerPort"] == int(own)
+    rest, metrics = PredictorSettings.model_fields["predictor"].default.port, SETTINGS["LOANLOOP_TELEMETRY__PORT"]
+    assert port["containerPort"] == (rest if service == "predictor" else int(metrics))
     (served,) = named("Service")[service]["spec"]["ports"]
     assert (served["port"], served["targetPort"]) == (port["containerPort"], port["name"])
     let_in = {
@@ -146,18 +161,50 @@ def test_a_port_is_the_one_that_the_service_listens_on(service: str) -> None:
 def test_a_service_is_asked_whether_it_is_well_where_it_answers_that(service: str) -> None:
     container = container_of(service)
     where = {"path": "/health", "port": container["ports"][0]["name"]}
-    assert container["startupProbe"]["httpGet"] == where
+    started = container["startupProbe"]
+    assert started["httpGet"] == where
+    # It does not listen before Kafka and PostgreSQL answer, which may take a night.
+    assert started["periodSeconds"] * started["failureThreshold"] >= 86_400
     assert container["readinessProbe"]["httpGet"] == where
     alive = container["livenessProbe"]
     # A restart brings no Kafka back: where /health is 503 meanwhile, only silence ends the process.
     assert alive["httpGet"] == where if service == "predictor" else alive["tcpSocket"]["port"] == where["port"]
 
 
+def test_a_backup_that_is_late_is_told_and_a_restore_reads_where_backups_are_written() -> None:
+    backup, deployment = container_of("backup"), named("Deployment")["backup"]["spec"]
+    assert {"--every", "--keep"} < set(backup["args"])
+    assert (deployment["replicas"], deployment["strategy"]) == (1, {"type": "Recreate"})
+    (port,) = backup["ports"]
+    assert port["containerPort"] == int(SETTINGS["LOANLOOP_TELEMETRY__PORT"])
+    assert backup["readinessProbe"]["httpGet"] == {"path": "/health", "port": port["name"]}
+    served = named("Service")["backup"]["spec"]
+    assert (served["selector"], served["ports"][0]["targetPort"]) == (
+        PODS["backup"]["metadata"]["labels"],
+        port["name"],
+    )
+    where = {name: mounted(name, "backups") for name in ("backup", "restore")}
+    assert where == {"backup": ("/backups", False), "restore": ("/backups", True)}
+    assert container_of("restore")["args"][1].startswith(where["restore"][0])
+    assert named("Job")["restore"]["spec"]["suspend"] is True
+
+
+def mounted(pod: str, claim: str) -> tuple[str, bool]:
+    """Where, and whether it may only be read."""
+    (volume,) = (
+        one["name"]
+        for one in PODS[pod]["spec"]["volumes"]
+        if one.get("persistentVolumeClaim", {}).get("claimName") == claim
+    )
+    (mount,) = (one for one in container_of(pod)["volumeMounts"] if one["name"] == volume)
+    return mount["mountPath"], mount.get("readOnly", False)
+
+
 @each_service
 def test_a_service_is_given_the_time_it_takes_to_stop(service: str) -> None:
     container = container_of(service)
     before = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
-    takes = before + float(SETTINGS["LOANLOOP_STOP_WITHIN_S"]) + AFTER_PARTS_S
+    takes = before + float(ServiceSettings.model_fields["stop_within_s"].default) + AFTER_PARTS_S
     assert PODS[service]["spec"]["terminationGracePeriodSeconds"] > takes
 
 

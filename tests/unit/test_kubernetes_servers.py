@@ -4,7 +4,7 @@ import re
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from loanloop_common.asyncapi import READ_BY
+from loanloop_common.asyncapi import CHANNELS, READ_BY
 from loanloop_common.kafka.topics import described_topics
 from loanloop_common.settings import PostgresSettings
 
@@ -32,10 +32,20 @@ def test_every_topic_is_there_and_kept_as_the_code_keeps_it() -> None:
 
 
 @each_service
-def test_a_service_may_read_what_it_reads_in_its_own_group_alone(service: str) -> None:
+def test_a_service_may_read_what_it_reads_in_its_own_group_and_no_more(service: str) -> None:
     rights = rights_of(service)
-    assert {("topic", str(topic), "Read") for topic in READ_BY[service]} <= rights
-    assert {name for kind, name, _ in rights if kind == "group"} == {service}
+    reads = {str(topic) for topic, channel in CHANNELS.items() if service in channel.readers}
+    assert {name for kind, name, do in rights if (kind, do) == ("topic", "Read")} == reads
+    assert {right for right in rights if right[0] == "group"} == {("group", service, "Read")}
+
+
+def test_commands_read_no_event_and_restore_alone_sets_the_groups() -> None:
+    topics = {("topic", str(topic), "Read") for topics in READ_BY.values() for topic in topics}
+    described = {("topic", name, "Describe") for name in ("loan.", "model.", "alert.")}
+    assert rights_of("restorer") == topics | described | {("group", group, "Read") for group in READ_BY}
+    sent = {("topic", topic, "Write") for topic in ("loan.received", "loan.outcome")}
+    assert rights_of("operator") == sent | described | {("group", group, "Describe") for group in READ_BY}
+    assert environment_of("restore")["LOANLOOP_KAFKA__SASL_USERNAME"] == "restorer"
 
 
 def test_nobody_may_create_a_topic_or_act_on_the_cluster() -> None:
@@ -73,6 +83,21 @@ def test_kafka_is_where_the_services_look_for_it() -> None:
     pools = {pool["spec"]["roles"][0]: pool["spec"]["replicas"] for pool in named("KafkaNodePool").values()}
     config = named("Kafka")["kafka"]["spec"]["kafka"]["config"]
     assert pools["broker"] >= REPLICATION > config["min.insync.replicas"] > 1
+
+
+def test_no_node_has_two_of_kafka() -> None:
+    for name, pool in named("KafkaNodePool").items():
+        (spread,) = pool["spec"]["template"]["pod"]["topologySpreadConstraints"]
+        assert spread["labelSelector"]["matchLabels"] == pool["metadata"]["labels"] | {"strimzi.io/pool-name": name}
+        assert (spread["topologyKey"], spread["whenUnsatisfiable"]) == ("kubernetes.io/hostname", "DoNotSchedule")
+        assert (spread["maxSkew"], spread["minDomains"]) == (1, pool["spec"]["replicas"])
+
+
+def test_what_is_kept_for_a_replica_that_is_away_leaves_room_to_write() -> None:
+    cluster = named("Cluster")["postgres"]["spec"]
+    parameters = cluster["postgresql"]["parameters"]
+    kept, most = (int(parameters[name].removesuffix("GB")) for name in ("max_slot_wal_keep_size", "max_wal_size"))
+    assert kept + most < int(cluster["walStorage"]["size"].removesuffix("Gi"))
 
 
 def test_an_event_is_lost_neither_to_its_age_nor_to_a_failover() -> None:
