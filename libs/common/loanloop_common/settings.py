@@ -89,20 +89,36 @@ class TelemetrySettings(BaseModel):
     data_folder: Path | None = Field(default=None, description="The disk that it is on is measured")
 
 
+_OTLP_PROTOCOL = "http/protobuf"
+
+
 class TracingSettings(BaseSettings):
     """Those of OpenTelemetry's own variables that say whether there are spans; its SDK reads all of them."""
 
-    model_config = SettingsConfigDict(env_prefix="OTEL_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="OTEL_", env_ignore_empty=True, extra="ignore", frozen=True)
 
     exporter_otlp_endpoint: str = ""
     exporter_otlp_traces_endpoint: str = ""
+    exporter_otlp_protocol: str = _OTLP_PROTOCOL
+    exporter_otlp_traces_protocol: str = ""
     traces_exporter: str = "otlp"
     sdk_disabled: str = "false"
 
     @property
     def is_wanted(self) -> bool:
         named = self.exporter_otlp_traces_endpoint or self.exporter_otlp_endpoint
-        return bool(named) and self.traces_exporter == "otlp" and self.sdk_disabled.lower() != "true"
+        return bool(named) and self.traces_exporter != "none" and self.sdk_disabled.lower() != "true"
+
+    @property
+    def unserved(self) -> str | None:
+        """What is asked for and not there, with what to do."""
+        if self.traces_exporter != "otlp":
+            return f"OTEL_TRACES_EXPORTER is {self.traces_exporter!r}: it must be 'otlp', or 'none'"
+        protocol = self.exporter_otlp_traces_protocol or self.exporter_otlp_protocol
+        if protocol != _OTLP_PROTOCOL:
+            named = "TRACES_PROTOCOL" if self.exporter_otlp_traces_protocol else "PROTOCOL"
+            return f"OTEL_EXPORTER_OTLP_{named} is {protocol!r}: it must be {_OTLP_PROTOCOL!r}, mostly at port 4318"
+        return None
 
 
 def _instance_id() -> str:

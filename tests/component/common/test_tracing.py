@@ -160,6 +160,39 @@ def test_where_the_extra_is_missing_the_service_runs_on_and_says_so(monkeypatch:
     assert [(line["event"], "loanloop[tracing]" in line["why"]) for line in lines] == [("tracing_not_installed", True)]
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "named"),
+    [
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "4096", "max_export_batch_size"),
+        ("OTEL_SPAN_LINK_COUNT_LIMIT", "x", "OTEL_SPAN_LINK_COUNT_LIMIT"),
+        ("OTEL_TRACES_EXPORTER", "otlp,console", "OTEL_TRACES_EXPORTER is 'otlp,console'"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "OTEL_EXPORTER_OTLP_PROTOCOL is 'grpc'"),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL is 'grpc'"),
+    ],
+)
+def test_a_wrong_variable_of_opentelemetry_costs_the_spans_and_one_line(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, named: str
+) -> None:
+    monkeypatch.setenv(ENDPOINT, "http://127.0.0.1:1")
+    monkeypatch.setenv(variable, value)
+    with capture_logs() as lines:
+        begin_tracing("test", instance_id="test-1")
+    assert not is_tracing()
+    assert [(line["event"], line["log_level"], named in line["why"]) for line in lines] == [
+        ("tracing_not_begun", "warning", True)
+    ]
+
+
+def test_a_variable_that_is_empty_is_not_set(monkeypatch: pytest.MonkeyPatch, collector: Collector) -> None:
+    end_tracing()
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "")
+    begin_tracing("test", instance_id="test-1")
+    with span("training"):
+        pass
+    assert sent(collector, "training")
+
+
 def test_a_collector_that_is_away_holds_up_no_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ENDPOINT, "http://127.0.0.1:1")
     begin_tracing("test", instance_id="test-1")

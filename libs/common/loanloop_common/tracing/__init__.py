@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import structlog
 
+from loanloop_common.errors import in_one_line
 from loanloop_common.settings import TracingSettings
 from loanloop_common.trace_context import trace_of
 from loanloop_common.tracing.spans import NO_SPAN, Kind, Span, Tracer, Value
@@ -22,16 +23,21 @@ _tracer: Tracer | None = None
 
 
 def begin_tracing(service: str, *, instance_id: str) -> None:
-    """If a collector is named. Where the extra isn't installed the service runs on without spans, and says so."""
+    """If a collector is named. Where spans can't be made the service runs on without, and says why."""
     global _tracer  # noqa: PLW0603  # as the logging it is set up with: one for the process
-    if not TracingSettings().is_wanted:
+    wanted = TracingSettings()
+    if not wanted.is_wanted:
+        return
+    if wanted.unserved:
+        log.warning("tracing_not_begun", why=wanted.unserved)
         return
     try:
         otlp = importlib.import_module("loanloop_common.tracing.otlp")
+        _tracer = otlp.OtlpTracer(service, instance_id=instance_id)
     except ImportError:
         log.warning("tracing_not_installed", why="OTEL_EXPORTER_OTLP_ENDPOINT is set: pip install 'loanloop[tracing]'")
-        return
-    _tracer = otlp.OtlpTracer(service, instance_id=instance_id)
+    except Exception as error:  # noqa: BLE001  # whatever the SDK finds wrong: no loan waits for telemetry
+        log.warning("tracing_not_begun", why=f"a variable OTEL_… is not usable: {in_one_line(error)}")
 
 
 def end_tracing(*, within_s: float = 3.0) -> None:
