@@ -57,12 +57,12 @@ class BatchHandler:
     async def _store_batch(self, arrived: Sequence[Arrived], traceparents: Mapping[int, str]) -> None:
         with timed("loanloop_batch_step_duration_seconds", step="store"):
             refusals = await self._store(arrived)
-        for refusal in refusals:
-            about = {**_place_of(refusal.record), **ids_of(refusal.record)}
-            log.warning("message_refused", reason=refusal.reason, message=refusal.message, **about)
         if refusals:
             with timed("loanloop_batch_step_duration_seconds", step="publish_refusals"):
                 await self._publish_refusals(refusals)
+        for refusal in refusals:  # behind what is tried again, so that each is said once
+            about = {**_place_of(refusal.record), **ids_of(refusal.record)}
+            log.warning("message_refused", reason=refusal.reason, message=refusal.message, **about)
         if traceparents:
             self._followed.tell("event_stored", _followed_facts(arrived, traceparents, refusals))
 

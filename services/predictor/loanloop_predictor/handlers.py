@@ -57,12 +57,12 @@ class LoanHandler:
         _count(batch)
 
     async def _refuse(self, refusals: Sequence[Refusal]) -> None:
-        for refusal in refusals:
+        await self._refusals.record(refusals)
+        await publish_refusals(self._broker, refusals)
+        for refusal in refusals:  # behind what is tried again, so that each is said once
             record = refusal.record
             about = {"topic": record.topic, "partition": record.partition, "offset": record.offset, **ids_of(record)}
             log.error("loan_not_decided", message=refusal.message, **about)
-        await self._refusals.record(refusals)
-        await publish_refusals(self._broker, refusals)
 
 
 def _messages(stored: Sequence[StoredDecision], traceparents: Mapping[UUID, str]) -> list[Message]:

@@ -93,6 +93,26 @@ async def test_a_batch_that_is_not_done_is_a_span_that_failed(collector: Collect
     assert sent(collector, "process loans").status.code == Status.STATUS_CODE_ERROR
 
 
+async def test_a_batch_that_is_broken_off_is_a_span_that_failed(collector: Collector) -> None:
+    async def forever(*_: Any) -> Any:
+        await asyncio.Event().wait()
+
+    async def finish_later(_: Sequence[Any]) -> Any:
+        return forever
+
+    for handle in (forever, finish_later):
+        handling = Handling(handle, name="loans", commits=False, retry=RetryPolicy(), stopping=asyncio.Event())
+        taking = asyncio.create_task(handling.take([make_record()], None))
+        await asyncio.wait({taking}, timeout=0.05)
+        taking.cancel()
+        await handling.finish_within(0)
+        await asyncio.wait({taking})
+        await asyncio.sleep(0)
+    end_tracing()
+
+    assert [batch.status.message for batch in collector.named("process loans")] == ["CancelledError()"] * 2
+
+
 async def test_what_is_rare_has_its_trace_in_its_log_lines_and_says_what_it_failed_of(collector: Collector) -> None:
     bound = []
 

@@ -156,7 +156,9 @@ async def test_a_corrupt_bundle_is_rejected_once_with_an_alert(world: World) -> 
     assert (alert.model_dump()["kind"], alert.model_dump()["details"]) == ("model_refused", {"version": "v1"})
 
 
-async def test_nothing_is_deployed_while_the_champion_is_unreadable_and_one_alert_says_so(world: World) -> None:
+async def test_nothing_is_deployed_while_the_champion_is_unreadable_and_one_alert_says_so(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await world.history(first=0, last=19, feature_scores={"score": GOOD})
     await world.add_model(1, train_to=day(3))
     await settle(world.judge())
@@ -164,8 +166,15 @@ async def test_nothing_is_deployed_while_the_champion_is_unreadable_and_one_aler
     await world.add_model(2, train_to=day(5))
     judge = world.judge()
 
-    await settle(judge, judge, world.judge())
+    with Collector().listening() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        begin_tracing("evaluator", instance_id="evaluator-1")
+        await settle(judge, judge, world.judge())
+        end_tracing()
 
+    raised_within = "SELECT traceparent FROM loan_data.outbox WHERE topic = $1"
+    assert collector.spans == []  # an evaluation that waits is none, so that nothing can hang on it
+    assert await world.pool.fetchval(raised_within, Topic.ALERT_RAISED) is None
     assert await world.deployed() == [(1, "v1", "deploy", False)]
     reason = "v1 is live and can't be read: is cut short or no bundle"
     assert judge.waiting == {"v2": f"a champion to compare with; {reason}"}

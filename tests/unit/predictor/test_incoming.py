@@ -38,6 +38,15 @@ def test_what_is_decided_already_is_passed_over_and_the_others_keep_their_places
     assert read.places == [0, 2]
 
 
+def test_a_loan_goes_on_with_what_came_with_its_first_message() -> None:
+    loans = [as_bytes(make_loan(number)) for number in (1, 2, 1, 2, 3)]
+    read = read_streamed(CODEC, [(loan, NOW) for loan in [b"{", *loans]])
+    untraced, traced = (read.to_decide[place].loan.event_id for place in (0, 1))
+    assert read.by_event({0: "of a bad one", 2: "first", 3: "second of the untraced", 4: "second"}) == {traced: "first"}
+    assert untraced not in read.by_event({3: "second of the untraced"})
+    assert read.by_event({}) == {}
+
+
 def test_request_and_event_of_the_same_loan_have_the_same_hash() -> None:
     loan = make_loan(1)
     streamed = read_streamed(CODEC, [(as_bytes(loan), NOW)]).to_decide[0]

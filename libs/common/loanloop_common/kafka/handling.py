@@ -111,8 +111,8 @@ class Handling:
             if self._finishing:
                 await asyncio.wait({self._finishing})
             self._give_up(batch)
-        except BaseException:  # a cancellation: the framework's loop ends with it
-            batch.gave_up.set()
+        except BaseException as cancelled:  # the framework's loop ends with it
+            self._give_up(batch, repr(cancelled))
             raise
 
     async def _previous_finished(self, batch: _Batch) -> None:
@@ -128,8 +128,8 @@ class Handling:
             await self._finish(batch, finish)
         except _NotDone:
             self._give_up(batch)
-        except BaseException:
-            batch.gave_up.set()
+        except BaseException as cancelled:
+            self._give_up(batch, repr(cancelled))
             raise
 
     async def _finish(self, batch: _Batch, finish: Finish) -> None:
@@ -145,9 +145,9 @@ class Handling:
             links=lambda: traceparents_of(records).values(),
         )
 
-    def _give_up(self, batch: _Batch) -> None:
+    def _give_up(self, batch: _Batch, why: str = "not done at the last attempt: it comes again") -> None:
         batch.gave_up.set()
-        batch.span.failed("not done at the last attempt: it comes again")
+        batch.span.failed(why)
         batch.span.end()
 
     async def _done_with(self, batch: _Batch) -> None:

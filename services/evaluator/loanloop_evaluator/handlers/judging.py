@@ -73,11 +73,15 @@ class Judge:
     async def _judge(self, candidate: Candidate, live: Live | None) -> bool:
         """False: it has to wait, for more loans or for a champion to compare it with."""
         begun, evaluation = time.monotonic(), begin_span("evaluation", {"version": candidate.version})
-        with evaluation.current():
-            judgement = await self._judgement_of(candidate, live)
-            if judgement is None:
-                return False
-            recorded = await self._store.record(judgement)
+        try:
+            with evaluation.current():
+                judgement = await self._judgement_of(candidate, live)
+                if judgement is None:
+                    return False
+                recorded = await self._store.record(judgement)
+        except BundleCorrupt as champion:  # its alert hangs on no evaluation: there is none
+            await self._hold(candidate.version, live, champion)
+            return False
         evaluation.note(result=judgement.result)
         evaluation.end()
         if recorded.outcome == "written":
@@ -86,13 +90,12 @@ class Judge:
         return True
 
     async def _judgement_of(self, candidate: Candidate, live: Live | None) -> Judgement | None:
-        """None where it has to wait."""
+        """None where it has to wait. Raises BundleCorrupt, of the champion."""
         try:
             return await self._judgement(candidate.version, live)
         except BundleCorrupt as corrupt:
             if corrupt.version != candidate.version:
-                await self._hold(candidate.version, live, corrupt)
-                return None
+                raise
             return await self._refusal(candidate.version, live, str(corrupt))
 
     async def _contender(self, version: str) -> Contender:

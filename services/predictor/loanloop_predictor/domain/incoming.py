@@ -46,12 +46,12 @@ class StreamedLoans:
 
     def by_event(self, by_place: Mapping[int, str]) -> dict[UUID, str]:
         """What came with the messages of the loans to decide; of an event that came more than once, with its first."""
-        found: dict[UUID, str] = {}
-        if by_place:
-            for place, one in zip(self.places, self.to_decide, strict=True):
-                if place in by_place:
-                    found.setdefault(one.loan.event_id, by_place[place])
-        return found
+        if not by_place:
+            return {}
+        firsts: dict[UUID, int] = {}
+        for place, one in zip(self.places, self.to_decide, strict=True):
+            firsts.setdefault(one.loan.event_id, place)
+        return {event_id: by_place[place] for event_id, place in firsts.items() if place in by_place}
 
 
 def read_streamed(
