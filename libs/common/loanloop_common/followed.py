@@ -1,8 +1,9 @@
 """What the log says of a single message: the ids that it has, and that it is done, where its sender asks for that."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -14,6 +15,7 @@ from loanloop_common.wire_rules import UNDECODABLE
 log = structlog.get_logger()
 
 Facts = dict[str, object]
+Item = TypeVar("Item")
 
 
 class _Identified(msgspec.Struct):
@@ -48,17 +50,20 @@ class FollowedLines:
         self._n_said = 0
         self._n_unsaid = 0
 
-    def tell(self, event: str, each: Iterable[Mapping[str, object]]) -> None:
-        for facts in each:
-            self._tell_one(event, facts)
+    def tell(self, event: str, those: Iterable[Item], facts_of: Callable[[Item], Facts]) -> None:
+        """Of those that there is no line left for nothing is made; they are counted, if any are wanted at all."""
+        if not self._per_s:
+            return
+        waiting = iter(those)
+        for one in islice(waiting, self._left()):
+            unsaid = {"others_unsaid": self._n_unsaid} if self._n_unsaid else {}
+            facts = facts_of(one)
+            log.info(event, **facts, **unsaid)
+            self._n_said, self._n_unsaid = self._n_said + 1, 0
+        self._n_unsaid += sum(1 for _ in waiting)
 
-    def _tell_one(self, event: str, facts: Mapping[str, object]) -> None:
+    def _left(self) -> int:
         second = int(self._clock())
         if second != self._second:
             self._second, self._n_said = second, 0
-        if self._n_said >= self._per_s:
-            self._n_unsaid += 1
-            return
-        unsaid = {"others_unsaid": self._n_unsaid} if self._n_unsaid else {}
-        self._n_said, self._n_unsaid = self._n_said + 1, 0
-        log.info(event, **facts, **unsaid)
+        return self._per_s - self._n_said

@@ -5,7 +5,7 @@ event_id, which `loan.scored` repeats as loan_event_id.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ HEADER = "traceparent"
 _FORM = re.compile(rb"(?!ff)[0-9a-f]{2}-((?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(?:-.*)?", re.DOTALL)
 _BYTES = 55
 _LONGEST = 512
-_SAMPLED = 1
+_SAMPLED = "13579bdf"  # the last bit of the flags
 
 Headers = list[tuple[str, bytes]]
 _headers_of: Callable[[Any], Sequence[tuple[str, bytes | None]]] = attrgetter("headers")
@@ -59,6 +59,11 @@ def traceparents_of(records: Sequence[HasHeaders]) -> dict[int, str]:
     }
 
 
+def each_traceparent(records: Sequence[HasHeaders]) -> Iterator[str]:
+    """For who wants the first of them alone: no more headers are read than are asked for."""
+    return (found for record in records if record.headers and (found := traceparent_of(record)) is not None)
+
+
 def traceparent_of_request(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     """Of a request's headers as ASGI has them."""
     for name, value in headers:
@@ -78,7 +83,7 @@ def trace_id_of(traceparent: str) -> str:
 
 def is_sampled(traceparent: str) -> bool:
     """Whether who began the trace wants to see it."""
-    return bool(int(traceparent[53:], 16) & _SAMPLED)
+    return traceparent[-1] in _SAMPLED
 
 
 def trace_of(traceparent: str | None) -> dict[str, str]:

@@ -51,8 +51,8 @@ class BatchHandler:
     async def read_batch(self, records: Sequence[ConsumerRecord]) -> Finish:
         """What is left to be done: to store each message, or refuse it and publish that."""
         with timed("loanloop_batch_step_duration_seconds", step="read"):
-            arrived = await asyncio.to_thread(self._read, records)
-        return partial(self._store_batch, arrived, traceparents_of(records))
+            arrived, traceparents = await asyncio.to_thread(self._read, records)
+        return partial(self._store_batch, arrived, traceparents)
 
     async def _store_batch(self, arrived: Sequence[Arrived], traceparents: Mapping[int, str]) -> None:
         with timed("loanloop_batch_step_duration_seconds", step="store"):
@@ -64,11 +64,11 @@ class BatchHandler:
             about = {**_place_of(refusal.record), **ids_of(refusal.record)}
             log.warning("message_refused", reason=refusal.reason, message=refusal.message, **about)
         if traceparents:
-            self._followed.tell("event_stored", _followed_facts(arrived, traceparents, refusals))
+            self._followed.tell("event_stored", _followed(arrived, traceparents, refusals), _facts_of)
 
-    def _read(self, records: Sequence[ConsumerRecord]) -> list[Arrived]:
+    def _read(self, records: Sequence[ConsumerRecord]) -> tuple[list[Arrived], dict[int, str]]:
         now = self._clock()
-        return [Arrived(record, self._read_one(record, now)) for record in records]
+        return [Arrived(record, self._read_one(record, now)) for record in records], traceparents_of(records)
 
     def _read_one(self, record: ConsumerRecord, now: datetime) -> Incoming | Refusal:
         place = Place(record.topic, record.partition, record.offset)
@@ -98,15 +98,20 @@ async def reconcile(store: ReconciliationStore, wake_relay: Callable[[], None]) 
         wake_relay()
 
 
-def _followed_facts(
+def _followed(
     arrived: Sequence[Arrived], traceparents: Mapping[int, str], refusals: Sequence[Refusal]
-) -> Iterator[Facts]:
+) -> Iterator[tuple[Incoming, str]]:
     """Of those that are stored, by this batch or before."""
     refused = {id(refusal.record) for refusal in refusals}
     for place, traceparent in traceparents.items():
         record, read = arrived[place].record, arrived[place].read
         if isinstance(read, Incoming) and is_sampled(traceparent) and id(record) not in refused:
-            yield {"event_id": str(read.event_id), **trace_of(traceparent), **_place_of(record)}
+            yield read, traceparent
+
+
+def _facts_of(one: tuple[Incoming, str]) -> Facts:
+    read, traceparent = one
+    return {"event_id": str(read.event_id), **trace_of(traceparent), **read.place._asdict()}
 
 
 def _place_of(record: Refused) -> Facts:

@@ -20,7 +20,7 @@ from loanloop_common.trace_context import headers_with, traceparents_of
 
 from loanloop_predictor.domain.decisions import NoProbability, StoredDecision, Undecided
 from loanloop_predictor.domain.deployments import is_newer
-from loanloop_predictor.domain.following import followed_facts
+from loanloop_predictor.domain.following import facts_of, followed
 from loanloop_predictor.domain.scored import scored_event
 from loanloop_predictor.serving.champions import Champions
 from loanloop_predictor.serving.counted import count_decisions
@@ -33,25 +33,25 @@ log = structlog.get_logger()
 class LoanHandler:
     """Decides what `loan.received` brings. A batch is stored and published while the next one is scored."""
 
-    def __init__(self, decider: Decider, broker: Broker, refusals: RefusalStore, followed: FollowedLines) -> None:
+    def __init__(self, decider: Decider, broker: Broker, refusals: RefusalStore, lines: FollowedLines) -> None:
         self._decider = decider
         self._broker = broker
         self._refusals = refusals
-        self._followed = followed
+        self._lines = lines
 
     async def decide_loans(self, records: Sequence[ConsumerRecord]) -> Finish:
         """What is left to be done, behind which the offsets are committed."""
         now = datetime.now(UTC)
-        scored = await self._decider.score_streamed([(record.value, arrived_at(record, now)) for record in records])
+        messages = [(record.value, arrived_at(record, now)) for record in records]
+        scored = await self._decider.score_streamed(messages, partial(traceparents_of, records))
         return partial(self._record, scored, records)
 
     async def _record(self, scored: ScoredLoans, records: Sequence[ConsumerRecord]) -> None:
         batch = await self._decider.record_streamed(scored)
-        traceparents = scored.read.by_event(traceparents_of(records))
         with timed("loanloop_batch_step_duration_seconds", step="stream_publish"):
-            await publish_messages(self._broker, Topic.LOAN_SCORED, _messages(batch.to_publish, traceparents))
-        if traceparents:
-            self._followed.tell("loan_decided", followed_facts(batch.to_publish, traceparents))
+            await publish_messages(self._broker, Topic.LOAN_SCORED, _messages(batch.to_publish, scored.traceparents))
+        if scored.traceparents:
+            self._lines.tell("loan_decided", followed(batch.to_publish, scored.traceparents), facts_of)
         if batch.undecided:
             await self._refuse([_refusal(records[one.place], one) for one in batch.undecided])
         _count(batch)
@@ -67,12 +67,11 @@ class LoanHandler:
 
 def _messages(stored: Sequence[StoredDecision], traceparents: Mapping[UUID, str]) -> list[Message]:
     """Each loan.scored goes on with the trace of its loan.received."""
-    messages = [Message(one.decision.loan_id.encode(), scored_event(one)) for one in stored]
     if not traceparents:
-        return messages
+        return [Message(one.decision.loan_id.encode(), scored_event(one)) for one in stored]
     return [
-        message._replace(headers=headers_with(traceparents.get(one.decision.event_id)))
-        for message, one in zip(messages, stored, strict=True)
+        Message(one.decision.loan_id.encode(), scored_event(one), headers_with(traceparents.get(one.decision.event_id)))
+        for one in stored
     ]
 
 

@@ -24,7 +24,7 @@ class ReadingDecider:
     def __init__(self) -> None:
         self.read = StreamedLoans()
 
-    async def score_streamed(self, messages: Sequence[tuple[bytes | None, datetime]]) -> ScoredLoans:
+    async def score_streamed(self, messages: Sequence[tuple[bytes | None, datetime]], _: object) -> ScoredLoans:
         self.read = read_streamed(CODEC, messages)
         return ScoredLoans(self.read, [])
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from loanloop_common.followed import FollowedLines, ids_of
+from loanloop_common.followed import Facts, FollowedLines, ids_of
 from structlog.testing import capture_logs
 
 from tests.support.records import make_record
@@ -30,7 +30,7 @@ def test_a_message_is_known_by_what_it_has(value: bytes | None, ids: dict[str, s
 
 def told(lines: FollowedLines, n: int) -> list[Any]:
     with capture_logs() as said:
-        lines.tell("event_stored", ({"offset": number} for number in range(n)))
+        lines.tell("event_stored", range(n), lambda number: {"offset": number})
     return [(line["offset"], line.get("others_unsaid")) for line in said]
 
 
@@ -42,6 +42,18 @@ def test_no_more_than_so_many_are_said_in_a_second_and_the_next_line_counts_the_
     assert told(lines, 1) == []
     now = 1.0
     assert told(lines, 2) == [(0, 4), (1, None)]
+
+
+def test_nothing_is_made_for_a_line_that_is_not_said() -> None:
+    made = []
+
+    def facts_of(number: int) -> Facts:
+        made.append(number)
+        return {}
+
+    FollowedLines(per_s=2, clock=lambda: 0.0).tell("event_stored", range(5), facts_of)
+    FollowedLines(per_s=0).tell("event_stored", range(5), facts_of)
+    assert made == [0, 1]
 
 
 def test_none_are_said_where_none_are_wanted() -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 from loanloop_common.trace_context import (
+    each_traceparent,
     headers_with,
     is_sampled,
     read_traceparent,
@@ -59,6 +60,7 @@ def test_of_a_batch_those_that_have_one_are_told_by_their_places() -> None:
         make_record(headers=[*headers_with(GOOD), ("traceparent", f"00-{TRACE}-{SPAN}-00".encode())]),
     ]
     assert traceparents_of(records) == {1: GOOD, 4: GOOD}
+    assert list(each_traceparent(records)) == [GOOD, GOOD]
     assert traceparents_of([make_record(), make_record()]) == {}
 
 

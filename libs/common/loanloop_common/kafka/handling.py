@@ -16,7 +16,7 @@ from loanloop_common.background import in_background
 from loanloop_common.kafka.records import next_offsets, places_of
 from loanloop_common.kafka.retries import RetryPolicy
 from loanloop_common.telemetry import count, observe
-from loanloop_common.trace_context import trace_id_of, traceparents_of
+from loanloop_common.trace_context import each_traceparent, trace_id_of
 from loanloop_common.tracing import Span, begin_span
 
 log = structlog.get_logger()
@@ -142,7 +142,7 @@ class Handling:
             f"process {self.name}",
             {"messaging.system": "kafka", "messaging.batch.message_count": len(records)},
             kind="consumer",
-            links=lambda: traceparents_of(records).values(),
+            links=lambda: each_traceparent(records),
         )
 
     def _give_up(self, batch: _Batch, why: str = "not done at the last attempt: it comes again") -> None:
@@ -190,7 +190,7 @@ class Handling:
             attempts=self._retry.attempts,
             n_records=len(records),
             places=places_of(records),
-            trace_ids=[trace_id_of(one) for one in islice(traceparents_of(records).values(), _TRACES_NAMED)],
+            trace_ids=[trace_id_of(one) for one in islice(each_traceparent(records), _TRACES_NAMED)],
             error=repr(error),
             exc_info=error if attempt == 1 else None,
         )

@@ -3,8 +3,8 @@
 import asyncio
 import os
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import compress
 from uuid import UUID
@@ -40,11 +40,12 @@ Answer = StoredDecision | LoanloopError
 
 @dataclass(frozen=True, slots=True)
 class ScoredLoans:
-    """Decisions on a batch of the stream that nobody knows of yet."""
+    """Decisions on a batch of the stream that nobody knows of yet; `traceparents` of their loans, by event_id."""
 
     read: StreamedLoans
     decisions: list[Decision]
     undecided: Sequence[Undecided] = ()
+    traceparents: Mapping[UUID, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +81,16 @@ class Decider:
         self._store = store
         self._decided_here = DecidedHere()
 
-    async def score_streamed(self, messages: Sequence[tuple[bytes | None, datetime]]) -> ScoredLoans:
-        """Values, each with the moment that it arrived at. Changes nothing. Raises NoModel."""
+    async def score_streamed(
+        self, messages: Sequence[tuple[bytes | None, datetime]], traceparents_of: Callable[[], Mapping[int, str]]
+    ) -> ScoredLoans:
+        """Values, each with the moment that it arrived at. Changes nothing. Raises NoModel.
+
+        `traceparents_of`: what came with them, by place; asked in the thread, since a traced batch takes milliseconds.
+        """
         started = time.perf_counter()
         champion = self._champions.serving()
-        return await asyncio.to_thread(self._read_and_decide, champion, messages, started)
+        return await asyncio.to_thread(self._read_and_decide, champion, messages, traceparents_of, started)
 
     async def record_streamed(self, scored: ScoredLoans) -> StreamedDecisions:
         """Raises Unavailable: then nothing is lost, and what is stored of the batch stays as it is."""
@@ -146,11 +152,16 @@ class Decider:
         return await self._store.fetch_held(event_ids) if event_ids else {}
 
     def _read_and_decide(
-        self, champion: Champion, messages: Sequence[tuple[bytes | None, datetime]], started: float
+        self,
+        champion: Champion,
+        messages: Sequence[tuple[bytes | None, datetime]],
+        traceparents_of: Callable[[], Mapping[int, str]],
+        started: float,
     ) -> ScoredLoans:
         read = read_streamed(self._codec, messages, is_decided=self._decided_here.recognise)
         decisions, undecided = self._decide(champion, read.to_decide, started, "stream")
-        return ScoredLoans(read, decisions, [structs.replace(one, place=read.places[one.place]) for one in undecided])
+        placed = [structs.replace(one, place=read.places[one.place]) for one in undecided]
+        return ScoredLoans(read, decisions, placed, read.by_event(traceparents_of()))
 
     def _decide(
         self, champion: Champion, incoming: Sequence[IncomingLoan], started: float, channel: Channel

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from loanloop_common.followed import FollowedLines
 
 from loanloop_predictor.domain.decisions import StoredDecision
-from loanloop_predictor.domain.following import followed_facts
+from loanloop_predictor.domain.following import facts_of, followed
 from loanloop_predictor.domain.incoming import IncomingLoan
 from loanloop_predictor.serving.decider import Answer
 
 
-def tell_decided(followed: FollowedLines, incoming: Sequence[IncomingLoan], answers: Sequence[Answer]) -> None:
+def tell_decided(lines: FollowedLines, incoming: Sequence[IncomingLoan], answers: Sequence[Answer]) -> None:
     traceparents = {one.loan.event_id: one.traceparent for one in incoming if one.traceparent is not None}
     if traceparents:
         decided = [answer for answer in answers if isinstance(answer, StoredDecision)]
-        followed.tell("loan_decided", followed_facts(decided, traceparents))
+        lines.tell("loan_decided", followed(decided, traceparents), facts_of)
