@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from loanloop_common.errors import EventConflict, InvalidField, InvalidMessage, MessageTooLarge
+from loanloop_common.followed import Told
 from loanloop_common.kafka import Broker, Message, publish_messages
 from loanloop_common.postgres import Connection
 from loanloop_common.telemetry import count
@@ -25,21 +26,11 @@ _TEXT_CHARACTERS = 1000
 _HEADERS_BYTES = 32_000
 
 
-class Refused(Protocol):
+class Refused(Told, Protocol):
     """Where the message lay and what it said; a ConsumerRecord is one."""
 
     @property
-    def topic(self) -> str: ...
-    @property
-    def partition(self) -> int: ...
-    @property
-    def offset(self) -> int: ...
-    @property
     def key(self) -> bytes | None: ...
-    @property
-    def value(self) -> bytes | None: ...
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,12 @@ _EVENT_ID = msgspec.json.Decoder(_Identified)
 
 class Told(HasHeaders, Protocol):
     @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
     def value(self) -> bytes | None: ...
 
 
@@ -37,6 +43,11 @@ def ids_of(record: Told) -> Facts:
     except UNDECODABLE:
         facts = {}
     return facts | trace_of(traceparent_of(record))
+
+
+def about_of(record: Told) -> Facts:
+    """Where the message lies, and its ids."""
+    return {"topic": record.topic, "partition": record.partition, "offset": record.offset, **ids_of(record)}
 
 
 class FollowedLines:

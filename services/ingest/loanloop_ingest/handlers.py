@@ -9,10 +9,10 @@ from typing import Protocol
 import structlog
 from aiokafka import ConsumerRecord
 from loanloop_common.bisection import bisect_batch
-from loanloop_common.dead_letters import Refusal, Refused, refusal_of
+from loanloop_common.dead_letters import Refusal, refusal_of
 from loanloop_common.errors import InvalidMessage
 from loanloop_common.events import Topic
-from loanloop_common.followed import Facts, FollowedLines, ids_of
+from loanloop_common.followed import Facts, FollowedLines, about_of
 from loanloop_common.kafka import Finish, arrived_at
 from loanloop_common.telemetry import timed
 from loanloop_common.trace_context import is_sampled, trace_of, traceparents_of
@@ -61,8 +61,7 @@ class BatchHandler:
             with timed("loanloop_batch_step_duration_seconds", step="publish_refusals"):
                 await self._publish_refusals(refusals)
         for refusal in refusals:  # behind what is tried again, so that each is said once
-            about = {**_place_of(refusal.record), **ids_of(refusal.record)}
-            log.warning("message_refused", reason=refusal.reason, message=refusal.message, **about)
+            log.warning("message_refused", reason=refusal.reason, message=refusal.message, **about_of(refusal.record))
         if traceparents:
             self._followed.tell("event_stored", _followed(arrived, traceparents, refusals), _facts_of)
 
@@ -112,7 +111,3 @@ def _followed(
 def _facts_of(one: tuple[Incoming, str]) -> Facts:
     read, traceparent = one
     return {"event_id": str(read.event_id), **trace_of(traceparent), **read.place._asdict()}
-
-
-def _place_of(record: Refused) -> Facts:
-    return {"topic": record.topic, "partition": record.partition, "offset": record.offset}

@@ -13,7 +13,7 @@ from loanloop_common.dead_letters import Refusal, publish_refusals
 from loanloop_common.errors import InvalidMessage
 from loanloop_common.event_codec import decode_event
 from loanloop_common.events import ModelDeployed, Topic
-from loanloop_common.followed import FollowedLines, ids_of
+from loanloop_common.followed import FollowedLines, about_of
 from loanloop_common.kafka import BatchConsumer, Broker, Finish, Message, arrived_at, publish_messages
 from loanloop_common.telemetry import count, timed
 from loanloop_common.trace_context import headers_with, traceparents_of
@@ -60,9 +60,7 @@ class LoanHandler:
         await self._refusals.record(refusals)
         await publish_refusals(self._broker, refusals)
         for refusal in refusals:  # behind what is tried again, so that each is said once
-            record = refusal.record
-            about = {"topic": record.topic, "partition": record.partition, "offset": record.offset, **ids_of(record)}
-            log.error("loan_not_decided", message=refusal.message, **about)
+            log.error("loan_not_decided", message=refusal.message, **about_of(refusal.record))
 
 
 def _messages(stored: Sequence[StoredDecision], traceparents: Mapping[UUID, str]) -> list[Message]:

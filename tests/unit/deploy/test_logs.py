@@ -23,15 +23,19 @@ ALWAYS = {"timestamp", "level", "event", "service", "logger"}
 
 PLACE, IDS = {"topic", "partition", "offset"}, {"event_id", "trace_id"}
 METRICS = set(validation_metrics(np.array([0.2, 0.8]), np.array([False, True]), 0.5))
-# What `**` stands for in a line, by the expression behind it.
-EXPANDED: dict[str, set[str]] = {
-    "about": PLACE | IDS,
-    "asdict(removed)": {field.name for field in fields(RemovedRecords)},
-    "facts": PLACE | IDS | {"decision_id", "version", "channel"},
-    "model.metrics": METRICS,
-    "unsaid": {"others_unsaid"},
-    "trace_of_request(request.scope['headers'])": {"trace_id"},
-    "trace_of_request(scope['headers'])": {"trace_id"},
+COMMON, PREDICTOR = "libs/common/loanloop_common", "services/predictor/loanloop_predictor"
+# What `**` stands for in a line, by its module and the expression behind it.
+EXPANDED: dict[tuple[str, str], set[str]] = {
+    (f"{COMMON}/removed_records.py", "asdict(removed)"): {field.name for field in fields(RemovedRecords)},
+    (f"{COMMON}/kafka/removed.py", "asdict(removed)"): {field.name for field in fields(RemovedRecords)},
+    (f"{COMMON}/followed.py", "facts"): PLACE | IDS | {"decision_id", "version", "channel"},
+    (f"{COMMON}/followed.py", "unsaid"): {"others_unsaid"},
+    ("services/ingest/loanloop_ingest/handlers.py", "about_of(refusal.record)"): PLACE | IDS,
+    (f"{PREDICTOR}/handlers.py", "about_of(refusal.record)"): PLACE | IDS,
+    (f"{PREDICTOR}/api/routes.py", "about"): {"trace_id"},
+    (f"{PREDICTOR}/api/errors.py", "trace_of_request(request.scope['headers'])"): {"trace_id"},
+    (f"{PREDICTOR}/api/access.py", "trace_of_request(scope['headers'])"): {"trace_id"},
+    ("services/trainer/loanloop_trainer/runner/training.py", "model.metrics"): METRICS,
 }
 
 
@@ -51,7 +55,7 @@ def logged_fields() -> dict[str, str]:
     for module, call in calls():
         for keyword in call.keywords:
             expression = ast.unparse(keyword.value)
-            names = {keyword.arg} if keyword.arg else EXPANDED.get(expression)
+            names = {keyword.arg} if keyword.arg else EXPANDED.get((module, expression))
             assert names is not None, f"{module}: say above what **{expression} stands for"
             found |= dict.fromkeys(names - {"exc_info"}, module)
     return found

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from loanloop_common.errors import InvalidField, InvalidMessage
 from loanloop_common.loan_codec import LoanCodec
@@ -87,12 +87,17 @@ def told(read: Callable[[bytes], list[Read]], body: bytes) -> object:
         return detail_of(refused)
 
 
+# How fast the machine makes an example says nothing of what is tested.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
 @st.composite
 def bodies(draw: st.DrawFn) -> bytes:
     loans = b"[" + b" , ".join(draw(st.lists(odder_loans(), max_size=MAX_LOANS + 1))) + b"]"
     return draw(st.sampled_from((FORMS[1], *FORMS))) % loans
 
 
+@unhurried
 @given(bodies())
 @example(b'{"loans": [%s, {"loan_id": 1e400}]}' % LOAN)
 @example(b'{"loans": [%s, %s}' % (LOAN, LOAN))
@@ -102,6 +107,7 @@ def test_a_batch_read_loan_by_loan_says_what_it_says_as_a_whole(body: bytes) -> 
     assert told(Reader().read, body) == told(read_as_a_whole, body)
 
 
+@unhurried
 @given(odder_loans())
 @example(b'"\\udc00"')
 @example(b'{"\xed\xa0\x80": 1}')
