@@ -84,7 +84,7 @@ class PostgresSettings(BaseModel):
 
 
 class TelemetrySettings(BaseModel):
-    host: str = Field(default="127.0.0.1", description="Where /metrics and /health are served; the predictor: by REST")
+    host: str = Field(default="127.0.0.1", description="Where /metrics, /health, /alive are; the predictor: by REST")
     port: int = Field(default=0, ge=0, le=65_535, description="0: any free port, which `loanloop status` shows")
     data_folder: Path | None = Field(default=None, description="The disk that it is on is measured")
 

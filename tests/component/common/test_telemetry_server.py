@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import threading
 from collections.abc import AsyncIterator
 
 import httpx
@@ -57,6 +58,27 @@ async def test_part_that_is_not_at_work_is_named(server: TelemetryServer, states
 
     assert (answer.status_code, answer.json()["status"]) == (503, "degraded")
     assert answer.json()["not_at_work"] == {"loans": "retrying"}
+
+
+async def test_service_is_alive_while_its_event_loop_turns(states: States) -> None:
+    server = TelemetryServer(lambda: states, host="127.0.0.1", port=0, stands_after_s=0.3)
+    await server.start()
+    states["loans"] = "retrying"
+
+    async def is_alive() -> bool:
+        return (await get(server, "/alive")).status_code == 200
+
+    try:
+        await asyncio.sleep(0.4)
+        assert await eventually(is_alive)
+        threading.Event().wait(0.4)  # the loop stands
+        stands = httpx.get(f"{server.url}/alive", timeout=5)  # noqa: ASYNC210  # as above
+        assert (stands.status_code, stands.json()["status"]) == (503, "stands still")
+        assert httpx.head(f"{server.url}/alive", timeout=5).status_code == 503  # noqa: ASYNC210  # as above
+
+        assert await eventually(is_alive)
+    finally:
+        await server.stop()
 
 
 async def test_any_other_path_is_not_found(server: TelemetryServer) -> None:

@@ -20,6 +20,7 @@ KNOWN = {kept.key_id: kept for _, kept in MADE.values()}
 # What each route asks for; a route that is added has to be added here.
 NEEDED: dict[tuple[str, str], Role | None] = {
     ("GET", "/health"): None,
+    ("GET", "/alive"): None,
     ("GET", "/metrics"): Role.READ,
     ("GET", "/model-info"): Role.READ,
     ("POST", "/predict"): Role.SCORE,
@@ -87,19 +88,21 @@ async def test_every_route_of_the_document_lets_in_its_role_and_those_above() ->
                 assert is_let_in or answer.status_code == (403 if role else 401)
 
 
-async def test_every_route_but_health_turns_away_a_key_that_is_none() -> None:
+async def test_every_route_but_health_and_alive_turns_away_a_key_that_is_none() -> None:
     async with client_of() as client:
         for method, path in NEEDED:
             for wrong in mutilated():
                 for headers in (bearer(wrong), {"X-API-Key": wrong}, {"Authorization": wrong}):
                     answer = await ask(client, method, path, headers)
-                    assert answer.status_code == (200 if path == "/health" else 401), (path, headers)
+                    assert answer.status_code == (200 if path in {"/health", "/alive"} else 401), (path, headers)
                     assert wrong not in answer.text or len(wrong) < 10
 
 
 async def test_a_probe_that_asks_for_the_head_alone_needs_no_key() -> None:
     async with client_of() as client:
         assert (await client.head("/health")).status_code == 200
+        assert (await client.head("/alive")).status_code == 200
+        assert (await client.get("/alive")).json() == {"status": "alive"}
         assert (await client.head("/openapi.json")).status_code == 401
 
 

@@ -15,6 +15,8 @@ Written by `python -m loanloop_common.telemetry.document` from the lists in `lib
 The predictor serves `GET /metrics` on its REST port. The other services serve `GET /metrics` and `GET /health` on
 `LOANLOOP_TELEMETRY__HOST` (loopback) and `LOANLOOP_TELEMETRY__PORT` (0: any free one); `loanloop status` shows where.
 `/health` answers 200 while every part of the service is at work, else 503, and names those that are not.
+`GET /alive` is beside them, the predictor's too, open to everybody: 200 while the event loop turns, else no answer, or
+503 once it has not turned for 30 s. That a server is away does not stop it: it says whether a restart can help.
 
 Which service a series is of is told by its target: no metric has a label for it. `preset` is the portfolio's name. What
 the evaluator reads from the database it reads every `LOANLOOP_EVALUATOR__FACTS_EVERY_S`; where several evaluators run,

@@ -61,6 +61,12 @@ class UnservedAnswer(BaseModel):
     reason: str
 
 
+class AliveAnswer(BaseModel):
+    """The event loop has answered, so it turns."""
+
+    status: Literal["alive"] = "alive"
+
+
 class HealthAnswer(BaseModel):
     """200 as long as the process lives; `status` says what it can do."""
 

@@ -22,6 +22,7 @@ from starlette.types import ASGIApp
 from loanloop_predictor.api.access import Access, Guard, name_of_caller
 from loanloop_predictor.api.admission import Admission
 from loanloop_predictor.api.answers import (
+    AliveAnswer,
     BatchAnswer,
     DecisionAnswer,
     HealthAnswer,
@@ -198,6 +199,11 @@ def _add_health(app: FastAPI, api: Api) -> None:
     @app.get("/health", response_model=HealthAnswer)
     async def health() -> HealthAnswer:
         return _health_of(api)
+
+    @app.head("/alive", include_in_schema=False)
+    @app.get("/alive", response_model=AliveAnswer)
+    async def alive() -> AliveAnswer:
+        return AliveAnswer()
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:

@@ -4,7 +4,7 @@ from loanloop_common.trace_context import HEADER, traceparent_of_request
 from loanloop_common.tracing import begin_span
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_LOOKS = {"/health", "/metrics"}
+_LOOKS = {"/health", "/alive", "/metrics"}
 _HEADER = HEADER.encode()
 
 

@@ -49,6 +49,7 @@ class Caller:
 # A route that is not named here needs the role of its method: one that was forgotten is not open.
 _NEEDED: dict[tuple[str, str], Role | None] = {
     ("GET", "/health"): None,
+    ("GET", "/alive"): None,
     ("POST", "/predict"): Role.SCORE,
     ("POST", "/predict/batch"): Role.SCORE,
 }
