@@ -144,6 +144,9 @@ def unusable_tls_file(dsn: str) -> str | None:
     return None
 
 
+_TABLE_WITHIN_S = 10.0  # behind a migration that waits for a table, everybody else waits for it too
+
+
 def _apply_migrations(dsn: str, folder: Path, only: Collection[str] | None) -> int:
     backend = _migration_backend(dsn)
     with closing(backend.connection):
@@ -153,15 +156,27 @@ def _apply_migrations(dsn: str, folder: Path, only: Collection[str] | None) -> i
                 to_apply = backend.to_apply(known.filter(lambda one: only is None or one.id in only))
                 backend.apply_migrations(to_apply)
                 return len(to_apply)
+        except psycopg.errors.LockNotAvailable as cause:
+            raise Unavailable(
+                "PostgreSQL does not apply the migrations: another transaction, or another migration, held for too "
+                "long what they need; run this again, it goes on behind those that are applied"
+            ) from cause
         except psycopg.OperationalError as cause:
             raise Unavailable(f"PostgreSQL does not apply the migrations: {in_one_line(cause)}") from cause
         except psycopg.Error as cause:
             raise LoanloopError(f"PostgreSQL refuses the migrations: {in_one_line(cause)}") from cause
 
 
+def _bounded(dsn: str) -> str:
+    """Said in the address: Yoyo makes connections of its own. What the operator's says of options holds."""
+    if "options" in dict(parse_qsl(urlsplit(dsn).query)):
+        return dsn
+    return f"{dsn}{'&' if '?' in dsn else '?'}options=-c%20lock_timeout%3D{_TABLE_WITHIN_S * 1000:.0f}ms"
+
+
 def _migration_backend(dsn: str) -> DatabaseBackend:
     try:
-        return get_backend(re.sub("^postgres(ql)?://", "postgresql+psycopg://", dsn))
+        return get_backend(re.sub("^postgres(ql)?://", "postgresql+psycopg://", _bounded(dsn)))
     except (BadConnectionURI, ValueError) as cause:  # neither says the DSN, which holds a password
         raise LoanloopError(
             "The address of PostgreSQL cannot be read: it must be postgresql://USER:PASSWORD@HOST:PORT/DATABASE, "

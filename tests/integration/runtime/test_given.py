@@ -9,8 +9,8 @@ from loanloop.runtime.data_directory import running_state
 from loanloop.runtime.foreground import prepare
 from loanloop.runtime.infrastructure import GivenInfrastructure
 from loanloop.runtime.ports import ANY_FREE
-from loanloop_common.errors import LoanloopError
-from loanloop_common.postgres import migrate
+from loanloop_common.errors import LoanloopError, Unavailable
+from loanloop_common.postgres import known_migrations, migrate
 
 from tests.support.eventually import eventually
 from tests.support.infrastructure import Backend
@@ -104,6 +104,24 @@ async def test_migrations_go_on_after_a_killed_process(database: str) -> None:
     await connection.close()
 
     assert await migrate(database) == 0
+
+
+async def test_a_migration_waits_for_a_table_that_is_in_use_no_longer_than_everybody_can(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loanloop_common.postgres._TABLE_WITHIN_S", 0.2)
+    connection = await asyncpg.connect(database)
+    await connection.execute("DROP SCHEMA public CASCADE; DROP SCHEMA loan_data CASCADE; CREATE SCHEMA public")
+    *earlier, last = known_migrations()
+    assert await migrate(database, only=earlier) == len(earlier)
+
+    async with connection.transaction():
+        await connection.fetch("SELECT FROM loan_data.outbox")
+        with pytest.raises(Unavailable, match=r"another transaction.* run this again"):
+            await migrate(database)
+    await connection.close()
+
+    assert await migrate(database) == len([last])
 
 
 async def test_a_kafka_that_does_not_answer(database: str, tmp_path: Path) -> None:
