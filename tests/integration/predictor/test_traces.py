@@ -1,6 +1,7 @@
 """One loan followed by its trace id through ingest, the predictor, the outbox and what was refused."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGTERM
 from typing import Any
@@ -32,15 +33,27 @@ def message(loan: dict[str, Any], traced: str | None) -> Message:
     return Message(loan["loan_id"].encode(), as_bytes(loan), headers)
 
 
-def all_fields(world: World, *services: str) -> set[str]:
-    text = "".join(world.infrastructure.log_of(service).read_text() for service in services)
-    return {name for line in text.splitlines() for name in json.loads(line)}
+@dataclass(frozen=True)
+class Lines:
+    """Of the services' logs, which they share with the tests before, those of this one: each is one JSON object."""
 
+    world: World
+    before: dict[str, int]
 
-def lines_of(world: World, service: str, event: str) -> dict[str, dict[str, Any]]:
-    """By trace id. Each line of the log is one JSON object."""
-    lines = [json.loads(line) for line in world.infrastructure.log_of(service).read_text().splitlines()]
-    return {line["trace_id"]: line for line in lines if line["event"] == event}
+    @classmethod
+    def from_now_on(cls, world: World, *services: str) -> "Lines":
+        logs = {service: world.infrastructure.log_of(service) for service in services}
+        return cls(world, {service: log.stat().st_size if log.exists() else 0 for service, log in logs.items()})
+
+    def of(self, service: str) -> list[dict[str, Any]]:
+        written = self.world.infrastructure.log_of(service).read_bytes()[self.before[service] :]
+        return [json.loads(line) for line in written.splitlines()]
+
+    def by_trace(self, service: str, event: str) -> dict[str, dict[str, Any]]:
+        return {line["trace_id"]: line for line in self.of(service) if line["event"] == event}
+
+    def fields(self) -> set[str]:
+        return {name for service in self.before for line in self.of(service) for name in line}
 
 
 async def by_loan(world: World, topic: str, key: str = "loan_id") -> dict[str, str | None]:
@@ -50,6 +63,7 @@ async def by_loan(world: World, topic: str, key: str = "loan_id") -> dict[str, s
 
 
 async def test_a_loan_is_followed_from_received_to_scored_by_its_trace_id(world: World) -> None:
+    lines = Lines.from_now_on(world, "ingest", "predictor")
     await world.deploy(await world.store_model(make_version("v1")), 1)
     ingest = {"LOANLOOP_POSTGRES__DSN": world.dsn, "LOANLOOP_PORTFOLIO": "sba", "LOANLOOP_LOG_FORMAT": "json"}
     await world.infrastructure.start_service("ingest", **ingest)
@@ -69,7 +83,7 @@ async def test_a_loan_is_followed_from_received_to_scored_by_its_trace_id(world:
     received = streamed | {"loan-4": traceparent(4), "loan-5": traceparent(5)}
     assert await by_loan(world, Topic.LOAN_RECEIVED) == received
     assert await by_loan(world, Topic.LOAN_RECEIVED.dead_letters) == {"loan-4": traceparent(4)}
-    stored, decided = lines_of(world, "ingest", "event_stored"), lines_of(world, "predictor", "loan_decided")
+    stored, decided = lines.by_trace("ingest", "event_stored"), lines.by_trace("predictor", "loan_decided")
     assert stored.keys() == decided.keys() == {f"{1:032x}", f"{5:032x}"}
     assert {trace: line["event_id"] for trace, line in stored.items()} == {
         f"{1:032x}": loans["loan-1"]["event_id"],
@@ -77,8 +91,8 @@ async def test_a_loan_is_followed_from_received_to_scored_by_its_trace_id(world:
     }
     assert (decided[f"{5:032x}"]["decision_id"], decided[f"{5:032x}"]["channel"]) == (asked["decision_id"], "rest")
     assert decided[f"{1:032x}"]["channel"] == "stream"
-    assert all_fields(world, "ingest", "predictor") <= MAPPED
-    assert lines_of(world, "ingest", "message_refused")[f"{4:032x}"]["event_id"] == refused["event_id"]
+    assert lines.fields() <= MAPPED
+    assert lines.by_trace("ingest", "message_refused")[f"{4:032x}"]["event_id"] == refused["event_id"]
 
 
 async def _all_stored(world: World) -> bool:
