@@ -11,10 +11,8 @@ from loanloop.runtime.children import Children, Command
 from loanloop.runtime.data_directory import write_private
 from loanloop.runtime.java import find_java
 from loanloop.runtime.kafka_jars import kafka_jars
-from loanloop.runtime.ports import ANY_FREE, HOST, assign_ports
+from loanloop.runtime.ports import ANY_FREE, assign_ports
 from loanloop.runtime.settings import RuntimeSettings
-from loanloop_common.settings import KafkaSettings
-from pydantic import SecretStr
 
 from tests.support.kubernetes import named
 from tests.support.secured_servers import PASSWORD, SecuredKafka, make_certificates
@@ -41,26 +39,6 @@ class GuardedKafka(SecuredKafka):
             return command
         users = [("--add-scram", f"SCRAM-SHA-512=[name={user},password={PASSWORD}]") for user in named("KafkaUser")]
         return replace(command, argv=[*command.argv, *(part for user in users for part in user)])
-
-    def settings_of(self, user: str) -> dict[str, str]:
-        return {
-            "LOANLOOP_KAFKA__BOOTSTRAP_SERVERS": f"{HOST}:{self.secured_port}",
-            "LOANLOOP_KAFKA__SECURITY_PROTOCOL": "SASL_SSL",
-            "LOANLOOP_KAFKA__SASL_MECHANISM": "SCRAM-SHA-512",
-            "LOANLOOP_KAFKA__SASL_USERNAME": user,
-            "LOANLOOP_KAFKA__SASL_PASSWORD": PASSWORD,
-            "LOANLOOP_KAFKA__SSL_CAFILE": str(self.certificates.ca),
-        }
-
-    def login_of(self, user: str) -> KafkaSettings:
-        return KafkaSettings(
-            bootstrap_servers=f"{HOST}:{self.secured_port}",
-            security_protocol="SASL_SSL",
-            sasl_mechanism="SCRAM-SHA-512",
-            sasl_username=user,
-            sasl_password=SecretStr(PASSWORD),
-            ssl_cafile=self.certificates.ca,
-        )
 
 
 @asynccontextmanager

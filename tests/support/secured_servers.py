@@ -11,6 +11,8 @@ from loanloop.runtime.children import Command
 from loanloop.runtime.data_directory import write_private
 from loanloop.runtime.kafka import EmbeddedKafka
 from loanloop.runtime.ports import HOST
+from loanloop_common.settings import KafkaSettings
+from pydantic import SecretStr
 
 # PostgreSQL's manual, "Message Formats": a length of 8, and a code that no version of the protocol has.
 SSL_REQUEST = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")
@@ -85,6 +87,26 @@ class SecuredKafka(EmbeddedKafka):
             return command
         scram = f"SCRAM-SHA-512=[name={USER},password={PASSWORD}]"
         return replace(command, argv=[*command.argv, "--add-scram", scram])
+
+    def settings_of(self, user: str = USER) -> dict[str, str]:
+        return {
+            "LOANLOOP_KAFKA__BOOTSTRAP_SERVERS": f"{HOST}:{self.secured_port}",
+            "LOANLOOP_KAFKA__SECURITY_PROTOCOL": "SASL_SSL",
+            "LOANLOOP_KAFKA__SASL_MECHANISM": "SCRAM-SHA-512",
+            "LOANLOOP_KAFKA__SASL_USERNAME": user,
+            "LOANLOOP_KAFKA__SASL_PASSWORD": PASSWORD,
+            "LOANLOOP_KAFKA__SSL_CAFILE": str(self.certificates.ca),
+        }
+
+    def login_of(self, user: str = USER) -> KafkaSettings:
+        return KafkaSettings(
+            bootstrap_servers=f"{HOST}:{self.secured_port}",
+            security_protocol="SASL_SSL",
+            sasl_mechanism="SCRAM-SHA-512",
+            sasl_username=user,
+            sasl_password=SecretStr(PASSWORD),
+            ssl_cafile=self.certificates.ca,
+        )
 
 
 class TlsFront:

@@ -13,13 +13,13 @@ from loanloop.runtime.ports import ANY_FREE, HOST, assign_ports
 from loanloop_common.errors import AccessRefused
 from loanloop_common.kafka import create_topics
 from loanloop_common.postgres import create_pool, migrate
-from loanloop_common.settings import KafkaSettings, SettingsInvalid
+from loanloop_common.settings import SettingsInvalid
 from loanloop_predictor.domain.access import Role
 from loanloop_predictor.domain.access_keys import make_key, written
 from pydantic import SecretStr
 
 from tests.support.eventually import eventually
-from tests.support.secured_servers import PASSWORD, USER, Certificates, SecuredKafka, TlsFront, make_certificates
+from tests.support.secured_servers import PASSWORD, Certificates, SecuredKafka, TlsFront, make_certificates
 
 KEY, KEPT = make_key("shop", Role.SCORE, bytes(32))
 
@@ -39,25 +39,7 @@ class Secured:
         return f"{own}?sslmode=verify-full&sslrootcert={ca or self.certificates.ca}"
 
     def settings(self, **changed: str) -> dict[str, str]:
-        return {
-            "LOANLOOP_POSTGRES__DSN": self.dsn(),
-            "LOANLOOP_KAFKA__BOOTSTRAP_SERVERS": f"{HOST}:{self.kafka.secured_port}",
-            "LOANLOOP_KAFKA__SECURITY_PROTOCOL": "SASL_SSL",
-            "LOANLOOP_KAFKA__SASL_MECHANISM": "SCRAM-SHA-512",
-            "LOANLOOP_KAFKA__SASL_USERNAME": USER,
-            "LOANLOOP_KAFKA__SASL_PASSWORD": PASSWORD,
-            "LOANLOOP_KAFKA__SSL_CAFILE": str(self.certificates.ca),
-        } | changed
-
-    def kafka_settings(self) -> KafkaSettings:
-        return KafkaSettings(
-            bootstrap_servers=f"{HOST}:{self.kafka.secured_port}",
-            security_protocol="SASL_SSL",
-            sasl_mechanism="SCRAM-SHA-512",
-            sasl_username=USER,
-            sasl_password=SecretStr(PASSWORD),
-            ssl_cafile=self.certificates.ca,
-        )
+        return {"LOANLOOP_POSTGRES__DSN": self.dsn()} | self.kafka.settings_of() | changed
 
     async def end_of(self, service: str, **changed: str) -> tuple[int, str]:
         """Exit code, and the last line of the log."""
@@ -137,7 +119,7 @@ async def test_service_works_with_all_three_secured(secured: Secured, tmp_path: 
 
 
 async def test_certificate_of_another_ca_or_host_and_wrong_password_are_told_in_one_sentence(secured: Secured) -> None:
-    other_ca, kafka = secured.certificates.other_ca, secured.kafka_settings()
+    other_ca, kafka = secured.certificates.other_ca, secured.kafka.login_of()
     at = kafka.bootstrap_servers
     for changed, sentence in (
         ({"ssl_cafile": other_ca}, f"the certificate of Kafka at {at} is not trusted"),

@@ -72,3 +72,24 @@ async def test_one_that_fails_is_told_and_tried_again_and_the_next_follows() -> 
     assert repeating.state == "looking"
     assert all(later - earlier >= every for earlier, later in pairwise(made))
     assert REGISTRY.get_sample_value("loanloop_backup_taken_timestamp_seconds") == made[2].timestamp()
+
+
+async def test_a_look_that_failed_counts_for_nothing_once_the_next_finds_nothing_missed() -> None:
+    told: list[str] = []
+    taken_at = datetime.now(UTC)
+
+    async def newest() -> datetime | None:
+        if not told:
+            raise Unavailable("PostgreSQL does not answer")
+        return taken_at
+
+    async def take() -> Kept:
+        raise AssertionError("none is due")
+
+    repeating = Repeating(newest, take, DAY, told.append, try_again_after=timedelta(0))
+    running = asyncio.create_task(repeating.run())
+    await eventually(lambda: len(told) == 2)
+    running.cancel()
+
+    assert told[1].startswith("the next backup is due at ")
+    assert repeating.state == "looking"

@@ -43,7 +43,7 @@ async def begin(connection: Connection, backup: str) -> None:
         await connection.execute(f"INSERT INTO {RESTORING} (backup) VALUES ($1)", backup)  # noqa: S608  # a constant
 
 
-async def was_empty(connection: Connection) -> None:
+async def note_that_it_was_empty(connection: Connection) -> None:
     await connection.execute(f"UPDATE {RESTORING} SET was_empty = true")  # noqa: S608  # a constant
 
 

@@ -54,6 +54,7 @@ class Repeating:
         due = due_at(newest, begun=begun, every=self.every)
         _set_due(due)
         if (wait := due - datetime.now(UTC)) > timedelta(0):
+            self.state = "looking"  # also where the look before failed: nothing has been missed
             self.tell(f"the next backup is due at {due:%Y-%m-%d %H:%M} UTC")
             await asyncio.sleep(wait.total_seconds())
         kept = await self.take()

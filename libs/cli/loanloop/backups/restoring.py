@@ -86,7 +86,7 @@ async def _begin(connection: asyncpg.Connection, backup: Path) -> None:
         await marker.begin(connection, backup.name)
     else:
         await _look(connection, backup)
-    await marker.was_empty(connection)
+    await marker.note_that_it_was_empty(connection)
 
 
 async def _look(connection: asyncpg.Connection, backup: Path) -> None:
