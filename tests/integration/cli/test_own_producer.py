@@ -73,7 +73,8 @@ async def test_the_tests_of_the_readme_pass_as_they_stand(tmp_path: Path) -> Non
 async def test_without_an_engine_each_test_fails_with_one_sentence(tmp_path: Path) -> None:
     write_readme_files(tmp_path)
 
-    code, said = await run_pytest(tmp_path, "-q", "-k", "decided", f"--basetemp={tmp_path}/data", **NO_ENGINE)
+    # -rN: pytest's summary says it once more, whole where the variable CI is set.
+    code, said = await run_pytest(tmp_path, "-q", "-rN", "-k", "decided", f"--basetemp={tmp_path}/data", **NO_ENGINE)
 
     assert code == 1
     assert said.count("No Docker engine answers at unix:///nowhere/docker.sock (No such file or directory)") == 1
