@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.complete
 
-.PHONY: help setup demo up test test-containers test-compose unit sbom kubernetes bench lint types arch fmt
+.PHONY: help setup demo up test test-containers test-compose unit lock sbom kubernetes bench lint types arch fmt
 
 help: ## These lines
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{ printf "  make %-15s %s\n", $$1, $$2 }'
@@ -11,7 +11,7 @@ help: ## These lines
 setup: $(STAMP) ## Make .venv and fetch Kafka; quick when nothing has changed
 	@$(BIN)/python -m loanloop.runtime
 
-$(STAMP): pyproject.toml requirements.lock .ci/setup
+$(STAMP): pyproject.toml requirements-dev.lock .ci/setup
 	@PYTHON=$(PYTHON) .ci/setup
 	@touch $@
 
@@ -32,6 +32,9 @@ test-compose: setup ## docker-compose.yml itself, brought up and used; needs a D
 
 unit: setup ## The pure tests alone, in seconds
 	$(BIN)/python -m pytest tests/unit
+
+lock: setup ## Both locks of versions from pyproject.toml; what is locked stays, unless it no longer fits
+	@.ci/lock
 
 sbom: setup ## What loanloop is made of (sbom.json, CycloneDX), and whether an advisory is known for it
 	@.ci/dependencies

@@ -62,3 +62,15 @@ def test_no_statement_leaves_its_mark_on_a_session_of_the_pool() -> None:
         "services/ingest/loanloop_ingest/store/loan_rows.py",
         "services/trainer/loanloop_trainer/store/only_search.py",
     }
+
+
+def locked_versions(lock: str) -> set[str]:
+    return {line.split(";")[0].strip() for line in (ROOT / lock).read_text().splitlines()}
+
+
+def test_what_is_developed_with_is_what_is_deployed() -> None:
+    deployed, developed = locked_versions("requirements.lock"), locked_versions("requirements-dev.lock")
+
+    assert deployed < developed
+    assert any(line.startswith("ruff==") for line in developed - deployed)
+    assert not [line for line in developed if "://" in line]
