@@ -60,8 +60,11 @@ def _breach_facts(breach: Breach, rule: Rule) -> Iterator[tuple[tuple[str, ...],
         f"{rule.window_days} days is {breach.value:.3f}, upper bound {breach.upper:.3f}, below {rule.threshold:g}",
     )
     if breach.relapses:
-        relapse = ("relapse", str(breach.breach_id), str(breach.relapses))
-        yield relapse, f"BREACH again: that of {breach.version} since {breach.opened_on} goes on"
+        yield (
+            ("relapse", str(breach.breach_id), str(breach.relapses)),
+            f"BREACH again (relapse {breach.relapses}): {rule.metric_name} of {breach.version} fell soon after "
+            f"a recovery, so the breach of {breach.opened_on} goes on",
+        )
     if breach.closed_by == "recovery":
         yield _closed(breach)
 
