@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import socket
 import sys
 from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import AsyncIterator, Mapping
@@ -78,7 +79,9 @@ async def serving(folder: Path, **settings: str) -> AsyncIterator[str]:
     try:
         first = (await asyncio.wait_for(process.stdout.readline(), 60)).decode()
         assert first.startswith("The page is at "), first + (await process.stdout.read()).decode()
-        yield first.split()[4].rstrip(";").replace("0.0.0.0", "127.0.0.1")  # which nobody types
+        yield (
+            first.split()[4].rstrip(";").replace(socket.gethostname(), "127.0.0.1")
+        )  # the name of a machine may not resolve
     finally:
         if process.returncode is None:
             process.terminate()

@@ -36,5 +36,9 @@ def listening_socket(host: str, port: int, *, setting: str) -> socket.socket:
 
 
 def url_of(host: str, listening: socket.socket, *, scheme: str = "http") -> str:
+    """To be read by people: where it listens on all addresses, the machine's name stands for them."""
+    address, port = listening.getsockname()[:2]
+    if ipaddress.ip_address(address).is_unspecified:
+        host = socket.gethostname()
     shown = f"[{host}]" if ":" in host else host
-    return f"{scheme}://{shown}:{listening.getsockname()[1]}"
+    return f"{scheme}://{shown}:{port}"
