@@ -50,6 +50,15 @@ ADD_MODEL = """
     FROM run
 """
 
+# Of three loans one was decided and one is of the past; an outcome came before its loan.
+ADD_UNDECIDED = """
+    INSERT INTO loan_data.processed_data (loan_id, event_id, occurred_at, features, is_history) VALUES
+        ('waiting', gen_random_uuid(), now(), '{}', false), ('past', gen_random_uuid(), now(), '{}', true),
+        ('decided', '0b9d5f5e-6f0e-4c1c-9d0e-2f6f0a3f1c01', now(), '{}', false), ('outcome', NULL, NULL, NULL, NULL);
+    INSERT INTO loan_data.decision_keys (event_id, decision_id, payload_sha256)
+    VALUES ('0b9d5f5e-6f0e-4c1c-9d0e-2f6f0a3f1c01', gen_random_uuid(), '');
+"""
+
 
 @dataclass
 class Site:
@@ -138,7 +147,8 @@ async def test_groups_go_back_to_where_they_were_when_the_backup_was_taken(site:
         assert await site.content("model_metadata", dsn=dsn) == await site.content("model_metadata", dsn=site.dsn)
 
 
-async def test_of_a_topic_that_was_made_anew_the_start_is_taken(site: Site) -> None:
+async def test_of_a_topic_that_was_made_anew_the_start_is_taken_and_what_it_lacks_is_said(site: Site) -> None:
+    await site.execute(ADD_UNDECIDED)
     await site.commit("ingest", {LOANS[1]: 17})
     backup = await site.back_up()
     await delete_topics(site.infrastructure.kafka_bootstrap)
@@ -146,8 +156,13 @@ async def test_of_a_topic_that_was_made_anew_the_start_is_taken(site: Site) -> N
     await site.commit("ingest", {LOANS[1]: 5})
 
     async with site.empty_database() as dsn:
-        assert (await site.restore(backup, dsn)).code == 0
+        answer = await site.restore(backup, dsn)
+
+        assert answer.code == 0, answer.err
         assert await site.committed("ingest", *LOANS) == [0, 0, 0, 0]
+        assert (
+            "This Kafka has none of the messages of then. Loans that are stored and have no decision: 1." in answer.err
+        )
 
 
 async def test_restore_refuses_what_is_not_empty_and_leaves_it_as_it_is(site: Site) -> None:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -59,8 +60,16 @@ async def _has_members(admin: AIOKafkaAdminClient, group: str) -> bool:
     return any(found[5] for found in answer.groups)
 
 
-async def set_positions(settings: KafkaSettings, recorded: Positions) -> dict[str, dict[TopicPartition, int]]:
-    """Each group to where it was, in topics made anew and on another cluster to the start; what was set.
+@dataclass(frozen=True)
+class PositionsSet:
+    """`made_anew`: the recorded topics whose messages of then this Kafka does not have."""
+
+    groups: Mapping[str, Mapping[TopicPartition, int]]
+    made_anew: frozenset[str]
+
+
+async def set_positions(settings: KafkaSettings, recorded: Positions) -> PositionsSet:
+    """Each group to where it was, in topics made anew and on another cluster to the start.
 
     An offset that Kafka no longer keeps is set all the same: the services tell of records that were removed unread.
     Raises GroupInUse or Unavailable; may be repeated.
@@ -75,7 +84,7 @@ async def set_positions(settings: KafkaSettings, recorded: Positions) -> dict[st
         partitions = [at for topic in topics for at in layout.get(topic, ())]
         known = {topic: recorded.groups.get(group, {}).get(topic, {}) for topic in same}
         done[group] = await _set_group(settings, group, partitions, known)
-    return done
+    return PositionsSet(groups=done, made_anew=frozenset(recorded.topic_ids.keys() - same))
 
 
 async def _partitions_of(admin: AIOKafkaAdminClient) -> dict[str, list[TopicPartition]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import asyncpg
 from aiokafka import TopicPartition
 from loanloop_common.errors import LoanloopError
+from loanloop_common.events import Topic
 from loanloop_common.kafka import create_topics
 from loanloop_common.postgres import known_migrations, migrate
 from loanloop_common.settings import KafkaSettings
@@ -20,7 +21,7 @@ from loanloop.backups import marker
 from loanloop.backups.manifest import Manifest
 from loanloop.backups.positions import refuse_groups_in_use, set_positions
 from loanloop.backups.session import connect
-from loanloop.backups.tables import add_partitions, copy_in, fetch_migrations, set_sequences
+from loanloop.backups.tables import add_partitions, copy_in, count_undecided, fetch_migrations, set_sequences
 from loanloop.telling import Tell
 
 
@@ -60,7 +61,10 @@ async def restore_into(destination: Destination, backup: Path, manifest: Manifes
         await _begin(connection, backup)
         await _prepare_schema(connection, dsn, manifest)
         await _load(connection, backup, manifest, tell)
-        tell(positions_in_words(await set_positions(kafka, manifest.positions)))
+        positions = await set_positions(kafka, manifest.positions)
+        tell(positions_in_words(positions.groups))
+        if Topic.LOAN_RECEIVED in positions.made_anew:
+            tell(unread_in_words(await count_undecided(connection)))
         if applied := await migrate(dsn):
             tell(f"{applied} newer migrations applied")
         destination.settle()
@@ -124,6 +128,13 @@ async def _load(connection: asyncpg.Connection, backup: Path, manifest: Manifest
                 raise CannotRestore(f"{table.name} took {n_rows:,} rows and not {table.n_rows:,}.")
             tell(f"{table.name}: {n_rows:,} rows")
         await set_sequences(connection, manifest.sequences)
+
+
+def unread_in_words(n_undecided: int) -> str:
+    return (
+        f"This Kafka has none of the messages of then. Loans that are stored and have no decision: {n_undecided:,}. Let "
+        "the producers send these again, and all since shortly before the backup: each is stored and decided once."
+    )
 
 
 def positions_in_words(positions: Mapping[str, Mapping[TopicPartition, int]]) -> str:

@@ -33,6 +33,12 @@ SELECT_REFERENCES = """
     WHERE k.contype = 'f' AND child.relnamespace = 'loan_data'::regnamespace AND child.oid <> parent.oid
 """
 
+COUNT_UNDECIDED = """
+    SELECT count(*) FROM loan_data.processed_data AS loan
+    WHERE loan.features IS NOT NULL AND NOT loan.is_history
+        AND NOT EXISTS (SELECT FROM loan_data.decision_keys AS key WHERE key.event_id = loan.event_id)
+"""
+
 SELECT_PARTITIONS = """
     SELECT parent.relname AS parent, child.relname AS name, pg_get_expr(child.relpartbound, child.oid) AS bound
     FROM pg_inherits i
@@ -160,3 +166,9 @@ async def fetch_begun(connection: Connection) -> asyncpg.Record:
 
 async def is_replica(connection: Connection) -> bool:
     return bool(await connection.fetchval("SELECT pg_is_in_recovery()"))
+
+
+async def count_undecided(connection: Connection) -> int:
+    """Loans that are stored and that no model has decided yet."""
+    count: int = await connection.fetchval(COUNT_UNDECIDED)
+    return count
