@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import sys
 import uuid
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from loanloop.backups.manifest import read_manifest
 from loanloop.runtime.infrastructure import EmbeddedInfrastructure
 from loanloop.runtime.ports import ANY_FREE
+from loanloop.runtime.problems import CannotRun
 from loanloop_common.events import Topic
 from loanloop_common.kafka import make_broker, stop_broker
 from loanloop_common.portfolio_file import load_portfolio
@@ -130,7 +133,13 @@ async def is_the_same_elsewhere(world: World, dsn: str, folder: Path, *, first: 
     original = await rows_by_table(dsn)
     answer = await command(world, "backup", "--to", str(folder / "backups"), "--json", LOANLOOP_POSTGRES__DSN=dsn)
 
-    restored = await loanloop("restore", json.loads(answer.out)["path"], data_dir=folder / "new")
+    backup = json.loads(answer.out)["path"]
+    await killed_as_its_servers_start(backup, folder / "new")
+    with pytest.raises(CannotRun, match="was broken off: run it again"):
+        async with EmbeddedInfrastructure(folder / "new", ports=ANY_FREE):
+            pass
+
+    restored = await loanloop("restore", backup, data_dir=folder / "new")
 
     assert restored.code == 0, restored.err
     async with EmbeddedInfrastructure(folder / "new", ports=ANY_FREE) as installation:
@@ -139,6 +148,19 @@ async def is_the_same_elsewhere(world: World, dsn: str, folder: Path, *, first: 
         assert installation.begun is not None
         assert load_portfolio(installation.portfolio) == load_portfolio(world.portfolio)
         await decides_anew(installation, first=first)
+
+
+async def killed_as_its_servers_start(backup: str, data_dir: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "loanloop.main", "restore", backup, "--data-dir", str(data_dir), stderr=PIPE
+    )
+    assert process.stderr
+    said = ""
+    while "starting Kafka and PostgreSQL" not in said:
+        said = (await process.stderr.readline()).decode()
+        assert said, "it ended by itself"
+    process.kill()
+    await process.communicate()
 
 
 async def decides_anew(installation: EmbeddedInfrastructure, *, first: int) -> None:

@@ -132,8 +132,8 @@ async def _load(connection: asyncpg.Connection, backup: Path, manifest: Manifest
 
 def unread_in_words(n_undecided: int) -> str:
     return (
-        f"This Kafka has none of the messages of then. Loans that are stored and have no decision: {n_undecided:,}. Let "
-        "the producers send these again, and all since shortly before the backup: each is stored and decided once."
+        f"This Kafka has none of the messages of then. Loans that are stored and have no decision: {n_undecided:,}. "
+        "Let the producers send these again, and all since shortly before the backup: each is stored and decided once."
     )
 
 

@@ -14,6 +14,7 @@ from loanloop.runtime.ports import Ports
 from loanloop.runtime.postgres import EmbeddedPostgres
 from loanloop.runtime.settings import RuntimeSettings
 from loanloop.runtime.tasks import together
+from loanloop.runtime.whole_data import begin_restore, refuse_parts
 from loanloop.telling import Tell
 
 
@@ -25,6 +26,13 @@ class EmbeddedInfrastructure(Installation):
 
     kafka: EmbeddedKafka
     postgres: EmbeddedPostgres
+
+    def __init__(
+        self, data_dir: Path, *, ports: Ports | None = None, progress: Tell = quiet, restores: bool = False
+    ) -> None:
+        """Raises CannotRun, when entered, where a database is missing, unless it is there to restore one."""
+        super().__init__(data_dir, ports=ports, progress=progress)
+        self._restores = restores
 
     async def _prepare(self) -> None:
         settings = RuntimeSettings()
@@ -43,6 +51,10 @@ class EmbeddedInfrastructure(Installation):
             port=ports.kafka,
             controller_port=ports.kafka_controller,
         )
+        if self._restores:
+            begin_restore(path)
+        else:
+            refuse_parts(path, has_database=await asyncio.to_thread(self.postgres.is_there))
         self.progress("starting Kafka and PostgreSQL")
         await together(self._start_server("Kafka", self.kafka), self._start_server("PostgreSQL", self.postgres))
 

@@ -61,10 +61,17 @@ class EmbeddedPostgres:
         password = self.password_file.read_text().strip()
         return f"postgresql://{USER}:{quote(password)}@{HOST}:{self.port}/{database}"
 
+    def _home(self) -> PostgresHome:
+        return postgres_home(server_account(), self._folder)
+
+    def is_there(self) -> bool:
+        """Whether it has a data folder to go on with."""
+        return self._folder.exists() and _is_whole(self._home())
+
     async def start(self) -> Child:
         """Returns when the server takes connections and the database is there. Raises CannotRun."""
-        home = await asyncio.to_thread(lambda: postgres_home(server_account(), self._folder))
-        if not (home.data / "PG_VERSION").exists():
+        home = await asyncio.to_thread(self._home)
+        if not _is_whole(home):
             await self._initialise(home)
         await self._check_version(home)
         await asyncio.to_thread(_forget_dead_postmaster, home.data / "postmaster.pid")
@@ -165,6 +172,10 @@ def shared_buffers_mib(memory_mib: int) -> int:
 def _initdb_arguments(data: Path, password_file: Path) -> tuple[str, ...]:
     locale = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
     return ("-D", str(data), "-U", USER, "--auth=scram-sha-256", f"--pwfile={password_file}", *locale)
+
+
+def _is_whole(home: PostgresHome) -> bool:
+    return (home.data / "PG_VERSION").exists()
 
 
 def _says_ready(pid_file: Path, pid: int) -> bool:
