@@ -1,7 +1,7 @@
 import io
 import re
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,7 +14,7 @@ from loanloop.observe.for_machines import as_json
 from loanloop.observe.rates import Rates
 from loanloop.observe.screen import screen
 from loanloop.observe.snapshot import Snapshot
-from loanloop.observe.view import status_view
+from loanloop.observe.view import headline, status_view
 from loanloop.observe.words import training_words
 from loanloop.runtime.first_steps import FirstSteps
 from loanloop_trainer.model.progress import Phase
@@ -226,6 +226,13 @@ def test_chronicle_tells_each_fact_once() -> None:
 
     assert any(line.startswith("BREACH on 2008-06-01") for line in first)
     assert again == []
+
+
+def test_the_headline_names_both_clocks_of_event_time() -> None:
+    snapshot = make_snapshot(stream_day=datetime(2009, 6, 15, tzinfo=UTC), as_of=datetime(2010, 1, 28, tzinfo=UTC))
+
+    assert headline(snapshot).plain.endswith(" · event time: loans of 2009-06-15, outcomes of 2010-01-28")
+    assert "event time" not in headline(make_snapshot(stream_day=None, as_of=None)).plain
 
 
 def test_chronicle_tells_what_the_audit_found() -> None:

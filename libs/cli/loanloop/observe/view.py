@@ -8,7 +8,16 @@ from rich.text import Text
 
 from loanloop.observe.chart import chart
 from loanloop.observe.snapshot import Instance, LoanCounts, Snapshot
-from loanloop.observe.words import day_of, duration, figure, live_words, lived_words, moment, month_of, training_words
+from loanloop.observe.words import (
+    clock_words,
+    duration,
+    figure,
+    live_words,
+    lived_words,
+    moment,
+    month_of,
+    training_words,
+)
 
 REMARKED_VERSIONS = 3
 SEVERITY_STYLES = {"info": "cyan", "warning": "yellow", "critical": "bold red"}
@@ -42,9 +51,8 @@ def headline(snapshot: Snapshot) -> Text:
     live = snapshot.live
     line = Text.assemble((f"loanloop · {snapshot.rule.portfolio}", "bold"), " · ")
     line.append(live_words(live, snapshot.taken_at) if live else "no model is live yet", "cyan" if live else "yellow")
-    day = snapshot.stream_day or snapshot.as_of
-    if day is not None:
-        line.append(f" · event time {day_of(day)}", "dim")
+    if clocks := clock_words(snapshot):
+        line.append(f" · event time: {', '.join(clocks)}", "dim")
     return line
 
 

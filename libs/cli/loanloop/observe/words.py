@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from loanloop.observe.snapshot import Deployment, Gate, Rule, Training
+from loanloop.observe.snapshot import Deployment, Gate, Rule, Snapshot, Training
 
 
 def figure(value: float | None) -> str:
@@ -97,3 +97,9 @@ def progress_words(training: Training) -> str:
     if (eta := progress.get("eta_s")) is not None:
         words.append(f"about {duration(eta)} to go")
     return " · ".join(words)
+
+
+def clock_words(snapshot: Snapshot) -> list[str]:
+    """How far event time has come: of the loans that are decided, and of the outcomes that are known."""
+    clocks = (("loans", snapshot.stream_day), ("outcomes", snapshot.as_of))
+    return [f"{what} of {day_of(day)}" for what, day in clocks if day is not None]

@@ -6,7 +6,7 @@ from datetime import datetime
 from loanloop.observe.rates import Rates
 from loanloop.observe.snapshot import Alert, ModelVersion, Snapshot
 from loanloop.observe.view import breach_line, version_remarks
-from loanloop.observe.words import clock, day_of, figure, live_words, lived_words, moment, month_of, training_words
+from loanloop.observe.words import clock, clock_words, figure, live_words, lived_words, moment, month_of, training_words
 from loanloop.page.looking import Seen
 from loanloop.page.loop import DOES, loop_section
 from loanloop.page.markup import Markup, joined, kind_of, section, spaced, table, tag
@@ -58,9 +58,9 @@ def _paragraph(text: str, kind: str) -> Markup:
 
 
 def _head(snapshot: Snapshot, _: Rates) -> Markup:
-    rule, live, day = snapshot.rule, snapshot.live, snapshot.stream_day or snapshot.as_of
+    rule, live, clocks = snapshot.rule, snapshot.live, clock_words(snapshot)
     facts = [joined("preset ", tag("strong", rule.portfolio)), live_words(live, snapshot.taken_at) if live else None]
-    facts.append(f"event time {day_of(day)}" if day else None)
+    facts.append(f"event time: {', '.join(clocks)}" if clocks else None)
     leaks = [
         tag("p", tag("strong", f"LEAK: {field}. "), reason, class_="warn") for field, reason in rule.warnings
     ]  # fmt: skip
