@@ -46,13 +46,13 @@ class KafkaView:
             raise Unavailable(f"Kafka does not answer: {cause}") from cause
 
     async def lags(self, ends: dict[TopicPartition, int]) -> tuple[Lag, ...]:
-        """One for each topic and group that has committed in it."""
+        """One for each topic and group that reads it; of one that has committed nothing yet all messages wait."""
         try:
             _, admin = await self._connected()
             found = []
             for group in GROUPS:
                 committed = await admin.list_consumer_group_offsets(group)
-                found += _lags_of(group, {at: meta.offset for at, meta in committed.items()}, ends)
+                found += lags_of(group, {at: meta.offset for at, meta in committed.items()}, ends)
             return tuple(found)
         except (KafkaError, OSError, TimeoutError) as cause:
             await self._disconnect()
@@ -74,8 +74,8 @@ class KafkaView:
             await admin.close()
 
 
-def _lags_of(group: str, committed: dict[TopicPartition, int], ends: dict[TopicPartition, int]) -> list[Lag]:
-    done: Counter[str] = Counter()
+def lags_of(group: str, committed: dict[TopicPartition, int], ends: dict[TopicPartition, int]) -> list[Lag]:
+    done: Counter[str] = Counter(dict.fromkeys(map(str, READ_BY[group]), 0))
     for at, offset in committed.items():
         done[at.topic] += max(offset, 0)
     end = topic_totals(ends)
