@@ -80,7 +80,7 @@ def make_deployment(seq: int = 1, *, previous: str | None = None) -> Deployment:
     return Deployment(
         deployment_seq=seq, version=f"v{seq}", kind="deploy", pinned=False, previous=previous, actor="evaluator",
         reason="passed", live_from=NOW, live_to=None, live_from_event_time=event_time(2004 + seq),
-        live_to_event_time=None,
+        live_to_event_time=None, login="evaluator",
     )  # fmt: skip
 
 

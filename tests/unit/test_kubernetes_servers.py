@@ -108,7 +108,7 @@ def test_an_event_is_lost_neither_to_its_age_nor_to_a_failover() -> None:
 
 
 def test_roles_of_the_database_are_those_of_the_migration_and_each_service_has_its_own() -> None:
-    migration = next((ROOT / "migrations").glob("0011*.sql")).read_text()
+    migration = next((ROOT / "migrations").glob("0013*.sql")).read_text()
     granted = set(re.findall(r"'(loanloop_\w+)'", migration.split("LOOP")[0]))
     roles = {one["name"]: one for one in named("Cluster")["postgres"]["spec"]["managed"]["roles"]}
     assert {name for name, role in roles.items() if not role["login"]} == granted

@@ -15,7 +15,8 @@ _BUCKET = "date_trunc(${bucket:sqlstring}, occurred_at AT TIME ZONE 'UTC') AT TI
 REFUSALS = """
 SELECT service, reason, coalesce(field, '') AS field, coalesce(rule, '') AS rule, count(*) AS messages,
        count(replayed_at) AS "sent again"
-FROM (SELECT * FROM loan_data.rejected ORDER BY rejected_at DESC LIMIT 100000) newest
+FROM (SELECT service, reason, field, rule, replayed_at FROM loan_data.rejected
+      ORDER BY rejected_at DESC LIMIT 100000) newest
 GROUP BY 1, 2, 3, 4 ORDER BY messages DESC LIMIT 100
 """
 

@@ -100,7 +100,7 @@ GROUP BY 1, 2 ORDER BY 1, 2
 """
 
 DEPLOYMENTS = """
-SELECT deployment_seq AS seq, version, kind, previous, pinned, actor, reason,
+SELECT deployment_seq AS seq, version, kind, previous, pinned, actor, login, reason,
        live_from_event_time AS "live from (event time)", live_to_event_time AS "live to (event time)",
        live_from AS "live from (wall clock)", live_to AS "live to (wall clock)"
 FROM loan_data.deployment_intervals

@@ -1,8 +1,8 @@
 """What the commands on models stand on: database and portfolio of an installation, and the evaluator's own code."""
 
 import contextlib
-import getpass
 import os
+import pwd
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
@@ -20,11 +20,16 @@ if TYPE_CHECKING:
     from loanloop_evaluator.handlers.operator import Operator
 
 
-def operator_name() -> str:
-    """Who is asking, for the audit; `uid 1234` where the machine has no name for them, as in many containers."""
+def operator_name(given: str | None = None) -> str:
+    """Who is asking, for the audit: the name that was given, else this process's user; `uid 1234` where it has no name.
+
+    Whoever asks may give any name: the database keeps beside it who was logged in.
+    """
+    if given:
+        return given
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # OSError from Python 3.13 on
+        return pwd.getpwuid(os.getuid()).pw_name  # not of the environment, which anybody sets
+    except KeyError:
         return f"uid {os.getuid()}"
 
 
@@ -33,7 +38,7 @@ class Operated:
     pool: Pool
     portfolio: Portfolio
 
-    def operator(self) -> "Operator":
+    def operator(self, name: str | None) -> "Operator":
         from loanloop_evaluator.handlers.contender import BundleScorer
         from loanloop_evaluator.handlers.operator import Operator
 
@@ -42,7 +47,7 @@ class Operated:
             slot=self.portfolio.name,
             min_outcomes=self.portfolio.policy.min_outcomes,
             load=partial(BundleScorer, portfolio=self.portfolio, threads=1),
-            actor=operator_name(),
+            actor=operator_name(name),
         )
 
     async def evaluator_runs(self) -> bool:

@@ -18,3 +18,19 @@ def _readable(text: str) -> str:
 DATA_DIR_VARIABLE = "LOANLOOP_DATA_DIR"
 DataDir = Annotated[Path, typer.Option(envvar=DATA_DIR_VARIABLE, help="Data folder of the running `loanloop up`.")]
 Reason = Annotated[str, typer.Option(callback=_readable, help="Why; it is kept with the deployment.")]
+
+
+def _named(name: str | None) -> str | None:
+    return None if name is None else _readable(name.strip())[:100]
+
+
+As = Annotated[
+    str | None,
+    typer.Option(
+        "--as",
+        metavar="NAME",
+        envvar="LOANLOOP_OPERATOR",
+        callback=_named,
+        help="Who you are; it is kept with what you do, beside the login of the database. Without it, your user name.",
+    ),
+]

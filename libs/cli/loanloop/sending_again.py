@@ -55,10 +55,12 @@ def read_event(path: Path) -> bytes:
     return content
 
 
-async def send_again(pool: Pool, broker: "Broker", dead: WholeDeadLetter, mended: bytes | None = None) -> Topic:
-    """Send it to the topic it came from, as it was or mended, and note that; the topic. It goes on with its trace.
+async def send_again(
+    pool: Pool, broker: "Broker", dead: WholeDeadLetter, mended: bytes | None = None, *, by: str
+) -> Topic:
+    """Send it to the topic it came from, as it was or mended, and note that and by whom; the topic.
 
-    Raises DeadLetterUnusable where the original can't be sent.
+    It goes on with its trace. Raises DeadLetterUnusable where the original can't be sent.
     """
     from loanloop_common.kafka import Message, publish_messages  # half of the time that showing a list would take
 
@@ -66,7 +68,7 @@ async def send_again(pool: Pool, broker: "Broker", dead: WholeDeadLetter, mended
     payload = dead.payload if mended is None else mended
     message = Message(dead.key or _loan_id(payload), payload, headers_with(dead.letter.traceparent))
     await publish_messages(broker, topic, [message])
-    await mark_replayed(pool, dead)
+    await mark_replayed(pool, dead, by)
     return topic
 
 

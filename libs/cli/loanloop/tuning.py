@@ -42,11 +42,12 @@ class Asked:
     seed: int
     anew: bool
     json: bool
+    name: str | None  # of who asks
 
 
-async def forget_results(data_dir: Path) -> None:
+async def forget_results(data_dir: Path, name: str | None) -> None:
     async with operated(data_dir) as operating:
-        forgotten = await forget(operating.pool, operating.portfolio.name)
+        forgotten = await forget(operating.pool, operating.portfolio.name, operator_name(name))
     print(
         "The next training has the portfolio file's hyperparameters." if forgotten else "There is no result to forget."
     )
@@ -80,7 +81,7 @@ async def _begun(asked: Asked, operating: Operated, store: TuningStore) -> Begun
         _loader(asked.file, operating.pool, portfolio),
         source=FROM_DATABASE if asked.file is None else f"file {asked.file.name}",
         seed=asked.seed,
-        requested_by=operator_name(),
+        requested_by=operator_name(asked.name),
         anew=asked.anew,
     )
 

@@ -9,7 +9,7 @@ from loanloop_common.postgres import Pool
 
 SELECT_REJECTED = """
     SELECT service, topic, kafka_partition, kafka_offset, reason, field, rule, message, payload_bytes,
-           rejected_at, replayed_at, traceparent
+           rejected_at, replayed_at, replayed_by, replayed_login, traceparent
     FROM loan_data.rejected
     WHERE ($1::text IS NULL OR reason = $1)
       AND ($2::text IS NULL OR topic = $2)
@@ -20,7 +20,7 @@ SELECT_REJECTED = """
 
 SELECT_ONE_REJECTED = """
     SELECT service, topic, kafka_partition, kafka_offset, reason, field, rule, message, payload_bytes,
-           rejected_at, replayed_at, traceparent, message_key, payload, payload_sha256
+           rejected_at, replayed_at, replayed_by, replayed_login, traceparent, message_key, payload, payload_sha256
     FROM loan_data.rejected
     WHERE topic = $1 AND kafka_partition = $2 AND kafka_offset = $3
     ORDER BY replayed_at IS NOT NULL, rejected_at DESC, service
@@ -28,7 +28,7 @@ SELECT_ONE_REJECTED = """
 """
 
 MARK_REPLAYED = """
-    UPDATE loan_data.rejected SET replayed_at = now()
+    UPDATE loan_data.rejected SET replayed_at = now(), replayed_by = $6
     WHERE topic = $1 AND kafka_partition = $2 AND kafka_offset = $3 AND service = $4
       AND payload_sha256 = $5
 """
@@ -56,6 +56,8 @@ class DeadLetter:
     payload_bytes: int
     rejected_at: datetime
     replayed_at: datetime | None
+    replayed_by: str | None  # the name that was given
+    replayed_login: str | None  # who was logged in to the database
     traceparent: str | None
 
     def as_json(self) -> dict[str, Any]:
@@ -101,12 +103,13 @@ async def fetch_dead_letter(pool: Pool, which: DeadLetterId) -> WholeDeadLetter 
     return WholeDeadLetter(_letter(row), *whole)
 
 
-async def mark_replayed(pool: Pool, dead: WholeDeadLetter) -> None:
+async def mark_replayed(pool: Pool, dead: WholeDeadLetter, by: str) -> None:
     await pool.execute(
         MARK_REPLAYED,
         *dead.letter.id,
         dead.letter.service,
         dead.payload_sha256,
+        by,
     )
 
 

@@ -18,6 +18,8 @@ SERVICES = ("ingest", "predictor", "trainer", "evaluator")
 PAGE = (Path(__file__).parents[3] / "docs" / "architecture.md").read_text()
 # What its writer need not: DELETE is granted where rows go, and nowhere else.
 DELETED_FROM = {"outbox", "service_instances"}
+WITHHELD = {"outbox", "training_rows"}  # from whoever only reads
+OF_COLUMNS = "'SELECT', 'INSERT', 'UPDATE', 'REFERENCES'"
 
 
 def documented_writers() -> Iterator[tuple[str, set[str]]]:
@@ -43,23 +45,75 @@ async def test_each_service_may_write_the_tables_that_the_architecture_names_and
     tables = {row[0] for row in await granted.fetch(
         "SELECT relname FROM pg_class WHERE relnamespace = 'loan_data'::regnamespace AND relkind IN ('r', 'p', 'v')"
     )}  # fmt: skip
+    partitions = {row[0] for row in await granted.fetch("SELECT relname FROM pg_class WHERE relispartition")}
     writers = dict(documented_writers())
     assert set(writers) <= tables
     for table in sorted(tables):
-        for service in (*SERVICES, "reader"):
-            may = {
-                kind
-                for kind in ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
-                if await granted.fetchval(
-                    "SELECT has_table_privilege($1, $2, $3)", f"loanloop_{service}", f"loan_data.{table}", kind
-                )
-            }
+        for service in (*SERVICES, "backup", "reader"):
+            may = await rights(granted, f"loanloop_{service}", table)
             writes = may - {"SELECT"}
-            assert "SELECT" in may
+            # Who may read a partition by its own name reads all of its columns.
+            is_withheld = service == "reader" and table in WITHHELD | partitions
+            assert ("SELECT" in may) != is_withheld, (service, table)
             assert ("INSERT" in writes) == (service in writers.get(table, set())), (service, table, may)
             assert writes <= {"INSERT", "UPDATE", "DELETE"}
             assert not writes or "INSERT" in writes
             assert ("DELETE" in writes) <= (table in DELETED_FROM), (service, table)
+
+
+async def rights(connection: asyncpg.Connection, role: str, table: str) -> set[str]:
+    """To all of the table or to columns of it."""
+    query = f"""
+        SELECT kind FROM unnest($3::text[]) AS kind WHERE has_table_privilege($1, $2, kind)
+        OR CASE WHEN kind IN ({OF_COLUMNS}) THEN has_any_column_privilege($1, $2, kind) END
+    """
+    kinds = ["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"]
+    return {row[0] for row in await connection.fetch(query, role, f"loan_data.{table}", kinds)}
+
+
+async def test_whoever_only_reads_sees_no_message_as_it_came_and_no_bytes_of_a_model(
+    granted: asyncpg.Connection,
+) -> None:
+    reads = "SELECT has_column_privilege($1, $2, $3, 'SELECT')"
+    for withheld in (
+        *("raw_data.payload", "rejected.payload", "rejected.message_key", "outbox.payload", "predictions.features"),
+        *("model_metadata.bundle", "training_runs.checkpoint"),
+    ):
+        table, column = withheld.split(".")
+        assert not await granted.fetchval(reads, "loanloop_reader", f"loan_data.{table}", column)
+        assert await granted.fetchval(reads, "loanloop_backup", f"loan_data.{table}", column)
+
+
+async def test_what_is_done_is_kept_with_the_login_whatever_name_is_given(
+    granted: asyncpg.Connection, database: str
+) -> None:
+    await make_user(granted, "ada", "loanloop_operator")
+    await granted.execute("INSERT INTO loan_data.rejected (service, topic, kafka_partition, kafka_offset, reason, "
+        "message, payload, payload_bytes, payload_sha256) VALUES ('ingest', 't', 0, 0, 'r', 'm', '', 0, '')"
+    )  # fmt: skip
+    operator = await asyncpg.connect(as_user(database, "ada"))
+    try:
+        await operator.execute(
+            "INSERT INTO loan_data.training_runs (trigger, portfolio, seed, requested_by)"
+            " VALUES ('manual', 'p', 0, 'boss')"
+        )
+        await operator.execute("UPDATE loan_data.rejected SET replayed_at = now(), replayed_by = 'boss'")
+        for forged in (
+            "INSERT INTO loan_data.training_runs (trigger, portfolio, seed, login) VALUES ('manual', 'p', 0, 'boss')",
+            "UPDATE loan_data.training_runs SET login = 'boss'",
+            "UPDATE loan_data.rejected SET replayed_login = 'boss'",
+            "UPDATE loan_data.rejected SET message = 'none'",
+            "UPDATE loan_data.tunings SET forgotten_login = 'boss'",
+            "INSERT INTO loan_data.deployments (login) VALUES ('boss')",
+        ):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await operator.execute(forged)
+    finally:
+        await operator.close()
+
+    runs = await granted.fetch("SELECT requested_by, login FROM loan_data.training_runs")
+    letters = await granted.fetch("SELECT replayed_by, replayed_login FROM loan_data.rejected")
+    assert [tuple(row) for row in (*runs, *letters)] == [("boss", "ada"), ("boss", "ada")]
 
 
 async def test_user_of_a_service_is_refused_what_is_anothers(granted: asyncpg.Connection, database: str) -> None:

@@ -62,7 +62,7 @@ def test_a_reason_that_is_no_text_is_refused_before_the_database_is_asked() -> N
 def test_the_data_folder_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Path] = []
 
-    async def note(version: str, reason: str, data_dir: Path) -> None:
+    async def note(version: str, reason: str, name: str | None, data_dir: Path) -> None:
         asked.append(data_dir)
 
     monkeypatch.setattr(promote, "_promote", note)

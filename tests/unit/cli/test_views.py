@@ -101,13 +101,13 @@ def test_watch_shows_the_leak_and_whole_heads_of_columns_on_80_columns() -> None
 
 
 def test_status_says_why_a_version_was_rejected_and_who_promoted_it_all_the_same() -> None:
-    promoted = replace(make_deployment(1), kind="promote", actor="ada", reason="the window held a flood")
+    promoted = replace(make_deployment(1), kind="promote", actor="ada", login="operator", reason="the flood")
     snapshot = make_snapshot(versions=(make_version(1, passed=False),), deployments=(promoted,))
 
     text = printed(status_view(snapshot, width=100), width=100)
 
     assert "v1 was rejected: F1 0.849" in text
-    assert "v1 was promoted against the gate by ada: the window held a flood" in text
+    assert "v1 was promoted against the gate by ada (logged in as operator): the flood" in text
 
 
 def test_status_calls_a_service_away_whose_heartbeat_stopped() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from loanloop.options import DataDir
+from loanloop.options import As, DataDir
 
 if TYPE_CHECKING:
     from loanloop_common.rejected_rows import DeadLetter, WholeDeadLetter
@@ -87,6 +87,7 @@ def replay(
             help="Send this event (JSON) in its place.",
         ),
     ] = None,
+    name: As = None,
     data_dir: DataDir = Path(".loanloop"),
 ) -> None:
     """Send a dead letter to its topic again, as it was or mended.
@@ -99,7 +100,7 @@ def replay(
     - `loanloop dlq replay loan.received:2:1714`
     - `loanloop dlq replay loan.received:2:1714 --with mended.json`
     """
-    topic = asyncio.run(_replay(data_dir, letter_id, mended))
+    topic = asyncio.run(_replay(data_dir, letter_id, mended, name))
     print(f"{letter_id} was sent to {topic}{'' if mended is None else f' as in {mended}'}.")
 
 
@@ -123,10 +124,10 @@ async def _fetch_one(data_dir: Path, letter_id: str) -> "WholeDeadLetter":
         return await find_dead_letter(installation.pool, which)
 
 
-async def _replay(data_dir: Path, letter_id: str, mended: Path | None) -> str:
+async def _replay(data_dir: Path, letter_id: str, mended: Path | None, name: str | None) -> str:
     from loanloop_common.kafka import make_broker, stop_broker
 
-    from loanloop.operating import operated
+    from loanloop.operating import operated, operator_name
     from loanloop.sending_again import dead_letter_id, find_dead_letter, read_event, send_again
     from loanloop.target import find_target
     from loanloop.telling import silence_aiokafka
@@ -140,12 +141,14 @@ async def _replay(data_dir: Path, letter_id: str, mended: Path | None) -> str:
         broker = make_broker(kafka, service="dlq")
         await broker.connect()
         try:
-            return await send_again(installation.pool, broker, dead, content)
+            return await send_again(installation.pool, broker, dead, content, by=operator_name(name))
         finally:
             await stop_broker(broker)
 
 
 def _facts(dead: "WholeDeadLetter") -> dict[str, object]:
+    from loanloop.observe.words import named_with_login
+
     letter = dead.letter
     facts = {
         "id": letter.id,
@@ -160,6 +163,7 @@ def _facts(dead: "WholeDeadLetter") -> dict[str, object]:
         "traceparent": letter.traceparent,
         "refused at": letter.rejected_at.isoformat(timespec="seconds"),
         "replayed at": letter.replayed_at and letter.replayed_at.isoformat(timespec="seconds"),
+        "replayed by": letter.replayed_by and named_with_login(letter.replayed_by, letter.replayed_login),
     }
     return {name: value for name, value in facts.items() if value is not None}
 

@@ -118,6 +118,8 @@ def _table(preset: str, described: list[dict[str, Any]]) -> "Table":
 
 def _remarks(described: list[dict[str, Any]]) -> "Iterator[str]":
     """What is out of the ordinary: an ensemble; why one was rejected, and who made it live all the same."""
+    from loanloop.observe.words import named_with_login
+
     for model in described:
         if weights := model["manifest"].get("weights"):
             shares = ", ".join(f"{share:.0%} {name}" for name, share in weights.items())
@@ -128,7 +130,8 @@ def _remarks(described: list[dict[str, Any]]) -> "Iterator[str]":
         yield f"{model['version']} was rejected: {gate['reason']}"
         for period in model["live"]:
             if period["kind"] == "promote":
-                yield f"{model['version']} was promoted against the gate by {period['actor']}: {period['reason']}"
+                by = named_with_login(period["actor"], period["login"])
+                yield f"{model['version']} was promoted against the gate by {by}: {period['reason']}"
 
 
 def _figure(value: float | None) -> str:

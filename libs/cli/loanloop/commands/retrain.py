@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from loanloop.options import DataDir
+from loanloop.options import As, DataDir
 
 if TYPE_CHECKING:
     from loanloop_trainer.store.runs import RunFacts, RunStore
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 def retrain(
     wait: Annotated[bool, typer.Option("--wait", help="Stay until the training has ended.")] = False,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of all randomness in the training.")] = 0,
+    name: As = None,
     data_dir: DataDir = Path(".loanloop"),
 ) -> None:
     """Ask for a training on the newest labelled loans; the running trainer does it, the evaluator judges its model.
@@ -26,10 +27,10 @@ def retrain(
     - `loanloop retrain`
     - `loanloop retrain --wait --seed 7`
     """
-    asyncio.run(_retrain(wait, seed, data_dir))
+    asyncio.run(_retrain(wait, seed, name, data_dir))
 
 
-async def _retrain(wait: bool, seed: int, data_dir: Path) -> None:
+async def _retrain(wait: bool, seed: int, name: str | None, data_dir: Path) -> None:
     from loanloop_common.errors import LoanloopError
     from loanloop_trainer.store.runs import RunStore
 
@@ -37,7 +38,7 @@ async def _retrain(wait: bool, seed: int, data_dir: Path) -> None:
 
     async with operated(data_dir) as operating:
         runs = RunStore(operating.pool, operating.portfolio)
-        run_id = await runs.request_run(seed=seed, requested_by=operator_name())
+        run_id = await runs.request_run(seed=seed, requested_by=operator_name(name))
         if run_id is None:
             raise LoanloopError("a training is under way already; `loanloop watch` shows it.")
         run = await runs.fetch_facts(run_id)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from loanloop.options import DataDir, Reason
+from loanloop.options import As, DataDir, Reason
 
 
 def rollback(
@@ -14,6 +14,7 @@ def rollback(
         str | None, typer.Argument(help="A version that was live before; without it, the previous one.")
     ] = None,
     reason: Reason = "rolled back by an operator",
+    name: As = None,
     data_dir: DataDir = Path(".loanloop"),
 ) -> None:
     """Go back to an earlier version and pin it: challengers are judged meanwhile, not deployed, until `loanloop unpin`.
@@ -23,12 +24,12 @@ def rollback(
     - `loanloop rollback`
     - `loanloop rollback v1 --reason "v2 declines every franchise"`
     """
-    asyncio.run(_rollback(version, reason, data_dir))
+    asyncio.run(_rollback(version, reason, name, data_dir))
 
 
-async def _rollback(version: str | None, reason: str, data_dir: Path) -> None:
+async def _rollback(version: str | None, reason: str, name: str | None, data_dir: Path) -> None:
     from loanloop.operating import operated, say
 
     async with operated(data_dir) as operating:
-        deployed = await operating.operator().roll_back(version, reason)
+        deployed = await operating.operator(name).roll_back(version, reason)
         say(deployed, evaluator_runs=await operating.evaluator_runs())

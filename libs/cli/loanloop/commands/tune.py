@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from loanloop.options import DataDir
+from loanloop.options import As, DataDir
 
 
 def tune(
@@ -29,6 +29,7 @@ def tune(
         bool, typer.Option("--forget", help="No search; from now on train with the file's values.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="For machines: the result as one JSON object.")] = False,
+    name: As = None,
     data_dir: DataDir = Path(".loanloop"),
 ) -> None:
     """Search for hyperparameters by trainings on the loans of the next training, judged by the newest of them.
@@ -57,7 +58,7 @@ def tune(
     from loanloop.tuning import Asked, forget_results, search
 
     if forget:
-        asyncio.run(forget_results(data_dir))
+        asyncio.run(forget_results(data_dir, name))
         return
     asked = Asked(
         file=loans,
@@ -67,5 +68,6 @@ def tune(
         seed=seed,
         anew=new,
         json=json,
+        name=name,
     )
     raise typer.Exit(asyncio.run(search(asked, data_dir)))

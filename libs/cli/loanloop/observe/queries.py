@@ -107,7 +107,7 @@ async def fetch_deployments(connection: Connection) -> tuple[Deployment, ...]:
     rows = await connection.fetch(
         """
         SELECT deployment_seq, version, kind, pinned, previous, actor, reason,
-               live_from, live_to, live_from_event_time, live_to_event_time
+               live_from, live_to, live_from_event_time, live_to_event_time, login
         FROM loan_data.deployment_intervals
         ORDER BY deployment_seq
         """

@@ -109,6 +109,7 @@ class Deployment:
     live_to: datetime | None
     live_from_event_time: datetime | None
     live_to_event_time: datetime | None
+    login: str | None  # of the database, beside the name that `actor` gave; None: of before it was kept
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from loanloop.observe.words import (
     lived_words,
     moment,
     month_of,
+    named_with_login,
     training_words,
 )
 
@@ -138,7 +139,8 @@ def version_remarks(snapshot: Snapshot) -> Iterator[Text]:
         yield Text(f"{version.version} was rejected: {version.gate.reason}", "red")
         for live in snapshot.deployments:
             if live.version == version.version and live.kind == "promote":
-                yield Text(f"{version.version} was promoted against the gate by {live.actor}: {live.reason}", "yellow")
+                by = named_with_login(live.actor, live.login)
+                yield Text(f"{version.version} was promoted against the gate by {by}: {live.reason}", "yellow")
 
 
 def _verdict(passed: bool) -> Text:

@@ -27,6 +27,11 @@ def moment(when: datetime, now: datetime) -> str:
     return clock(when) if day_of(when) == day_of(now) else f"{when.astimezone(UTC):%Y-%m-%d %H:%M}"
 
 
+def named_with_login(name: str, login: str | None) -> str:
+    """Who did it: the name that was given, which may be any, and who was logged in to the database."""
+    return name if login in (None, name) else f"{name} (logged in as {login})"
+
+
 def lived_words(lives: Sequence[Deployment], now: datetime) -> str:
     """From when on a version was live, and from which loans on, the last time."""
     if not lives:

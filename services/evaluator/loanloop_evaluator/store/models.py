@@ -18,8 +18,8 @@ SELECT_VERSION_FACTS = """
     ) g ON true
     LEFT JOIN LATERAL (
         SELECT jsonb_agg(jsonb_build_object(
-            'deployment_seq', deployment_seq, 'kind', kind, 'pinned', pinned, 'actor', actor, 'reason', reason,
-            'from', live_from, 'to', live_to,
+            'deployment_seq', deployment_seq, 'kind', kind, 'pinned', pinned, 'actor', actor, 'login', login,
+            'reason', reason, 'from', live_from, 'to', live_to,
             'from_event_time', live_from_event_time, 'to_event_time', live_to_event_time
         ) ORDER BY deployment_seq) AS live
         FROM loan_data.deployment_intervals

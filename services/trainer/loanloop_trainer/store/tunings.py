@@ -68,7 +68,7 @@ FINISH = """
 """
 
 FORGET = """
-    UPDATE loan_data.tunings SET forgotten_at = now()
+    UPDATE loan_data.tunings SET forgotten_at = now(), forgotten_by = $2
     WHERE portfolio = $1 AND forgotten_at IS NULL
     RETURNING tuning_id
 """
@@ -157,9 +157,9 @@ class TuningStore:
             raise SearchTakenOver
 
 
-async def forget(pool: Pool, portfolio: str) -> list[int]:
+async def forget(pool: Pool, portfolio: str, forgotten_by: str) -> list[int]:
     """From now on trainings use the portfolio file; returns the searches that they would have used, or gone on."""
-    return [row["tuning_id"] for row in await pool.fetch(FORGET, portfolio)]
+    return [row["tuning_id"] for row in await pool.fetch(FORGET, portfolio, forgotten_by)]
 
 
 def _trial(row: Any) -> Trial:
