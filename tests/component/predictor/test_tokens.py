@@ -15,7 +15,7 @@ import httpx
 import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from loanloop_common.errors import Unavailable
 from loanloop_common.settings import SettingsInvalid, load_settings
 from loanloop_predictor.api import Access, TokenRules, Tokens, make_api
@@ -143,6 +143,67 @@ async def test_unsigned_token_and_one_signed_with_the_public_key_as_a_secret_are
         answer = await asked(issuer, sent)
         assert answer.status_code == 401
         assert "the token's algorithm is not taken here" in answer.json()["error"]["message"]
+
+
+OTHERS: list[dict[str, Any]] = [
+    {"kty": "OKP", "crv": "X25519", "x": "A" * 43, "kid": "agrees"},
+    {"kty": "OKP", "crv": "X448", "x": "A" * 75},
+    public(CURVE, "brainpool") | {"crv": "BP-256"},
+    public(CURVE, "another-curve") | {"crv": "P-521"},
+    public(STRANGER, "encrypts") | {"alg": "RSA-OAEP"},
+    public(STRANGER, "shared") | {"alg": "HS256"},
+    public(STRANGER, "broken") | {"n": "?"},
+    {"kty": "RSA", "kid": "empty"},
+]
+
+
+async def test_key_that_checks_no_token_is_passed_over_and_the_others_go_on(issuer: Issuer) -> None:
+    issuer.keys = [*OTHERS, public(FIRST, "first")]
+    tokens = Tokens(RULES, issuer.fetch)
+
+    assert (await tokens.caller(token())).name == "token of 'shop'"
+    for kid in ("encrypts", "shared", "brainpool"):
+        with pytest.raises(Unauthenticated, match="key is not known of"):
+            await tokens.caller(token(STRANGER, kid=kid))
+
+
+async def test_where_no_key_is_left_that_is_said_and_no_key_is_in_the_sentence(issuer: Issuer) -> None:
+    issuer.keys = OTHERS
+
+    answer = await asked(issuer, token())
+
+    message = answer.json()["error"]["message"]
+    assert (answer.status_code, "none of the keys of the issuer" in message) == (503, True), message
+    assert "brainpool" in message
+    assert str(OTHERS[2]["x"]) not in message
+
+
+EDWARDS = ed25519.Ed25519PrivateKey.generate()
+SIGNED = {name: (FIRST, public(FIRST, "first")) for name in ("RS384", "RS512", "PS256", "PS384", "PS512")} | {
+    "EdDSA": (
+        EDWARDS,
+        dict(jwt.algorithms.OKPAlgorithm.to_jwk(EDWARDS.public_key(), as_dict=True)) | {"kid": "first"},
+    )
+}
+
+
+@pytest.mark.parametrize("algorithm", SIGNED)
+async def test_key_that_names_no_algorithm_checks_each_of_its_kind(issuer: Issuer, algorithm: str) -> None:
+    key, jwk = SIGNED[algorithm]
+    issuer.keys = [jwk]
+
+    assert (await asked(issuer, token(key, algorithm=algorithm))).status_code == 200
+
+
+async def test_key_that_names_an_algorithm_checks_no_other(issuer: Issuer) -> None:
+    issuer.keys = [public(FIRST, "first") | {"alg": "RS512"}]
+
+    assert (await asked(issuer, token(algorithm="RS512"))).status_code == 200
+    answer = await asked(issuer, token())
+    assert (answer.status_code, answer.json()["error"]["message"]) == (
+        401, "the token's algorithm RS256 is not its key's, RS512",
+    )  # fmt: skip
+    assert (await asked(issuer, token(CURVE, algorithm="ES256"))).status_code == 401
 
 
 async def test_new_key_of_the_issuer_is_found_and_unknown_ones_do_not_make_us_ask_again_and_again(

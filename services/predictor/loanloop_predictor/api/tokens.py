@@ -10,12 +10,11 @@ import jwt
 import structlog
 from loanloop_common.errors import Unavailable
 
+from loanloop_predictor.api.jwks import ALGORITHMS, IssuerKey, usable_keys
 from loanloop_predictor.domain.access import Caller, Forbidden, Role, Unauthenticated, sha256_of
 
 log = structlog.get_logger()
 
-# Fixed here: what a token says of its algorithm is only compared with it. No shared secrets, no `none`.
-_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 _LEEWAY_S = 10
 _LOOK_AGAIN_AFTER_S = 10.0  # however many tokens name a key that is not known
 _REMEMBERED = 1000  # tokens: checking a signature costs more than deciding a loan
@@ -41,7 +40,8 @@ class Tokens:
         """`fetch_keys` raises Unavailable."""
         self._rules = rules
         self._fetch_keys = fetch_keys
-        self._keys: dict[str | None, jwt.PyJWK] = {}
+        self._keys: dict[str | None, IssuerKey] = {}
+        self._passed_over: list[str] = []
         self._known: dict[bytes, tuple[Caller, float]] = {}
         self._looked_at = -_LOOK_AGAIN_AFTER_S
         self._one_at_a_time = asyncio.Lock()
@@ -49,10 +49,15 @@ class Tokens:
     async def look(self) -> None:
         """Raises Unavailable; then what was known before holds."""
         self._looked_at = time.monotonic()
-        try:
-            keys = {key.get("kid"): jwt.PyJWK(dict(key)) for key in await self._fetch_keys()}
-        except jwt.PyJWTError as cause:
-            raise Unavailable(f"a key of the issuer {self._rules.issuer} cannot be used: {cause}") from cause
+        keys, passed_over = usable_keys(await self._fetch_keys())
+        if passed_over and passed_over != self._passed_over:
+            log.warning("issuer_keys_passed_over", issuer=self._rules.issuer, kids=passed_over)
+        self._passed_over = passed_over
+        if not keys:
+            raise Unavailable(
+                f"none of the keys of the issuer {self._rules.issuer} can be used (ids: {', '.join(passed_over)}): "
+                f"one must be for {', '.join(ALGORITHMS)}"
+            )
         if keys.keys() != self._keys.keys():
             log.info("issuer_keys_known", issuer=self._rules.issuer, kids=[kid or "" for kid in keys])
         self._keys, self._known = keys, {}
@@ -71,7 +76,7 @@ class Tokens:
         return caller
 
     async def _key_of(self, token: str) -> jwt.PyJWK:
-        kid = _kid_of(token)
+        kid, algorithm = _named_by(token)
         if self._find(kid) is None:
             async with self._one_at_a_time:  # it may be a new one
                 if self._find(kid) is None and time.monotonic() - self._looked_at >= _LOOK_AGAIN_AFTER_S:
@@ -81,9 +86,11 @@ class Tokens:
         found = self._find(kid)
         if found is None:
             raise Unauthenticated(f"the token's key is not known of {self._rules.issuer}: get a new token")
-        return found
+        if algorithm not in found:
+            raise Unauthenticated(f"the token's algorithm {algorithm} is not its key's, {' or '.join(found)}")
+        return found[algorithm]
 
-    def _find(self, kid: str | None) -> jwt.PyJWK | None:
+    def _find(self, kid: str | None) -> IssuerKey | None:
         """A token need not name its key where there is only one."""
         if kid is None and len(self._keys) == 1:
             return next(iter(self._keys.values()))
@@ -95,7 +102,7 @@ class Tokens:
             claims: dict[str, Any] = jwt.decode(
                 token,
                 key,
-                algorithms=_ALGORITHMS,
+                algorithms=[key.algorithm_name],
                 audience=rules.audience,
                 issuer=rules.issuer,
                 leeway=_LEEWAY_S,
@@ -118,14 +125,15 @@ class Tokens:
         return roles[-1]
 
 
-def _kid_of(token: str) -> str | None:
+def _named_by(token: str) -> tuple[str | None, str]:
+    """The id of its key, and its algorithm."""
     try:
         header = jwt.get_unverified_header(token)
     except jwt.PyJWTError as broken:
         raise Unauthenticated("this is neither an API key of loanloop nor a token") from broken
-    if header.get("alg") not in _ALGORITHMS:
-        raise Unauthenticated(f"the token's algorithm is not taken here: it must be one of {', '.join(_ALGORITHMS)}")
-    return header.get("kid")
+    if header.get("alg") not in ALGORITHMS:
+        raise Unauthenticated(f"the token's algorithm is not taken here: it must be one of {', '.join(ALGORITHMS)}")
+    return header.get("kid"), header["alg"]
 
 
 def _sentence(refused: jwt.PyJWTError, rules: TokenRules) -> str:
