@@ -1,6 +1,10 @@
 -- Who logs in to the database beside its owner: each by its own name, with the rights that migrations/0011_roles.sql grants its
 -- role. Run again after each migration: `docker compose up` does.
 \set ON_ERROR_STOP on
+-- A statement that fails is written to PostgreSQL's log as it came, with its password.
+SET log_statement = 'none';
+SET log_min_error_statement = 'panic';
+SET log_min_duration_statement = -1;
 \set ingest `cat /run/secrets/ingest/password`
 \set predictor `cat /run/secrets/predictor/password`
 \set trainer `cat /run/secrets/trainer/password`

@@ -11,12 +11,13 @@ from tests.e2e.world import Loan, loans
 from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.timeout(3000)
-PRINTED_BEFORE_THE_KEY = "(Authorization: Bearer KEY): "
+SHOW_THE_KEY = "docker compose run --rm --no-deps --entrypoint cat loanloop /run/secrets/loanloop/api_key"
 
 
-async def printed_key(deployment: Deployment) -> str:
-    said = await deployment.compose("logs", "--no-log-prefix", "passwords")
-    return said.partition(PRINTED_BEFORE_THE_KEY)[2].split()[0]
+async def first_key(deployment: Deployment) -> str:
+    """As the README says it is shown."""
+    assert SHOW_THE_KEY in (ROOT / "README.md").read_text()
+    return (await deployment.compose(*SHOW_THE_KEY.split()[2:])).strip()
 
 
 async def version_served(client: httpx.AsyncClient) -> str | None:
@@ -42,13 +43,16 @@ async def history(deployment: Deployment) -> list[Loan]:
     return sent
 
 
-async def test_the_first_key_is_printed_once_and_opens_rest(deployment: Deployment, history: list[Loan]) -> None:
-    key = await printed_key(deployment)
+async def test_the_first_key_is_shown_where_it_is_asked_for_and_opens_rest(
+    deployment: Deployment, history: list[Loan]
+) -> None:
+    key = await first_key(deployment)
     new = loans(1, first=5000)[0].received
     async with httpx.AsyncClient(base_url=deployment.url("REST"), timeout=10) as client:
         assert (await client.post("/predict", json=new)).status_code == 401
         decided = await client.post("/predict", json=new, headers={"authorization": f"Bearer {key}"})
         assert (decided.status_code, decided.json()["version"]) == (200, "v1")
+    assert key not in await deployment.compose("logs", "--no-log-prefix", "passwords")
     assert "all is in /secrets already" in await deployment.compose("run", "--rm", "--no-deps", "passwords")
 
 
@@ -140,7 +144,7 @@ async def test_a_backup_is_there_from_the_first_day_and_can_be_read(deployment: 
 async def test_the_page_is_shown_to_whoever_has_a_key(deployment: Deployment, history: list[Loan]) -> None:
     async with httpx.AsyncClient(base_url=deployment.url("PAGE"), timeout=10) as client:
         refused = await client.get("/")
-        shown = await client.get("/", auth=("anyone", await printed_key(deployment)))
+        shown = await client.get("/", auth=("anyone", await first_key(deployment)))
     assert refused.status_code == 401
     assert (shown.status_code, "v1" in shown.text) == (200, True)
 
@@ -170,9 +174,27 @@ async def test_a_destroyed_database_comes_back_as_the_runbook_says(deployment: D
         await eventually(serves_again, within_s=60)
 
 
-def in_containers(runbook: str) -> str:
+async def test_a_renewed_password_is_the_only_one_that_lets_in(deployment: Deployment) -> None:
+    read = ("run", "--rm", "-T", "--no-deps", "--entrypoint", "cat", "migrations", "/run/secrets/loanloop/password")
+    former = await deployment.compose(*read)
+    await deployment.shell(in_containers("renewed-passwords.md"))
+    await deployment.shell(in_containers("renewed-passwords.md", part="owner"))
+
+    address = f"postgresql://loanloop@127.0.0.1:{deployment.ports['POSTGRES_PORT']}/loanloop"
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        await asyncpg.connect(address, password=former)
+    owner = await asyncpg.connect(address, password=await deployment.compose(*read))
+    try:
+        users = await owner.fetch("SELECT usename FROM pg_stat_activity WHERE application_name = 'loanloop-ingest'")
+    finally:
+        await owner.close()
+    assert {row["usename"] for row in users} == {"ingest"}
+    assert "PASSWORD" not in await deployment.compose("logs", "--no-log-prefix", "postgres")
+
+
+def in_containers(runbook: str, part: str = "compose") -> str:
     """The commands of its part about containers."""
-    _, _, behind = (ROOT / "docs" / "runbooks" / runbook).read_text().partition("```sh compose\n")
+    _, _, behind = (ROOT / "docs" / "runbooks" / runbook).read_text().partition(f"```sh {part}\n")
     commands, _, _ = behind.partition("```")
     assert commands
     return commands

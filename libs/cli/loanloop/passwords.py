@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,48 +16,58 @@ OWNER = "loanloop"  # of the database
 READERS = ("ingest", "predictor", "trainer", "evaluator", "operator", "page", "grafana")
 OPERATOR = "operator"
 _FIRST_KEYS = {OPERATOR: Role.OPERATE, "prometheus": Role.READ}
+RENEWABLE = ("postgres", *READERS, "prometheus")
 _PRIVATE, _FOR_ANOTHER_USER = 0o600, 0o444
 
 
 @dataclass(frozen=True)
 class Made:
     files: Sequence[Path]
-    operator_key: str | None  # where it was made just now: its file says it again, nothing else does
+    operator_key: str | None  # where it was made just now
 
 
-def make_passwords(folder: Path) -> Made:
-    """Makes the files that are missing and leaves the others as they are.
+def key_file(folder: Path, name: str = OPERATOR) -> Path:
+    return folder / name / "api_key"
+
+
+def make_passwords(folder: Path, renew: Collection[str] = ()) -> Made:
+    """Makes the files that are missing, and anew what the readers `renew` log in with; leaves the others as they are.
 
     NAME/password holds a password alone, NAME/pgpass the same for libpq and asyncpg (PGPASSFILE), which take only a
     file that nobody else can read; rest/keys knows the API keys of NAME/api_key by their hashes. Raises
-    LoanloopError where the folder cannot be written.
+    LoanloopError where the folder cannot be written, or a name is none.
     """
+    if unknown := sorted(set(renew) - set(RENEWABLE)):
+        raise LoanloopError(f"{unknown[0]!r} has no password here: it must be one of {', '.join(RENEWABLE)}")
     made: list[Path] = []
     try:
         for name in ("postgres", *READERS):
-            made += _password(folder / name, OWNER if name == "postgres" else name)
+            made += _password(folder / name, OWNER if name == "postgres" else name, anew=name in renew)
         made += _new_file(folder / "grafana" / "admin_password", secrets.token_urlsafe(16), _FOR_ANOTHER_USER)
-        keys = {name: key for name in _FIRST_KEYS if (key := _api_key(folder, name))}
+        keys = {name: key for name in _FIRST_KEYS if (key := _api_key(folder, name, anew=name in renew))}
     except OSError as error:
         raise LoanloopError(
             f"the passwords cannot be written to {folder} ({error.strerror or error}): name another folder with --to"
         ) from error
-    return Made([*made, *(folder / name / "api_key" for name in keys)], keys.get(OPERATOR))
+    return Made([*made, *(key_file(folder, name) for name in keys)], keys.get(OPERATOR))
 
 
-def _password(folder: Path, login: str) -> Sequence[Path]:
-    password = folder / "password"
-    made = _new_file(password, secrets.token_urlsafe(24), _FOR_ANOTHER_USER)
-    return [*made, *_new_file(folder / "pgpass", f"*:*:*:{login}:{password.read_text()}\n", _PRIVATE)]
+def _password(folder: Path, login: str, *, anew: bool) -> Sequence[Path]:
+    """The password decides: whatever pgpass says is made to agree, also after a kill between the two."""
+    password, pgpass = folder / "password", folder / "pgpass"
+    made = (_write if anew else _new_file)(password, secrets.token_urlsafe(24), _FOR_ANOTHER_USER)
+    line = f"*:*:*:{login}:{password.read_text()}\n"
+    agrees = pgpass.exists() and pgpass.read_text() == line
+    return made if agrees else [*made, *_write(pgpass, line, _PRIVATE)]
 
 
-def _api_key(folder: Path, name: str) -> str | None:
+def _api_key(folder: Path, name: str, *, anew: bool) -> str | None:
     """Its file comes last: where that is missing the key is made anew, and one that nobody holds is forgotten.
 
     So is a key that REST knows no more, because the file of keys is gone.
     """
-    path, known = folder / name / "api_key", folder / "rest" / "keys"
-    if path.exists() and known.exists() and name in load_keys(known):
+    path, known = key_file(folder, name), folder / "rest" / "keys"
+    if not anew and path.exists() and known.exists() and name in load_keys(known):
         return None
     path.unlink(missing_ok=True)
     key, kept = make_key(name, _FIRST_KEYS[name], secrets.token_bytes(SECRET_BYTES))
@@ -68,9 +78,11 @@ def _api_key(folder: Path, name: str) -> str | None:
 
 
 def _new_file(path: Path, text: str, mode: int) -> Sequence[Path]:
-    """Whole or not there, also where the process is killed in between."""
-    if path.exists():
-        return []
+    return [] if path.exists() else _write(path, text, mode)
+
+
+def _write(path: Path, text: str, mode: int) -> Sequence[Path]:
+    """Whole or as before, also where the process is killed in between."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:

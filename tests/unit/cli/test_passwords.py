@@ -4,11 +4,13 @@ import stat
 from pathlib import Path
 
 import pytest
+from loanloop.main import app
 from loanloop.passwords import READERS, Made, make_passwords
 from loanloop_common.errors import LoanloopError
 from loanloop_predictor.domain.access import Role, Unauthenticated
 from loanloop_predictor.domain.access_keys import caller_of
 from loanloop_predictor.store.keys_file import load_keys
+from typer.testing import CliRunner
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -37,6 +39,49 @@ def test_a_second_run_changes_nothing_and_mends_what_is_missing(tmp_path: Path) 
     (tmp_path / "trainer" / "pgpass").unlink()
     assert make_passwords(tmp_path) == Made([tmp_path / "trainer" / "pgpass"], None)
     assert contents(tmp_path) == before
+
+
+def test_whatever_is_left_of_a_pair_is_made_to_agree(tmp_path: Path) -> None:
+    make_passwords(tmp_path)
+    (tmp_path / "ingest" / "password").unlink()
+    (tmp_path / "page" / "pgpass").write_text("*:*:*:page:another\n")
+    make_passwords(tmp_path)
+    for name in ("ingest", "page"):
+        password = (tmp_path / name / "password").read_text()
+        assert (tmp_path / name / "pgpass").read_text() == f"*:*:*:{name}:{password}\n"
+        assert stat.S_IMODE((tmp_path / name / "pgpass").stat().st_mode) == 0o600
+
+
+def test_what_a_reader_logs_in_with_is_made_anew_and_no_other_changes(tmp_path: Path) -> None:
+    make_passwords(tmp_path)
+    before = contents(tmp_path)
+    made = make_passwords(tmp_path, renew=["ingest", "operator"])
+    after = contents(tmp_path)
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {
+        *(f"{reader}/{file}" for reader in ("ingest", "operator") for file in ("password", "pgpass")),
+        *("operator/api_key", "rest/keys"),
+    }
+    assert after["ingest/pgpass"] == f"*:*:*:ingest:{after['ingest/password']}\n"
+    assert made.operator_key == after["operator/api_key"]
+    keys = load_keys(tmp_path / "rest" / "keys")
+    assert caller_of(after["operator/api_key"], keys).role == Role.OPERATE
+    with pytest.raises(Unauthenticated):
+        caller_of(before["operator/api_key"], keys)
+
+
+def test_a_reader_that_is_not_there_is_one_sentence_and_nothing_is_made(tmp_path: Path) -> None:
+    with pytest.raises(LoanloopError, match="'ingst' has no password here: it must be one of postgres, ingest"):
+        make_passwords(tmp_path, renew=["ingst"])
+    assert contents(tmp_path) == {}
+
+
+def test_the_key_of_the_operator_goes_into_no_log(tmp_path: Path) -> None:
+    said = CliRunner().invoke(app, ["passwords", "--to", str(tmp_path)])
+    key = (tmp_path / "operator" / "api_key").read_text()
+    assert said.exit_code == 0
+    assert key not in said.output
+    assert str(tmp_path / "operator" / "api_key") in said.output
 
 
 def test_the_first_key_may_operate_and_prometheus_may_only_read(tmp_path: Path) -> None:
