@@ -4,7 +4,9 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
+import asyncpg
 import pytest
+from aiokafka.errors import KafkaConnectionError
 from loanloop.backups.folder import Kept
 from loanloop.backups.repeating import Repeating, due_at
 from loanloop_common.errors import Unavailable
@@ -46,7 +48,22 @@ async def test_one_that_fails_again_and_again_stays_due_since_when_it_was() -> N
     assert repeating.state == "failing"
 
 
-async def test_one_that_fails_is_told_and_tried_again_and_the_next_follows() -> None:
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (Unavailable("PostgreSQL does not answer"), "PostgreSQL does not answer"),
+        (
+            asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation"),
+            "the database went away (connection was closed in the middle of operation)",
+        ),
+        (asyncpg.QueryCanceledError("canceled"), "the database refused: canceled"),
+        (ConnectionResetError("reset"), "the database went away (reset)"),
+        (KafkaConnectionError("refused"), "Kafka does not do it (KafkaConnectionError: refused)"),
+        (PermissionError(13, "Permission denied", "/backups/old"), "[Errno 13] Permission denied: '/backups/old'"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+async def test_one_that_fails_is_told_and_tried_again_and_the_next_follows(error: Exception, said: str) -> None:
     told: list[str] = []
     made: list[datetime] = []
     attempts = 0
@@ -58,7 +75,7 @@ async def test_one_that_fails_is_told_and_tried_again_and_the_next_follows() -> 
         nonlocal attempts
         attempts += 1
         if attempts == 1:
-            raise Unavailable("PostgreSQL does not answer")
+            raise error
         made.append(datetime.now(UTC))
         return taken(0, taken_at=made[-1])
 
@@ -68,10 +85,21 @@ async def test_one_that_fails_is_told_and_tried_again_and_the_next_follows() -> 
     await eventually(lambda: len(made) == 3)
     running.cancel()
 
-    assert told[0] == "no backup: PostgreSQL does not answer; tried again in 0 min"
+    assert told[0] == f"no backup: {said}; tried again in 0 min"
     assert repeating.state == "looking"
     assert all(later - earlier >= every for earlier, later in pairwise(made))
     assert REGISTRY.get_sample_value("loanloop_backup_taken_timestamp_seconds") == made[2].timestamp()
+
+
+async def test_a_mistake_of_ours_ends_it() -> None:
+    async def newest() -> datetime | None:
+        raise KeyError("portfolio")
+
+    async def take() -> Kept:
+        raise AssertionError("none is due")
+
+    with pytest.raises(KeyError):
+        await Repeating(newest, take, DAY, print).run()
 
 
 async def test_a_look_that_failed_counts_for_nothing_once_the_next_finds_nothing_missed() -> None:

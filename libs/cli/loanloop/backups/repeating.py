@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from loanloop_common.errors import LoanloopError
 from loanloop_common.telemetry import count, set_gauge
 
 from loanloop.backups.folder import Kept
+from loanloop.misfortunes import MISFORTUNES, outlived
 from loanloop.telling import Tell
 
 TRY_AGAIN_AFTER = timedelta(minutes=10)
@@ -41,10 +41,11 @@ class Repeating:
             try:
                 await self._when_due(begun)
                 self.state = "looking"
-            except LoanloopError as error:
+            except MISFORTUNES as error:
                 self.state = "failing"
                 count("loanloop_backups_total", result="failed")
-                self.tell(f"no backup: {error}; tried again in {self.try_again_after.total_seconds() / 60:.0f} min")
+                again_in_min = self.try_again_after.total_seconds() / 60
+                self.tell(f"no backup: {outlived(error)}; tried again in {again_in_min:.0f} min")
                 await asyncio.sleep(self.try_again_after.total_seconds())
 
     async def _when_due(self, begun: datetime) -> None:

@@ -44,9 +44,9 @@ def mlflow(
 
 
 async def _mirror(uri: str, once: bool, every_s: float, data_dir: Path) -> None:
-    from loanloop_common.errors import Unavailable
     from loanloop_predictor.store.models import ModelStore
 
+    from loanloop.mirror.keeping import look_again_and_again
     from loanloop.mirror.mirror import Mirror
     from loanloop.operating import operated
 
@@ -62,12 +62,7 @@ async def _mirror(uri: str, once: bool, every_s: float, data_dir: Path) -> None:
         if once:
             await _look(mirror, operating, uri)
             return
-        while True:
-            try:
-                await _look(mirror, operating, uri)
-            except Unavailable as away:
-                print(f"{away}; tried again")
-            await asyncio.sleep(every_s)
+        await look_again_and_again(lambda: _look(mirror, operating, uri), every_s=every_s, tell=print)
 
 
 async def _look(mirror: "Mirror", operating: "Operated", uri: str) -> None:

@@ -8,13 +8,15 @@ import sys
 import termios
 import time
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 
-from loanloop_common.errors import LoanloopError
 from rich.console import Console
 from rich.live import Live
 
+from loanloop.misfortunes import MISFORTUNES, outlived
 from loanloop.observe.observer import Observer
 from loanloop.observe.observing import observing
 from loanloop.observe.rates import Rates
@@ -41,12 +43,14 @@ async def watch_until_quit(data_dir: Path, *, every_s: float) -> None:
         console.print(screen(view.snapshot, view.rates, view.problem, width=console.width, height=console.height))
         return
     with _keys(quit_asked), Live(console=console, screen=True, auto_refresh=False) as live:
-        looking = asyncio.create_task(_keep_looking(data_dir, view, every_s))
-        while not quit_asked.is_set():
+        looking = asyncio.create_task(keep_looking(partial(observing, data_dir), view, every_s=every_s))
+        while not (quit_asked.is_set() or looking.done()):
             width, height = console.size
             live.update(screen(view.snapshot, view.rates, view.problem, width=width, height=height), refresh=True)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(quit_asked.wait(), 0.5)
+        if looking.done():
+            await looking  # raises: a mistake of ours
         looking.cancel()
 
 
@@ -55,13 +59,16 @@ async def _look_once(data_dir: Path, view: View) -> None:
         view.show(await observer.snapshot())
 
 
-async def _keep_looking(data_dir: Path, view: View, every_s: float) -> None:
+async def keep_looking(
+    observing: Callable[[], AbstractAsyncContextManager[Observer]], view: View, *, every_s: float
+) -> None:
+    """Until cancelled: what goes wrong is the view's problem, until the next look."""
     while True:
         try:
-            async with observing(data_dir) as observer:
+            async with observing() as observer:
                 await _follow(observer, view, every_s)
-        except LoanloopError as away:
-            view.problem = str(away)
+        except MISFORTUNES as error:
+            view.problem = outlived(error)
         await asyncio.sleep(every_s)
 
 

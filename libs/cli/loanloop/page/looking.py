@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 
-from loanloop.misfortunes import sentence_of
+from loanloop.misfortunes import MISFORTUNES, outlived
 from loanloop.observe.observer import Observer
 from loanloop.observe.rates import Rates
 from loanloop.observe.snapshot import Snapshot
@@ -51,11 +51,8 @@ class SharedLook:
             try:
                 async with self._observing() as observer:
                     await self._look_while_asked(observer)
-            except Exception as error:
-                sentence = sentence_of(error)
-                if sentence is None:
-                    raise  # a mistake of ours
-                self._tell(replace(self._seen, problem=sentence), fresh_for_s=self._every_s)
+            except MISFORTUNES as error:
+                self._tell(replace(self._seen, problem=outlived(error)), fresh_for_s=self._every_s)
 
     async def _look_while_asked(self, observer: Observer) -> None:
         while True:
