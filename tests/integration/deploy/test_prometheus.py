@@ -11,6 +11,7 @@ from tests.support.monitoring import promtool
 
 FOLDER = Path(__file__).parents[3] / "deploy" / "prometheus"
 RULES = FOLDER / "rules" / "loanloop.yml"
+TESTS = sorted((FOLDER / "tests").glob("*.yml"))
 
 
 def alerts() -> dict[str, str]:
@@ -19,13 +20,13 @@ def alerts() -> dict[str, str]:
 
 
 async def test_each_alert_fires_when_it_should_and_not_otherwise() -> None:
-    code, said = await promtool("test", "rules", str(FOLDER / "tests" / "loanloop.yml"))
+    code, said = await promtool("test", "rules", *map(str, TESTS))
 
     assert code == 0, said
 
 
 def test_each_alert_is_shown_to_fire_and_to_be_silent() -> None:
-    tests = yaml.safe_load((FOLDER / "tests" / "loanloop.yml").read_text())["tests"]
+    tests = [test for file in TESTS for test in yaml.safe_load(file.read_text())["tests"]]
     cases = [case for test in tests for case in test["alert_rule_test"]]
 
     assert {case["alertname"] for case in cases if "exp_alerts" in case} == set(alerts())
