@@ -73,12 +73,37 @@ def test_traceback_shows_no_local_variable(log_format: str) -> None:
     assert "secret" not in stream.getvalue()
 
 
-@pytest.mark.parametrize("client", ["aiokafka.conn", "opentelemetry.exporter.otlp.proto.http.trace_exporter"])
-def test_client_of_a_server_that_is_away_says_so_once(client: str) -> None:
+CLIENTS = pytest.mark.parametrize("client", ["aiokafka.conn", "opentelemetry.exporter.otlp.proto.http.trace_exporter"])
+
+
+def said_by(client: str, *lines: tuple[str, *tuple[object, ...]]) -> list[str]:
     stream = io.StringIO()
     set_up_logging("ingest", log_format="json", stream=stream)
+    for line, *values in lines:
+        logging.getLogger(client).error(line, *values)
+    return [json.loads(line)["event"] for line in stream.getvalue().splitlines()]
 
-    for _ in range(100):
-        logging.getLogger(client).error("Unable connect to node with id %s", 1)
 
-    assert len(stream.getvalue().splitlines()) == 1
+@CLIENTS
+def test_client_of_a_server_that_is_away_says_so_once(client: str) -> None:
+    assert len(said_by(client, *[("Unable connect to node with id %s", 1)] * 100)) == 1
+    retries = [("Transient error %s, retrying in %.2fs.", "refused", n + 0.17) for n in range(100)]
+    assert said_by(client, *retries) == ["Transient error refused, retrying in 0.17s."]
+
+
+@CLIENTS
+def test_another_cause_is_said_though_its_line_is_the_same(client: str) -> None:
+    line = "Unable connect to node with id %s: %s"
+    causes = [(1, "refused"), (2, "certificate has expired"), (1, "certificate has expired")]
+
+    assert said_by(client, *[(line, *cause) for cause in causes * 2]) == [line % cause for cause in causes]
+
+
+def test_what_was_said_takes_no_more_memory_than_200_lines() -> None:
+    told = said_by("aiokafka.conn", *[("node %s", n) for n in range(201)], ("node %s", 200), ("node %s", 0))
+
+    assert told[-2:] == ["node 200", "node 0"]  # the oldest was forgotten, the newest not
+
+
+def test_a_line_that_does_not_fit_its_values_does_not_end_the_client() -> None:
+    assert said_by("aiokafka.conn", ("node %d", "x"), ("node 2",)) == ["node 2"]
