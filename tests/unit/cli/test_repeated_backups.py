@@ -11,6 +11,7 @@ from loanloop.backups.folder import Kept
 from loanloop.backups.repeating import Repeating, due_at
 from loanloop_common.errors import Unavailable
 from loanloop_common.telemetry import REGISTRY
+from structlog.testing import capture_logs
 
 from tests.support.backups import taken
 from tests.support.eventually import eventually
@@ -30,7 +31,6 @@ def test_the_next_one_is_due_so_long_after_the_newest(newest: datetime | None, d
 
 async def test_one_that_fails_again_and_again_stays_due_since_when_it_was() -> None:
     newest_taken = datetime.now(UTC) - 10 * DAY
-    told: list[str] = []
 
     async def newest() -> datetime | None:
         return newest_taken
@@ -38,10 +38,11 @@ async def test_one_that_fails_again_and_again_stays_due_since_when_it_was() -> N
     async def take() -> Kept:
         raise Unavailable("No space left on device")
 
-    repeating = Repeating(newest, take, DAY, told.append, try_again_after=timedelta(0))
-    running = asyncio.create_task(repeating.run())
-    await eventually(lambda: len(told) >= 3)
-    running.cancel()
+    repeating = Repeating(newest, take, DAY, try_again_after=timedelta(0))
+    with capture_logs() as logged:
+        running = asyncio.create_task(repeating.run())
+        await eventually(lambda: len(logged) >= 3)
+        running.cancel()
 
     due = REGISTRY.get_sample_value("loanloop_backup_due_timestamp_seconds")
     assert due == (newest_taken + DAY).timestamp()
@@ -64,7 +65,6 @@ async def test_one_that_fails_again_and_again_stays_due_since_when_it_was() -> N
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
 async def test_one_that_fails_is_told_and_tried_again_and_the_next_follows(error: Exception, said: str) -> None:
-    told: list[str] = []
     made: list[datetime] = []
     attempts = 0
 
@@ -80,12 +80,14 @@ async def test_one_that_fails_is_told_and_tried_again_and_the_next_follows(error
         return taken(0, taken_at=made[-1])
 
     every = timedelta(seconds=0.05)
-    repeating = Repeating(newest, take, every, told.append, try_again_after=timedelta(0))
-    running = asyncio.create_task(repeating.run())
-    await eventually(lambda: len(made) == 3)
-    running.cancel()
+    repeating = Repeating(newest, take, every, try_again_after=timedelta(0))
+    with capture_logs() as logged:
+        running = asyncio.create_task(repeating.run())
+        await eventually(lambda: len(made) == 3)
+        running.cancel()
 
-    assert told[0] == f"no backup: {said}; tried again in 0 min"
+    assert logged[0] == {"event": "backup_failed", "log_level": "warning", "error": said, "after_s": 0.0}
+    assert [line["event"] for line in logged[1:4]] == ["backup_taken", "backup_due", "backup_taken"]
     assert repeating.state == "looking"
     assert all(later - earlier >= every for earlier, later in pairwise(made))
     assert REGISTRY.get_sample_value("loanloop_backup_taken_timestamp_seconds") == made[2].timestamp()
@@ -99,25 +101,27 @@ async def test_a_mistake_of_ours_ends_it() -> None:
         raise AssertionError("none is due")
 
     with pytest.raises(KeyError):
-        await Repeating(newest, take, DAY, print).run()
+        await Repeating(newest, take, DAY).run()
 
 
 async def test_a_look_that_failed_counts_for_nothing_once_the_next_finds_nothing_missed() -> None:
-    told: list[str] = []
-    taken_at = datetime.now(UTC)
+    taken_at, looks = datetime.now(UTC), 0
 
     async def newest() -> datetime | None:
-        if not told:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
             raise Unavailable("PostgreSQL does not answer")
         return taken_at
 
     async def take() -> Kept:
         raise AssertionError("none is due")
 
-    repeating = Repeating(newest, take, DAY, told.append, try_again_after=timedelta(0))
-    running = asyncio.create_task(repeating.run())
-    await eventually(lambda: len(told) == 2)
-    running.cancel()
+    repeating = Repeating(newest, take, DAY, try_again_after=timedelta(0))
+    with capture_logs() as logged:
+        running = asyncio.create_task(repeating.run())
+        await eventually(lambda: len(logged) == 2)
+        running.cancel()
 
-    assert told[1].startswith("the next backup is due at ")
+    assert logged[1] == {"event": "backup_due", "log_level": "info", "due_at": taken_at + DAY}
     assert repeating.state == "looking"

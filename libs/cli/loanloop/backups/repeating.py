@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+import structlog
 from loanloop_common.telemetry import count, set_gauge
 
 from loanloop.backups.folder import Kept
 from loanloop.misfortunes import MISFORTUNES, outlived
-from loanloop.telling import Tell
+
+log = structlog.get_logger()
 
 TRY_AGAIN_AFTER = timedelta(minutes=10)
 
@@ -27,12 +29,11 @@ class Repeating:
     newest: Callable[[], Awaitable[datetime | None]]
     take: Callable[[], Awaitable[Kept]]
     every: timedelta
-    tell: Tell
     try_again_after: timedelta = TRY_AGAIN_AFTER
     state: Literal["looking", "failing"] = field(default="looking", init=False)
 
     async def run(self) -> None:
-        """Until cancelled. One that fails is told, and tried again after a while: what is there stays as it is."""
+        """Until cancelled. One that fails is logged, and tried again after a while: what is there stays as it is."""
         for result in ("done", "failed"):
             count("loanloop_backups_total", 0, result=result)
         begun = datetime.now(UTC)
@@ -44,9 +45,9 @@ class Repeating:
             except MISFORTUNES as error:
                 self.state = "failing"
                 count("loanloop_backups_total", result="failed")
-                again_in_min = self.try_again_after.total_seconds() / 60
-                self.tell(f"no backup: {outlived(error)}; tried again in {again_in_min:.0f} min")
-                await asyncio.sleep(self.try_again_after.total_seconds())
+                after_s = self.try_again_after.total_seconds()
+                log.warning("backup_failed", error=outlived(error), after_s=after_s)
+                await asyncio.sleep(after_s)
 
     async def _when_due(self, begun: datetime) -> None:
         newest = await self.newest()
@@ -56,11 +57,12 @@ class Repeating:
         _set_due(due)
         if (wait := due - datetime.now(UTC)) > timedelta(0):
             self.state = "looking"  # also where the look before failed: nothing has been missed
-            self.tell(f"the next backup is due at {due:%Y-%m-%d %H:%M} UTC")
+            log.info("backup_due", due_at=due)
             await asyncio.sleep(wait.total_seconds())
         kept = await self.take()
         _set_taken(kept.manifest.taken_at)
         count("loanloop_backups_total", result="done")
+        log.info("backup_taken", folder=str(kept.path), n_rows=kept.manifest.n_rows)
 
 
 def _set_due(due: datetime) -> None:

@@ -65,6 +65,7 @@ def backup(
 
 def _stay(data_dir: Path, to: Path, keep: int | None, every: timedelta, *, json: bool) -> None:
     """Until a signal. Metrics and health are served where the settings say so."""
+    from loanloop_common.telemetry import set_up_logging
     from loanloop_common.telemetry_server import TelemetryServer
 
     from loanloop.backups.repeating import Repeating
@@ -72,9 +73,11 @@ def _stay(data_dir: Path, to: Path, keep: int | None, every: timedelta, *, json:
     from loanloop.runtime.foreground import until_signalled
     from loanloop.target import find_target
 
+    settings = find_target(data_dir).settings
+    set_up_logging("backup", log_format=settings.log_format, level=settings.log_level)
     take = partial(_take, data_dir, to, keep, json=json)
-    repeating = Repeating(lambda: newest_taken_at(_source(data_dir), to), take, every, tell)
-    where = find_target(data_dir).settings.telemetry
+    repeating = Repeating(lambda: newest_taken_at(_source(data_dir), to), take, every)
+    where = settings.telemetry
     server = TelemetryServer(lambda: {"backups": repeating.state}, host=where.host, port=where.port)
 
     async def stay() -> None:

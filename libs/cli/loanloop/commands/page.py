@@ -33,8 +33,14 @@ def page(
     - `loanloop page --data-dir .loanloop/demo`, in a second terminal while the demo runs
     - `loanloop page --host 0.0.0.0 --keys-file keys`
     """
+    from loanloop_common.telemetry import set_up_logging
+
     from loanloop.page.serving import serve_page
     from loanloop.runtime.foreground import until_signalled
+    from loanloop.target import find_target
+
+    settings = find_target(data_dir).settings
+    set_up_logging("page", log_format=settings.log_format, level=settings.log_level)
 
     def ready(url: str) -> None:
         print(f"The page is at {url}; Ctrl-C ends it.", flush=True)

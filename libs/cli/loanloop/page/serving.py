@@ -52,7 +52,7 @@ def _server(app: ASGIApp, document: Document) -> uvicorn.Server:
         app, log_config=None, access_log=False, lifespan="off", proxy_headers=False, server_header=False,
         headers=list(document.headers.items()),
     )  # fmt: skip
-    logging.getLogger("uvicorn.error").addHandler(logging.StreamHandler())  # a fault's traceback is not lost
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # where it listens is said already
     return _Server(config)
 
 
