@@ -3,14 +3,16 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from loanloop_common.alerts import Alert, raise_alert
 from loanloop_common.errors import Unavailable
 from loanloop_common.postgres import Pool
+from loanloop_evaluator.domain.firing import RaisedAlert, firing
 from loanloop_evaluator.handlers.alertmanager import AlertmanagerRelay
 from loanloop_evaluator.store.raised_alerts import RaisedAlertStore
 
@@ -91,7 +93,7 @@ async def test_an_alert_reaches_a_webhook_and_a_mailbox_once_however_often_it_is
     assert told.webhook.told("firing") == [alert_id, other]
     (alert, *_) = told.webhook.alerts
     assert alert["annotations"]["summary"] == MESSAGE
-    assert (alert["labels"]["portfolio"], alert["labels"]["severity"]) == (SLOT, "warning")
+    assert (alert["labels"]["preset"], alert["labels"]["severity"]) == (SLOT, "warning")
     mail = told.mailbox.mails[0]
     assert (mail["To"], mail["From"]) == ("risk@example.com", "loanloop@example.com")
     assert "DataQuality" in mail["Subject"]
@@ -106,6 +108,33 @@ async def test_the_evaluator_tells_of_the_alerts_of_other_services(
         alert_id = await raised(pool, kind="training_failed", severity="critical", fact="run")
 
         await eventually(lambda: told.webhook.told("firing") == [alert_id], within_s=60)
+
+
+@pytest.mark.parametrize(
+    ("kind", "rule"),
+    [("retraining_given_up", "LoanloopRetrainingGivenUp"), ("training_failed", "LoanloopTrainingFailed")],
+)
+async def test_what_the_evaluator_tells_prometheus_does_not_tell_again_but_of_others(
+    told: Told, kind: str, rule: str
+) -> None:
+    now = datetime.now(UTC)
+    alert = RaisedAlert("1", "trainer", kind, "critical", MESSAGE, now, is_state=True, resolved_at=None)
+    ours = firing(alert, preset="sba", now=now)
+    same, others = ({"labels": {"alertname": rule, "preset": preset}} for preset in ("sba", "other"))
+
+    async with told.alertmanager() as url, httpx.AsyncClient(base_url=url) as client:
+        (await client.post("/api/v2/alerts", json=[ours, same, others])).raise_for_status()
+
+        async def states() -> bool:
+            alerts = (await client.get("/api/v2/alerts")).json()
+            found = [(each["labels"], each["status"]["state"]) for each in alerts]
+            wanted = [(ours["labels"], "active"), (same["labels"], "suppressed"), (others["labels"], "active")]
+            return all(each in found for each in wanted)
+
+        await eventually(states, within_s=20)
+        await eventually(lambda: len(told.webhook.alerts) == 2, within_s=20)
+
+    assert same["labels"] not in [told_of["labels"] for told_of in told.webhook.alerts]
 
 
 async def test_what_alertmanager_forgot_is_told_again_to_it_and_to_nobody_else(pool: Pool, told: Told) -> None:

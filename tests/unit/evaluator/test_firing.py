@@ -33,14 +33,14 @@ def test_a_state_that_ended_is_told_as_ended() -> None:
 
 
 def test_labels_stay_the_same_while_an_alert_goes_on() -> None:
-    first = firing(STATE, portfolio="sba", now=NOW)
-    later = firing(replace(STATE, resolved_at=NOW), portfolio="sba", now=NOW + timedelta(days=1))
+    first = firing(STATE, preset="sba", now=NOW)
+    later = firing(replace(STATE, resolved_at=NOW), preset="sba", now=NOW + timedelta(days=1))
 
     assert first["labels"] == later["labels"]
     assert first["labels"]["alertname"] == "RetrainingGivenUp"
 
 
 def test_two_facts_of_a_kind_are_two_alerts() -> None:
-    other = firing(replace(FACT, alert_id="5a2"), portfolio="sba", now=NOW)
+    other = firing(replace(FACT, alert_id="5a2"), preset="sba", now=NOW)
 
-    assert other["labels"] != firing(FACT, portfolio="sba", now=NOW)["labels"]
+    assert other["labels"] != firing(FACT, preset="sba", now=NOW)["labels"]

@@ -29,14 +29,14 @@ def ends_at(alert: RaisedAlert, now: datetime) -> datetime:
     return alert.resolved_at or now + STATE_LASTS
 
 
-def firing(alert: RaisedAlert, *, portfolio: str, now: datetime) -> dict[str, Any]:
+def firing(alert: RaisedAlert, *, preset: str, now: datetime) -> dict[str, Any]:
     """In the form of POST /api/v2/alerts. The same labels are the same alert, however often it is posted."""
     return {
         "labels": {
             "alertname": "".join(word.capitalize() for word in alert.kind.split("_")),
             "alert_id": alert.alert_id,
             "kind": alert.kind,
-            "portfolio": portfolio,
+            "preset": preset,  # as the metrics call it, and with them the alerts of Prometheus
             "service": alert.service,
             "severity": alert.severity,
             "source": "loanloop",

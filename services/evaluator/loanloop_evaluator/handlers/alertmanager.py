@@ -28,7 +28,7 @@ class AlertmanagerRelay:
         if not raised:
             return
         now = await self._store.fetch_now()
-        alerts = [firing(alert, portfolio=self._portfolio, now=now) for alert in raised]
+        alerts = [firing(alert, preset=self._portfolio, now=now) for alert in raised]
         await asyncio.to_thread(self._post, alerts)
 
     def _post(self, alerts: list[dict[str, Any]]) -> None:
