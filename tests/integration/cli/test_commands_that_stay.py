@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -61,13 +62,18 @@ async def test_the_page_logs_whom_it_refuses(log: Path) -> None:
     assert (line["event"], line["service"], line["path"]) == ("request_refused", "page", "/snapshot.json")
 
 
-async def test_what_takes_the_backups_logs_why_there_is_none(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_takes_the_backups_logs_why_there_is_none_and_measures_their_disk(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LOANLOOP_POSTGRES__DSN", f"postgresql://nobody@127.0.0.1:{free_port()}/none")
     monkeypatch.setenv("LOANLOOP_KAFKA__BOOTSTRAP_SERVERS", f"127.0.0.1:{free_port()}")
-    monkeypatch.setenv("LOANLOOP_TELEMETRY__PORT", "0")
+    monkeypatch.setenv("LOANLOOP_TELEMETRY__PORT", str(port := free_port()))
 
-    async with running(log, "backup", "--to", "backups", "--every", "24"):
+    async with running(log, "backup", "--to", ".", "--every", "24"), httpx.AsyncClient() as client:
         (line,) = await eventually(lambda: lines_of(log))
+        metrics = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
 
     assert (line["event"], line["service"], line["level"]) == ("backup_failed", "backup", "warning")
     assert line["error"].startswith("PostgreSQL does not take the connection")
+    (free,) = re.findall(r'^loanloop_disk_free_bytes{folder="\."} (\S+)$', metrics, re.MULTILINE)
+    assert float(free) > 0

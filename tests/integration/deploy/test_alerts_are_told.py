@@ -30,6 +30,7 @@ RECEIVERS = Path(__file__).parents[3] / "deploy" / "alertmanager" / "receivers.y
 class Told:
     folder: Path
     webhook: Webhook
+    watchdog: Webhook
     mailbox: Mailbox
 
     def config(self) -> str:
@@ -38,6 +39,7 @@ class Told:
         for deployed, here in {
             "mail.example.com:587": self.mailbox.smarthost,
             "http://hook.example.com/alerts": self.webhook.url,
+            "http://watchdog.example.com/ping": self.watchdog.url,
             "smtp_require_tls: true": "smtp_require_tls: false",
             "group_wait: 30s": "group_wait: 100ms",
             "group_interval: 5m": "group_interval: 1s",
@@ -61,8 +63,9 @@ def relay_to(url: str, pool: Pool) -> AlertmanagerRelay:
 @pytest.fixture
 async def told(tmp_path: Path) -> AsyncIterator[Told]:
     async with AsyncExitStack() as stack:
-        made = Told(tmp_path, Webhook(), Mailbox())
+        made = Told(tmp_path, Webhook(), Webhook(), Mailbox())
         await stack.enter_async_context(made.webhook.listening())
+        await stack.enter_async_context(made.watchdog.listening())
         await stack.enter_async_context(made.mailbox.listening())
         yield made
 
@@ -135,6 +138,17 @@ async def test_what_the_evaluator_tells_prometheus_does_not_tell_again_but_of_ot
         await eventually(lambda: len(told.webhook.alerts) == 2, within_s=20)
 
     assert same["labels"] not in [told_of["labels"] for told_of in told.webhook.alerts]
+
+
+async def test_that_alerts_are_on_their_way_is_told_to_the_watchdog_alone(told: Told) -> None:
+    watchdog, another = ({"labels": {"alertname": name}} for name in ("LoanloopWatchdog", "LoanloopDiskFull"))
+
+    async with told.alertmanager() as url, httpx.AsyncClient(base_url=url) as client:
+        (await client.post("/api/v2/alerts", json=[watchdog, another])).raise_for_status()
+        await eventually(lambda: told.watchdog.alerts and told.webhook.alerts, within_s=20)
+
+    for told_of, alert in ((told.watchdog, watchdog), (told.webhook, another)):
+        assert [each["labels"] for each in told_of.alerts] == [alert["labels"]]
 
 
 async def test_what_alertmanager_forgot_is_told_again_to_it_and_to_nobody_else(pool: Pool, told: Told) -> None:

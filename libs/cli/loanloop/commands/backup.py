@@ -67,6 +67,7 @@ def _stay(data_dir: Path, to: Path, keep: int | None, every: timedelta, *, json:
     """Until a signal. Metrics and health are served where the settings say so."""
     from loanloop_common.telemetry import set_up_logging
     from loanloop_common.telemetry_server import TelemetryServer
+    from loanloop_common.vitals import watch_disk
 
     from loanloop.backups.repeating import Repeating
     from loanloop.backups.taking import newest_taken_at
@@ -77,6 +78,7 @@ def _stay(data_dir: Path, to: Path, keep: int | None, every: timedelta, *, json:
     set_up_logging("backup", log_format=settings.log_format, level=settings.log_level)
     take = partial(_take, data_dir, to, keep, json=json)
     repeating = Repeating(lambda: newest_taken_at(_source(data_dir), to), take, every)
+    watch_disk(to)
     where = settings.telemetry
     server = TelemetryServer(lambda: {"backups": repeating.state}, host=where.host, port=where.port)
 
