@@ -53,6 +53,15 @@ def test_names_keep_prometheus_conventions(name: str) -> None:
     assert not {"le", "quantile", "job", "instance"} & set(CATALOGUE[name].labels) - {"instance"}
 
 
+def test_each_meaning_says_by_itself_what_is_measured() -> None:
+    """/metrics shows one without its neighbours."""
+    meanings = [about.meaning for about in CATALOGUE.values()]
+    leaning = re.compile(r"The same|How many|Of the |When that|With |Since |Begin of its|.*\b(there are|there were)$")
+
+    assert [meaning for meaning in meanings if leaning.match(meaning)] == []
+    assert len(set(meanings)) == len(meanings)
+
+
 @pytest.mark.parametrize("name", HISTOGRAMS)
 def test_buckets_rise(name: HistogramName) -> None:
     buckets = HISTOGRAMS[name].buckets
