@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import pytest
 import structlog
 from loanloop_predictor.api import Access, make_api
 from loanloop_predictor.domain.access import RateLimit, Role
@@ -122,6 +123,18 @@ async def test_key_comes_in_either_header_and_from_a_browsers_question_for_readi
         assert (await ask(client, "POST", "/predict", basic)).status_code == 401
         asked = (await client.get("/docs")).headers.get_list("www-authenticate")
         assert [challenge.split()[0] for challenge in asked] == ["Bearer", "Basic"]
+
+
+@pytest.mark.parametrize(
+    "sent", [b"Basic \xe9", b"Basic bad", b"Basic ====", b"Bearer \xe9", b"\xe9", b"Bearer \x85.\xa0.\xff"]
+)
+async def test_header_that_is_no_login_is_turned_away_like_any_other(sent: bytes) -> None:
+    with structlog.testing.capture_logs() as lines:
+        async with client_of() as client:
+            for name in (b"Authorization", b"X-API-Key"):
+                answer = await client.get("/model-info", headers=[(name, sent)])
+                assert (answer.status_code, answer.json()["error"]["kind"]) == (401, "unauthenticated")
+    assert [line["event"] for line in lines] == ["request_refused"]  # one a second, however many come
 
 
 async def test_refusals_say_in_one_sentence_what_to_do() -> None:

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import http.server
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -119,6 +120,12 @@ WRONG: dict[str, Callable[[], str]] = {
     "neither an API key": lambda: "x" * 5000,
     "the token is not valid: get a new one": lambda: token(exp="soon"),
 }
+
+
+@pytest.mark.parametrize("claims", [{"exp": 10**400}, {"exp": math.inf}, {"nbf": math.inf}])
+async def test_signed_token_with_a_time_that_no_clock_knows_gets_401(issuer: Issuer, claims: dict[str, Any]) -> None:
+    answer = await asked(issuer, token(**claims))
+    assert (answer.status_code, answer.json()["error"]["kind"]) == (401, "unauthenticated")
 
 
 @pytest.mark.parametrize("sentence", WRONG)

@@ -1,7 +1,6 @@
 """Lets a request in: who asks, by a key or a token, may they, and how often. Before its body is read."""
 
 import base64
-import binascii
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -115,7 +114,7 @@ def _password(credentials: str) -> str:
     is why nothing can be changed by them."""
     try:
         return base64.b64decode(credentials, validate=True).decode("latin-1").partition(":")[2]
-    except binascii.Error:
+    except ValueError:  # not binascii.Error alone: letters beyond ASCII are refused before they are decoded
         return ""
 
 

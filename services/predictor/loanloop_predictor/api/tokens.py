@@ -72,7 +72,7 @@ class Tokens:
         caller = Caller(f"token of {str(claims['sub'])[:100]!r}", self._role_of(claims))
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
-        self._known[digest] = caller, float(claims["exp"])
+        self._known[digest] = caller, claims["exp"]
         return caller
 
     async def _key_of(self, token: str) -> jwt.PyJWK:
@@ -108,7 +108,8 @@ class Tokens:
                 leeway=_LEEWAY_S,
                 options={"require": ["exp", "iss", "aud", "sub"]},
             )
-        except jwt.PyJWTError as refused:
+            claims["exp"] = float(claims["exp"])
+        except (jwt.PyJWTError, OverflowError) as refused:  # PyJWT takes exp=Infinity for a number, and 10**400
             raise Unauthenticated(_sentence(refused, rules)) from refused
         return claims
 
@@ -136,7 +137,7 @@ def _named_by(token: str) -> tuple[str | None, str]:
     return header.get("kid"), header["alg"]
 
 
-def _sentence(refused: jwt.PyJWTError, rules: TokenRules) -> str:
+def _sentence(refused: Exception, rules: TokenRules) -> str:
     if isinstance(refused, jwt.MissingRequiredClaimError):
         return f"the token lacks the claim {refused.claim}"
     for kind, sentence in _SENTENCES.items():
