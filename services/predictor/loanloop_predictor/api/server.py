@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -51,6 +52,8 @@ class RestServer:
         config = uvicorn.Config(
             app,
             log_config=None,
+            log_level=logging.ERROR,  # of uvicorn's own lines: its warnings are of requests that are none, one for each
+            ws="none",
             backlog=BACKLOG,
             access_log=False,
             lifespan="off",
