@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self, TypeVar
 from uuid import uuid4
 
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from loanloop_common.errors import LoanloopError
 
@@ -16,13 +16,24 @@ class SettingsInvalid(LoanloopError):
     """A setting is missing or wrong; the message names its environment variable."""
 
 
-_HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^][@/\s:]*)(:\d{1,5})?")
+LONGEST_S = 31_536_000  # a year: what would be waited for longer is a mistype, and infinity ends in a traceback
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^][@/\s:]*)(?::(\d{1,5}))?")
 
 
-def _hosts(named: str) -> str:
-    """No password gets into what is said later of an address that does not answer."""
-    if not all(_HOST.fullmatch(one.strip()) for one in named.split(",")):
-        raise ValueError("it must be HOST:PORT, several with commas between; a login has settings of its own")
+def _is_host(named: str) -> bool:
+    """With its port or without. A client would take another port, modulo 65,536, and wait there for ever."""
+    found = _HOST.fullmatch(named)
+    return found is not None and (found[2] is None or 1 <= int(found[2]) <= 65_535)
+
+
+def kafka_hosts(named: str) -> str:
+    """No password gets into what is said later of an address that does not answer. Raises ValueError."""
+    hosts = [one.strip() for one in named.split(",")]
+    if not all(one and not one.startswith(":") and _is_host(one) for one in hosts):
+        raise ValueError(
+            "it must be HOST:PORT with a port from 1 to 65535, several with commas between; a login has settings of "
+            "its own"
+        )
     return named
 
 
@@ -31,9 +42,10 @@ def _dsn(dsn: str) -> str:
     scheme, _, behind = dsn.partition("://")
     hosts = behind.partition("/")[0].partition("?")[0].rpartition("@")[2]
     login = behind.partition("/")[0].rpartition("@")[0]
-    if scheme not in ("postgres", "postgresql") or "@" in login or not all(map(_HOST.fullmatch, hosts.split(","))):
+    if scheme not in ("postgres", "postgresql") or "@" in login or not all(map(_is_host, hosts.split(","))):
         raise ValueError(
-            "it must be postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with special characters in the password as %XX"
+            "it must be postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with a port from 1 to 65535 and special "
+            "characters in the password as %XX"
         )
     return dsn
 
@@ -42,7 +54,7 @@ Dsn = Annotated[str, AfterValidator(_dsn)]
 
 
 class KafkaSettings(BaseModel):
-    bootstrap_servers: Annotated[str, AfterValidator(_hosts)] = Field(
+    bootstrap_servers: Annotated[str, AfterValidator(kafka_hosts)] = Field(
         default="127.0.0.1:9092", description="host:port, several separated by commas"
     )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
@@ -53,20 +65,25 @@ class KafkaSettings(BaseModel):
     ssl_certfile: Path | None = None
     ssl_keyfile: Path | None = None
     ssl_check_hostname: bool = True
-    partitions: int = Field(default=4, ge=1, description="Of the loan topics, when they are created")
-    replication: int = Field(default=1, ge=-1, description="-1: the broker's default")
+    partitions: int = Field(default=4, ge=1, le=10_000, description="Of the loan topics, when they are created")
+    replication: int = Field(default=1, ge=-1, le=1000, description="-1: the broker's default")
     max_message_bytes: int = Field(
-        default=1_048_588, ge=100_000, description="The broker's message.max.bytes; a larger message is refused here"
+        default=1_048_588,
+        ge=100_000,
+        le=1_000_000_000,
+        description="The broker's message.max.bytes; a larger message is refused here",
     )
-    session_timeout_ms: int = Field(default=10_000, ge=1000)
-    max_poll_interval_ms: int = Field(default=300_000, ge=1000)
-    publish_within_s: float = Field(default=60, gt=0, description="Give up waiting for acknowledgements")
+    session_timeout_ms: int = Field(default=10_000, ge=1000, le=86_400_000)
+    max_poll_interval_ms: int = Field(default=300_000, ge=1000, le=86_400_000)
+    publish_within_s: float = Field(default=60, gt=0, le=LONGEST_S, description="Give up waiting for acknowledgements")
     finish_batch_within_s: float = Field(
-        default=15, gt=0, description="At shutdown, for the batch in hand and the one before it"
+        default=15, gt=0, le=LONGEST_S, description="At shutdown, for the batch in hand and the one before it"
     )
 
     @model_validator(mode="after")
-    def _sasl_is_complete(self) -> Self:
+    def _login_is_complete(self) -> Self:
+        if self.ssl_keyfile and not self.ssl_certfile:
+            raise ValueError("ssl_keyfile also needs ssl_certfile")
         if not self.security_protocol.startswith("SASL"):
             return self
         missing = [name for name in ("sasl_mechanism", "sasl_username", "sasl_password") if getattr(self, name) is None]
@@ -80,7 +97,7 @@ class PostgresSettings(BaseModel):
     read_only_dsn: Dsn | None = Field(
         default=None, repr=False, description="A replica for reports, metrics and training reads"
     )
-    pool_size: int = Field(default=8, ge=1)
+    pool_size: int = Field(default=8, ge=1, le=1000)
 
 
 class TelemetrySettings(BaseModel):
@@ -135,10 +152,12 @@ class ServiceSettings(BaseSettings):
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_followed_per_s: int = Field(
-        default=100, ge=0, description="Lines of messages whose traceparent says `sampled`; 0: none"
+        default=100, ge=0, le=1_000_000, description="Lines of messages whose traceparent says `sampled`; 0: none"
     )
     instance_id: str = Field(default_factory=_instance_id)
-    stop_within_s: float = Field(default=30, gt=0, description="For a graceful shutdown, all parts together")
+    stop_within_s: float = Field(
+        default=30, gt=0, le=LONGEST_S, description="For a graceful shutdown, all parts together"
+    )
 
 
 Settings = TypeVar("Settings", bound=ServiceSettings)
@@ -148,6 +167,12 @@ def load_settings(kind: type[Settings]) -> Settings:
     """The settings from the environment. Raises SettingsInvalid, one sentence that names the variable."""
     try:
         return kind()
+    except SettingsError as unreadable:  # its cause quotes what is set, which may be a password
+        field = re.search(r'field "(\w+)"', str(unreadable))
+        variable = f"LOANLOOP_{field[1].upper()}" if field else "A variable LOANLOOP_…"
+        raise SettingsInvalid(
+            f"{variable} is not usable: it must be one JSON object; or leave it out and set {variable}__NAME for each."
+        ) from None
     except ValidationError as invalid:
         first = invalid.errors()[0]
         variable = "LOANLOOP_" + "__".join(str(part).upper() for part in first["loc"])

@@ -1,15 +1,21 @@
 """The settings of the evaluator; only app.py reads them."""
 
-from loanloop_common.settings import ServiceSettings
+from loanloop_common.settings import LONGEST_S, ServiceSettings
 from pydantic import BaseModel, Field, HttpUrl
 
 
 class EvaluatorOptions(BaseModel):
-    poll_s: float = Field(default=2.0, gt=0, description="How often to look without a wake-up")
-    quality_every_s: float = Field(default=30.0, gt=0, description="How often to look at the loans that arrive")
-    facts_every_s: float = Field(default=15.0, gt=0, description="How often the metrics of the database are read")
-    alerts_every_s: float = Field(default=15.0, gt=0, description="How often Alertmanager is told of the alerts")
-    threads: int = Field(default=1, ge=1, description="For the scores of a gate's window")
+    poll_s: float = Field(default=2.0, gt=0, le=LONGEST_S, description="How often to look without a wake-up")
+    quality_every_s: float = Field(
+        default=30.0, gt=0, le=LONGEST_S, description="How often to look at the loans that arrive"
+    )
+    facts_every_s: float = Field(
+        default=15.0, gt=0, le=LONGEST_S, description="How often the metrics of the database are read"
+    )
+    alerts_every_s: float = Field(
+        default=15.0, gt=0, le=LONGEST_S, description="How often Alertmanager is told of the alerts"
+    )
+    threads: int = Field(default=1, ge=1, le=1024, description="For the scores of a gate's window")
 
 
 class EvaluatorSettings(ServiceSettings):

@@ -5,21 +5,29 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from loanloop_common.listening import is_loopback
-from loanloop_common.settings import ServiceSettings
+from loanloop_common.settings import LONGEST_S, ServiceSettings
 from pydantic import BaseModel, Field, model_validator
 
 
 class PredictorOptions(BaseModel):
     host: str = Field(default="127.0.0.1", description="Another than loopback makes /predict reachable by others")
     port: int = Field(default=8000, ge=0, le=65_535, description="0: any free port")
-    threads: int = Field(default=2, ge=1, description="Chunks of loans that are scored at once, each in a thread")
-    batch_records: int = Field(default=4096, ge=1, description="Records of the stream taken together")
-    max_batch_loans: int = Field(default=1000, ge=1, description="Of one POST /predict/batch")
-    max_body_bytes: int = Field(default=5_000_000, ge=1000)
-    max_requests: int = Field(default=256, ge=1, description="Waiting for a decision at once; one more gets 503")
-    body_within_s: float = Field(default=10.0, gt=0, description="For a request's body to arrive; else 408")
-    reconcile_every_s: float = Field(default=3.0, gt=0, description="Look into the database for what is live")
-    drain_requests_s: int = Field(default=10, ge=1, description="At shutdown, for requests in flight")
+    threads: int = Field(
+        default=2, ge=1, le=1024, description="Chunks of loans that are scored at once, each in a thread"
+    )
+    batch_records: int = Field(default=4096, ge=1, le=100_000, description="Records of the stream taken together")
+    max_batch_loans: int = Field(default=1000, ge=1, le=100_000, description="Of one POST /predict/batch")
+    max_body_bytes: int = Field(default=5_000_000, ge=1000, le=1_000_000_000)
+    max_requests: int = Field(
+        default=256, ge=1, le=100_000, description="Waiting for a decision at once; one more gets 503"
+    )
+    body_within_s: float = Field(
+        default=10.0, gt=0, le=LONGEST_S, description="For a request's body to arrive; else 408"
+    )
+    reconcile_every_s: float = Field(
+        default=3.0, gt=0, le=LONGEST_S, description="Look into the database for what is live"
+    )
+    drain_requests_s: int = Field(default=10, ge=1, le=LONGEST_S, description="At shutdown, for requests in flight")
     tls_cert: Path | None = Field(default=None, description="PEM, with its chain: REST by https")
     tls_key: Path | None = Field(default=None, description="PEM, without a password")
     keys_file: Path | None = Field(default=None, description="API keys by their hashes; `loanloop keys` writes it")
@@ -30,8 +38,10 @@ class PredictorOptions(BaseModel):
     oidc_role_prefix: str = Field(default="loanloop-", description="Before read, score and operate in that claim")
     open_behind_proxy: bool = Field(default=False, description="Beyond loopback without keys: a proxy asks for them")
     metrics_open: bool = Field(default=False, description="Beyond loopback: /metrics without a key")
-    requests_per_s: float = Field(default=1000, ge=0, description="Of each key; one more gets 429. 0: no limit")
-    requests_burst: int = Field(default=2000, ge=1, description="Of each key, at once")
+    requests_per_s: float = Field(
+        default=1000, ge=0, le=1_000_000_000, description="Of each key; one more gets 429. 0: no limit"
+    )
+    requests_burst: int = Field(default=2000, ge=1, le=1_000_000_000, description="Of each key, at once")
 
     @property
     def is_on_loopback(self) -> bool:

@@ -1,9 +1,16 @@
 """Settings are read from the environment, and a wrong one is named."""
 
+import math
+from collections.abc import Iterator
+
 import pytest
 from loanloop_common.kafka import make_broker
 from loanloop_common.settings import KafkaSettings, ServiceSettings, SettingsInvalid, load_settings
-from pydantic import ValidationError
+from loanloop_evaluator.config import EvaluatorSettings
+from loanloop_ingest.config import IngestSettings
+from loanloop_predictor.config import PredictorSettings
+from loanloop_trainer.config import TorchrunSettings
+from pydantic import BaseModel, ValidationError
 
 
 def test_nested_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,6 +31,9 @@ def test_nested_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPat
         ("LOANLOOP_LOG_FORMAT", "xml", "LOANLOOP_LOG_FORMAT"),
         ("LOANLOOP_KAFKA__PARTITIONS", "0", "LOANLOOP_KAFKA__PARTITIONS"),
         ("LOANLOOP_KAFKA__SECURITY_PROTOCOL", "SASL_SSL", "sasl_mechanism, sasl_username, sasl_password"),
+        ("LOANLOOP_KAFKA__SSL_KEYFILE", "key.pem", "LOANLOOP_KAFKA is not usable: ssl_keyfile also needs ssl_certfile"),
+        ("LOANLOOP_POSTGRES__POOL_SIZE", "99999999999999999999", "LOANLOOP_POSTGRES__POOL_SIZE"),
+        ("LOANLOOP_KAFKA", "3", "LOANLOOP_KAFKA is not usable"),
     ],
 )
 def test_wrong_setting_is_named_in_one_sentence(
@@ -45,6 +55,16 @@ def test_wrong_setting_is_named_in_one_sentence(
         ("LOANLOOP_POSTGRES__DSN", "postgresql://loanloop:p@SECRET@postgres/loanloop"),
         ("LOANLOOP_POSTGRES__READ_ONLY_DSN", "garbageSECRET"),
         ("LOANLOOP_KAFKA__BOOTSTRAP_SERVERS", "user:SECRET@kafka:9092"),
+        ("LOANLOOP_KAFKA__BOOTSTRAP_SERVERS", "localhost:99999"),
+        ("LOANLOOP_KAFKA__BOOTSTRAP_SERVERS", "localhost:0"),
+        ("LOANLOOP_KAFKA__BOOTSTRAP_SERVERS", "a:1,[::1]:65536"),
+        ("LOANLOOP_KAFKA__BOOTSTRAP_SERVERS", ",,"),
+        ("LOANLOOP_KAFKA__BOOTSTRAP_SERVERS", ":9092"),
+        ("LOANLOOP_KAFKA__BOOTSTRAP_SERVERS", ""),
+        ("LOANLOOP_POSTGRES__DSN", "postgresql://loanloop:SECRET@127.0.0.1:99999/loanloop"),
+        ("LOANLOOP_POSTGRES__DSN", "postgresql://loanloop:SECRET@a:1,b:65536/loanloop"),
+        ("LOANLOOP_KAFKA", '{"sasl_password":"SECRET"'),
+        ("LOANLOOP_POSTGRES", "postgresql://loanloop:SECRET@127.0.0.1/loanloop"),
     ],
 )
 def test_an_address_that_is_none_is_refused_without_a_word_of_it(
@@ -57,6 +77,29 @@ def test_an_address_that_is_none_is_refused_without_a_word_of_it(
 
     assert str(refused.value).startswith(f"{variable} is not usable: it must be ")
     assert "SECRET" not in str(refused.value)
+
+
+def numbers_of(model: type[BaseModel]) -> Iterator[tuple[type[BaseModel], str]]:
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from numbers_of(field.annotation)
+        elif field.annotation in (int, float):
+            yield model, field.validation_alias if isinstance(field.validation_alias, str) else name
+
+
+@pytest.mark.parametrize("too_much", [10**20, math.inf])
+@pytest.mark.parametrize("kind", [IngestSettings, PredictorSettings, TorchrunSettings, EvaluatorSettings])
+def test_every_number_has_a_bound_above(kind: type[BaseModel], too_much: float) -> None:
+    unbounded = []
+    for model, name in numbers_of(kind):
+        try:
+            model.model_validate({name: too_much})
+        except ValidationError:
+            continue
+        unbounded.append(name)
+
+    assert unbounded == []
+    assert {"pool_size", "stop_within_s"} <= {name for _, name in numbers_of(kind)}
 
 
 @pytest.mark.parametrize(
