@@ -8,7 +8,7 @@ from loanloop_common.installation import fetch_portfolio_name
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.postgres import UNREACHABLE, Pool
-from loanloop_common.settings import KafkaSettings, ServiceSettings, load_settings
+from loanloop_common.settings import KafkaSettings, ServiceSettings, SettingsInvalid, kafka_hosts, load_settings
 
 from loanloop.options import DATA_DIR_VARIABLE
 from loanloop.runtime.data_directory import RunState, running_state
@@ -82,5 +82,8 @@ def find_target(data_dir: Path) -> Target:
 
 
 def kafka_at(address: str, settings: ServiceSettings) -> KafkaSettings:
-    """As set, for a foreign Kafka may want TLS and a password, but at this address."""
-    return settings.kafka.model_copy(update={"bootstrap_servers": address})
+    """As set, for a foreign Kafka may want TLS and a password, but at this address. Raises SettingsInvalid."""
+    try:
+        return settings.kafka.model_copy(update={"bootstrap_servers": kafka_hosts(address)})
+    except ValueError as cause:
+        raise SettingsInvalid(f"--kafka is not usable: {cause}.") from cause

@@ -17,7 +17,7 @@ import structlog
 from setproctitle import setproctitle
 
 from loanloop_common.background import FATAL
-from loanloop_common.errors import LoanloopError, Unavailable
+from loanloop_common.errors import LoanloopError, Unavailable, in_one_line
 from loanloop_common.garbage_collection import spare_collector
 from loanloop_common.installation import check_installation
 from loanloop_common.instances import Heartbeat
@@ -195,7 +195,7 @@ async def waited_for(what: str, attempt: Callable[[], Awaitable[T]], stop: async
         except (Unavailable, *AWAY) as error:  # not UNREACHABLE: a port that is taken will not get better
             if time.monotonic() - said_at >= _SAY_AGAIN_S:
                 said_at = time.monotonic()
-                log.warning("waiting", what=what, error=str(error))
+                log.warning("waiting", what=what, error=in_one_line(error))
         try:
             await asyncio.wait_for(stop.wait(), timeout=pause_s)
         except TimeoutError:

@@ -1,5 +1,6 @@
 """The socket that a web server of a service listens on."""
 
+import errno
 import ipaddress
 import socket
 
@@ -19,7 +20,7 @@ def is_loopback(host: str) -> bool:
 
 
 def listening_socket(host: str, port: int, *, setting: str) -> socket.socket:
-    """Bound; its owner listens. Raises PortTaken, which names the setting of the port."""
+    """Bound; its owner listens. Raises PortTaken, which names the setting of the port, or its neighbour of the host."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, socket.SOCK_STREAM)
@@ -29,10 +30,18 @@ def listening_socket(host: str, port: int, *, setting: str) -> socket.socket:
         except OSError:
             listening.close()
             raise
-    except OSError as cause:
-        raise PortTaken(f"can't listen on {host}:{port} ({cause.strerror}); set {setting} to a free port") from cause
+    except (OSError, UnicodeError) as cause:  # a name with an empty part is no ASCII
+        raise PortTaken(f"can't listen on {host}:{port} {_why(cause, setting)}") from cause
     listening.set_inheritable(False)
     return listening
+
+
+def _why(cause: OSError | UnicodeError, setting: str) -> str:
+    if isinstance(cause, OSError) and not isinstance(cause, socket.gaierror) and cause.errno != errno.EADDRNOTAVAIL:
+        return f"({cause.strerror}); set {setting} to a free port"
+    of_host = setting.replace("PORT", "HOST").replace("port", "host")
+    said = cause.strerror if isinstance(cause, OSError) else "this is no name of a machine"
+    return f"({said}); set {of_host} to an address or a name of this machine"
 
 
 def url_of(host: str, listening: socket.socket, *, scheme: str = "http") -> str:

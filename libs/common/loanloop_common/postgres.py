@@ -20,6 +20,7 @@ from yoyo.connections import BadConnectionURI
 from loanloop_common.errors import AccessRefused, LoanloopError, Unavailable, in_one_line
 from loanloop_common.observed_connection import ObservedConnection
 from loanloop_common.resources import resource_folder
+from loanloop_common.unusable_dsn import NO_ADDRESS, unusable_address, unusable_tls_file
 
 Pool = asyncpg.Pool
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
@@ -100,11 +101,13 @@ async def create_pool(dsn: str, *, application_name: str, max_size: int = 8) -> 
             reset=_leave_as_it_is,
             server_settings={"application_name": f"loanloop-{application_name}", "timezone": "UTC"},
         )
-    except (*UNREACHABLE, asyncpg.PostgresError) as cause:
+    except (*UNREACHABLE, *NO_ADDRESS, asyncpg.PostgresError) as cause:
         raise _why_no_connection(cause, dsn) from cause
 
 
 def _why_no_connection(cause: Exception, dsn: str) -> LoanloopError:
+    if unusable := unusable_address(cause):
+        return AccessRefused(unusable)
     match cause:
         case asyncpg.InvalidAuthorizationSpecificationError():
             return AccessRefused(f"PostgreSQL does not let us in ({in_one_line(cause)}); set LOANLOOP_POSTGRES__DSN")
@@ -115,33 +118,9 @@ def _why_no_connection(cause: Exception, dsn: str) -> LoanloopError:
             )
         case ConnectionError() if "rejected SSL upgrade" in str(cause):
             return AccessRefused(f"PostgreSQL speaks no TLS ({in_one_line(cause)}), and sslmode asks for it")
-        case asyncpg.ClientConfigurationError():
-            return AccessRefused(f"LOANLOOP_POSTGRES__DSN is not usable: {in_one_line(cause)}")
         case OSError() if not isinstance(cause, AWAY) and (unusable := unusable_tls_file(dsn)):
             return AccessRefused(f"{unusable}; in LOANLOOP_POSTGRES__DSN name a PEM file that this process may read")
     return Unavailable(f"PostgreSQL does not take the connection: {in_one_line(cause)}")
-
-
-def unusable_tls_file(dsn: str) -> str | None:
-    """Which of the files that it names for TLS can't be loaded, and why; None where nothing is wrong with any.
-
-    An error of the connection does not tell: a Unix socket of a server that is away has the same.
-    """
-    named = dict(parse_qsl(urlsplit(dsn).query))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    loading: dict[str, Callable[[str], None]] = {
-        "sslrootcert": context.load_verify_locations,
-        "sslcrl": context.load_verify_locations,
-        "sslcert": lambda path: context.load_cert_chain(path, named.get("sslkey"), named.get("sslpassword", "")),
-    }
-    for name, load in loading.items():
-        try:
-            if name in named:
-                load(named[name])
-        except OSError as cause:
-            files = f"{name}={named[name]}" + (f" with sslkey={named.get('sslkey')}" if name == "sslcert" else "")
-            return f"PostgreSQL's {files} cannot be loaded ({cause.strerror})"
-    return None
 
 
 _TABLE_WITHIN_S = 10.0  # behind a migration that waits for a table, everybody else waits for it too

@@ -10,7 +10,7 @@ from loanloop.runtime.data_directory import RunState
 from loanloop.runtime.ports import AssignedPorts
 from loanloop.target import Target, find_target
 from loanloop_common.errors import Unavailable
-from loanloop_common.settings import ServiceSettings
+from loanloop_common.settings import ServiceSettings, SettingsInvalid
 
 FOLDER = Path("/data/loans")
 SET = ServiceSettings.model_validate(
@@ -53,6 +53,14 @@ def test_kafka_is_spoken_to_as_set_wherever_it_is(run: RunState) -> None:
     running = Target(FOLDER, run, SET)
 
     assert {kafka.security_protocol for kafka in (running.kafka(), running.kafka("asked:1"))} == {"SSL"}
+
+
+@pytest.mark.parametrize("asked", ["localhost:99999", ",,", "user:SECRET@kafka:9092"])
+def test_an_address_of_kafka_that_is_none_is_not_waited_for(asked: str) -> None:
+    with pytest.raises(SettingsInvalid, match=r"^--kafka is not usable: it must be HOST:PORT") as refused:
+        Target(FOLDER, None, SET).kafka(asked)
+
+    assert "SECRET" not in str(refused.value)
 
 
 def test_who_only_reads_reads_the_replica() -> None:

@@ -1,6 +1,9 @@
 """By its exit code a service says whether another start may help; `up` goes by it."""
 
+import asyncio
+
 import pytest
+import structlog
 from loanloop_common import lifecycle
 from loanloop_common.errors import LoanloopError, Unavailable
 from loanloop_common.lifecycle import run_service
@@ -24,3 +27,15 @@ def test_what_is_away_for_now_asks_for_another_start_and_a_wrong_file_for_the_op
 
     assert run_service("trainer", ServiceSettings, build) == code
     assert capsys.readouterr().err == f"loanloop-trainer: {error}\n"
+
+
+async def test_the_line_of_a_service_that_waits_has_a_reason_also_where_the_error_says_nothing() -> None:
+    async def too_slow() -> None:
+        stop.set()
+        raise TimeoutError
+
+    stop = asyncio.Event()
+    with structlog.testing.capture_logs() as lines, pytest.raises(lifecycle.StopAsked):
+        await lifecycle.waited_for("the database", too_slow, stop)
+
+    assert [(line["event"], line["error"]) for line in lines] == [("waiting", "no answer in time")]
