@@ -1,10 +1,11 @@
+import os
 from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
-from loanloop.backups.folder import superfluous
-from loanloop.backups.manifest import BackupUnusable, read_manifest, write_manifest
+from loanloop.backups.folder import backups_in, locked, remove, superfluous
+from loanloop.backups.manifest import BackupUnusable, of_another, read_manifest, write_manifest
 from loanloop.backups.portfolio_files import OtherPortfolio, copy_portfolio, portfolio_source, put_portfolio
 from loanloop.backups.restoring import CannotRestore, refuse_unknown_schema
 from loanloop.backups.tables import BOUND, parents_first
@@ -66,6 +67,46 @@ def test_a_manifest_of_another_kind_is_refused(tmp_path: Path, content: str, sai
 
     with pytest.raises(BackupUnusable, match=said):
         read_manifest(tmp_path)
+
+
+def test_a_backup_that_cannot_be_read_is_told_of_and_hides_no_other(tmp_path: Path) -> None:
+    (tmp_path / "loanloop-sba-1" / "manifest.json").mkdir(parents=True)  # reading it is refused to root as well
+    (tmp_path / "loanloop-sba-2").mkdir()
+    write_manifest(tmp_path / "loanloop-sba-2", MANIFEST)
+
+    kept, broken = backups_in(tmp_path)
+
+    assert [one.path.name for one in kept] == ["loanloop-sba-2"]
+    assert broken == [f"{tmp_path}/loanloop-sba-1 cannot be read (Is a directory)."]
+
+
+def test_whose_a_backup_is_and_how_it_becomes_ones_own_is_told_where_it_is_anothers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = tmp_path.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+
+    assert of_another(tmp_path) == (
+        f": it is user {owner}'s and this is user {owner + 1}; as root run `chown -R {owner + 1} {tmp_path}`"
+    )
+
+
+def test_what_cannot_be_removed_is_told_and_stops_no_backup(tmp_path: Path) -> None:
+    old = tmp_path / "loanloop-sba-1"
+    (tmp_path / f".removing-{old.name}" / "held").mkdir(parents=True)
+    (tmp_path / ".unfinished-1").write_text("no folder, which rmtree refuses")
+    old.mkdir()
+    told: list[str] = []
+
+    assert not remove(old, told.append)
+    with locked(tmp_path, told.append):
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", ".unfinished-1", old.name]
+
+    assert told == [
+        f"Warning: {old} stays, as it cannot be removed (Directory not empty).",
+        f"Warning: {tmp_path}/.unfinished-1 stays, as it cannot be removed (Not a directory).",
+    ]
+    assert remove(old, told.append)
 
 
 def test_a_backup_of_a_newer_schema_is_refused_and_an_older_one_is_not() -> None:

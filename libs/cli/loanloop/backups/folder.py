@@ -11,8 +11,9 @@ from pathlib import Path
 
 from loanloop_common.errors import LoanloopError
 
-from loanloop.backups.manifest import BackupUnusable, Manifest, read_manifest
+from loanloop.backups.manifest import BackupUnusable, Manifest, of_another, read_manifest
 from loanloop.backups.synced import sync_folder
+from loanloop.telling import Tell
 
 UNFINISHED, DOOMED = ".unfinished-", ".removing-"
 
@@ -28,7 +29,7 @@ class Kept:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, tell: Tell) -> Iterator[None]:
     """Makes the folder, holds its lock and clears away what earlier, killed processes left. Raises FolderUnusable."""
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -38,7 +39,7 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         for left in (*folder.glob(f"{UNFINISHED}*"), *folder.glob(f"{DOOMED}*")):
-            shutil.rmtree(left)
+            _delete(left, tell)
         yield
     except BlockingIOError:
         raise FolderUnusable(f"another backup is being written to {folder}: wait for it.") from None
@@ -83,8 +84,25 @@ def superfluous(newest_first: Sequence[Kept], of: Manifest, keep: int) -> list[K
     return same[keep:]
 
 
-def remove(backup: Path) -> None:
-    """A half-removed one is no backup any more."""
+def remove(backup: Path, tell: Tell) -> bool:
+    """A half-removed one is no backup any more. False where it can't be, which is told and stops no other backup."""
     doomed = backup.with_name(DOOMED + backup.name)
-    backup.rename(doomed)
-    shutil.rmtree(doomed)
+    try:
+        backup.rename(doomed)
+    except OSError as error:
+        _tell_stays(backup, error, tell)
+        return False
+    return _delete(doomed, tell)
+
+
+def _delete(path: Path, tell: Tell) -> bool:
+    try:
+        shutil.rmtree(path)
+    except OSError as error:
+        _tell_stays(path, error, tell)
+        return False
+    return True
+
+
+def _tell_stays(path: Path, error: OSError, tell: Tell) -> None:
+    tell(f"Warning: {path} stays, as it cannot be removed ({error.strerror}){of_another(path)}.")

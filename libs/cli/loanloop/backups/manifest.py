@@ -1,5 +1,6 @@
 """What a backup says of itself: manifest.json, and the sums by which its files are checked."""
 
+import os
 from datetime import datetime
 from pathlib import Path
 
@@ -90,6 +91,8 @@ def read_manifest(backup: Path) -> Manifest:
         content = (backup / MANIFEST).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise BackupUnusable(f"{backup} holds no whole backup: it has no {MANIFEST}.") from None
+    except OSError as error:
+        raise BackupUnusable(f"{backup} cannot be read ({error.strerror}){of_another(backup)}.") from error
     try:
         found = msgspec.json.decode(content, type=_Formatted).format
         if found != FORMAT:
@@ -100,6 +103,17 @@ def read_manifest(backup: Path) -> Manifest:
         return msgspec.json.decode(content, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as broken:
         raise BackupUnusable(f"{backup / MANIFEST} cannot be read: {broken}") from broken
+
+
+def of_another(backup: Path) -> str:
+    """Whose it is and how it becomes this user's, where it is another's: that of a copy by root is."""
+    try:
+        owner, user = backup.lstat().st_uid, os.geteuid()
+    except OSError:
+        return ""
+    if owner == user:
+        return ""
+    return f": it is user {owner}'s and this is user {user}; as root run `chown -R {user} {backup}`"
 
 
 def write_manifest(backup: Path, manifest: Manifest) -> None:

@@ -68,7 +68,7 @@ class Source:
 
 async def back_up(source: Source, folder: Path, *, keep: int | None, tell: Tell) -> Kept:
     """A whole, checked backup in `folder`, or none. Removes older ones of the same installation beyond `keep`."""
-    with locked(folder):
+    with locked(folder, tell):
         draft = folder / f"{UNFINISHED}{secrets.token_hex(4)}"
         draft.mkdir(mode=0o700)
         try:
@@ -84,10 +84,18 @@ async def back_up(source: Source, folder: Path, *, keep: int | None, tell: Tell)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
         if keep is not None:
-            for old in superfluous(backups_in(folder)[0], manifest, keep):
-                remove(old.path)
-                tell(f"removed {old.path}, older than the newest {keep}")
+            _remove_older(folder, manifest, keep, tell)
         return Kept(final, manifest)
+
+
+def _remove_older(folder: Path, manifest: Manifest, keep: int, tell: Tell) -> None:
+    """What can't be read or removed is told: the backup that was just made is there all the same."""
+    kept, broken = backups_in(folder)
+    for sentence in broken:
+        tell(f"Warning: {sentence}")
+    for old in superfluous(kept, manifest, keep):
+        if remove(old.path, tell):
+            tell(f"removed {old.path}, older than the newest {keep}")
 
 
 async def newest_taken_at(source: Source, folder: Path) -> datetime | None:
@@ -122,6 +130,7 @@ class _Draft:
 
 
 async def _write_tables(connection: asyncpg.Connection, draft: _Draft, begun: asyncpg.Record, tell: Tell) -> Manifest:
+    migrations = await fetch_migrations(connection)  # first: not every login may, and a table takes its time
     layout = await fetch_layout(connection)
     tables = [await _write_table(connection, draft.path, name, layout, tell) for name in layout.columns]
     return Manifest(
@@ -134,7 +143,7 @@ async def _write_tables(connection: asyncpg.Connection, draft: _Draft, begun: as
         schema_hash=begun["schema_hash"],
         begun_at=begun["created_at"],
         postgres=str(connection.get_server_version().major),
-        migrations=await fetch_migrations(connection),
+        migrations=migrations,
         tables=tables,
         partitions=layout.partitions,
         sequences=await fetch_sequences(connection),
