@@ -6,7 +6,7 @@ from pathlib import Path
 from loanloop_common.errors import Unavailable
 from loanloop_common.installation import fetch_portfolio_name
 from loanloop_common.portfolio import Portfolio
-from loanloop_common.portfolio_file import load_portfolio
+from loanloop_common.portfolio_file import PortfolioInvalid, how_to_name, load_portfolio
 from loanloop_common.postgres import UNREACHABLE, Pool
 from loanloop_common.settings import KafkaSettings, ServiceSettings, SettingsInvalid, kafka_hosts, load_settings
 
@@ -48,7 +48,7 @@ class Target:
         return load_portfolio(asked or self.portfolio_source())
 
     async def served_portfolio(self, pool: Pool) -> Portfolio:
-        """Of the database. Raises Unavailable where it does not answer or no service has started yet."""
+        """Of the database. Raises Unavailable where it does not answer, no service has started, or no file is named."""
         try:
             async with pool.acquire(timeout=5) as connection:
                 served = await fetch_portfolio_name(connection)
@@ -56,9 +56,19 @@ class Target:
             raise Unavailable(f"PostgreSQL does not answer: {cause or 'timeout'}") from cause
         if served is None:
             raise Unavailable("the database serves no portfolio yet: no service has started")
-        # A portfolio file of one's own is known by its path only; a preset by the name that the database keeps.
+        return self.portfolio_named(served)
+
+    def portfolio_named(self, served: str) -> Portfolio:
+        """A file of one's own is known by its path only; a preset by the name that the database keeps."""
         own = self.portfolio()
-        return own if own.name == served else load_portfolio(served)
+        if own.name == served:
+            return own
+        try:
+            return load_portfolio(served)
+        except PortfolioInvalid:
+            raise Unavailable(
+                f"the database serves portfolio {served!r}, the settings say {own.name!r}: {how_to_name(served)}"
+            ) from None
 
     def _nothing_runs(self, variable: str) -> Unavailable:
         if below := [folder for folder in _folders_below(self.data_dir) if running_state(folder)]:

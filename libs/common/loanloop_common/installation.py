@@ -4,6 +4,7 @@ import asyncpg
 
 from loanloop_common.errors import LoanloopError, Unavailable
 from loanloop_common.portfolio import Portfolio
+from loanloop_common.portfolio_file import how_to_name
 from loanloop_common.postgres import Connection, Pool
 
 SELECT_PORTFOLIO = "SELECT portfolio FROM loan_data.installation"
@@ -70,7 +71,7 @@ async def check_installation(pool: Pool, portfolio: Portfolio) -> None:
     if found["portfolio"] != portfolio.name:
         raise InstallationMismatch(
             f"this database serves portfolio {found['portfolio']!r}, the settings say {portfolio.name!r}; "
-            f"set LOANLOOP_PORTFOLIO={found['portfolio']} or use another database."
+            f"{how_to_name(found['portfolio'])}, or use another database."
         )
     if found["schema_hash"] != portfolio.schema_hash:
         raise InstallationMismatch(

@@ -84,11 +84,25 @@ def portfolio_path(name_or_path: str) -> Path:
     """Where the file of a preset lies, or what is a path already. Raises PortfolioInvalid for no preset's name."""
     if name_or_path.endswith(".toml"):
         return Path(name_or_path).resolve()
-    presets = {path.stem: path for path in sorted(resource_folder("portfolios").glob("*/*.toml"))}
+    presets = _presets()
     if name_or_path not in presets:
         reason = f"no preset of that name (known: {', '.join(presets)}), and no path that ends in .toml"
         raise PortfolioInvalid(name_or_path, reason)
     return presets[name_or_path]
+
+
+def _presets() -> dict[str, Path]:
+    return {path.stem: path for path in sorted(resource_folder("portfolios").glob("*/*.toml"))}
+
+
+def how_to_name(portfolio: str) -> str:
+    """What to set so that the portfolio of this name is taken: only a preset is known by its name."""
+    if portfolio in _presets():
+        return f"set LOANLOOP_PORTFOLIO={portfolio}"
+    return (
+        f'set LOANLOOP_PORTFOLIO to the path of the file with name = "{portfolio}" '
+        "(with docker compose, LOANLOOP_PORTFOLIO_FOLDER too, both in .env)"
+    )
 
 
 def _sentence(invalid: ValidationError) -> str:

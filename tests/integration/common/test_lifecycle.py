@@ -166,7 +166,7 @@ async def test_database_of_another_portfolio_is_refused_in_one_sentence(
     _, said = await asyncio.wait_for(process.communicate(), 20)
     assert process.returncode == 2
     assert b"this database serves portfolio 'cars'" in said
-    assert b"LOANLOOP_PORTFOLIO=cars" in said
+    assert b"LOANLOOP_PORTFOLIO to the path of the file with name" in said  # no preset has that name
     assert b"Traceback" not in said
 
 

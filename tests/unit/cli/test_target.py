@@ -76,6 +76,17 @@ def test_where_nothing_runs_and_nothing_is_set_the_sentence_says_what_to_do() ->
         nowhere.kafka()
 
 
+def test_a_preset_is_found_by_the_name_that_the_database_keeps_and_a_file_has_to_be_named() -> None:
+    target = Target(FOLDER, None, SET)
+
+    assert [target.portfolio_named(name).name for name in ("sba_application", "sba")] == ["sba_application", "sba"]
+    with pytest.raises(
+        Unavailable,
+        match=r"serves portfolio 'mine', the settings say 'sba_application': set LOANLOOP_PORTFOLIO to the path",
+    ):
+        target.portfolio_named("mine")
+
+
 def test_what_runs_in_a_folder_below_is_pointed_to(run: RunState, tmp_path: Path) -> None:
     for name in ("demo", "stopped"):
         (tmp_path / name).mkdir()
