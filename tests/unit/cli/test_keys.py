@@ -16,8 +16,11 @@ def keys(path: Path, *words: str) -> Result:
 
 def test_key_is_printed_once_listed_by_id_and_revoked(tmp_path: Path) -> None:
     path = tmp_path / "keys"
-    key = keys(path, "new", "web-shop", "--role", "score").stdout.strip()
+    made = keys(path, "new", "web-shop", "--role", "score")
+    key = made.stdout.strip()
     keys(path, "new", "prometheus", "--role", "read")
+
+    assert "web-shop may ask REST for decisions" in made.stderr
 
     assert caller_of(key, load_keys(path)).role == "score"
     listed = keys(path, "list").stdout

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from loanloop.telling import tell
+
 app = typer.Typer(
     name="keys", help="API keys of the predictor's REST: make, list and revoke them.", no_args_is_help=True
 )
@@ -13,6 +15,11 @@ KeysPath = Annotated[
     Path,
     typer.Option("--file", envvar="LOANLOOP_PREDICTOR__KEYS_FILE", help="The file that the predictor knows keys by."),
 ]
+_MAY = {
+    "read": "read REST's model, metrics and /docs, and see the page of `loanloop page`",
+    "score": "ask REST for decisions, read it and /docs, and see the page of `loanloop page`",
+    "operate": "do all by REST, and see the page of `loanloop page`",
+}
 KeyId = Annotated[str, typer.Argument(metavar="ID", help="Whose key: lower-case letters, digits, dashes.")]
 
 
@@ -48,6 +55,7 @@ def new(
             raise KeysInvalid(f"{file} has a key {key_id} already: revoke it first, or choose another id.")
         keys[key_id] = kept
     print(key)
+    tell(f"{key_id} may {_MAY[role]}; in a browser any name, and the key as the password. It is not shown again.")
 
 
 @app.command("list")
