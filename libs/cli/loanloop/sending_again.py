@@ -1,7 +1,6 @@
 """Sending a dead letter again: which one is meant, what is sent in its place, and where to."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 from loanloop_common.errors import LoanloopError
@@ -45,13 +44,13 @@ async def find_dead_letter(pool: Pool, which: DeadLetterId) -> WholeDeadLetter:
     return found
 
 
-def read_event(path: Path) -> bytes:
+def read_event(file: BinaryIO) -> bytes:
     """A mended event. Raises DeadLetterUnusable where the file holds no JSON object."""
-    content = path.read_bytes().strip()
+    content = file.read().strip()
     try:
         msgspec.json.decode(content, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as broken:
-        raise DeadLetterUnusable(f"{path} holds no JSON object ({broken}): nothing was sent") from broken
+        raise DeadLetterUnusable(f"{file.name} holds no JSON object ({broken}): nothing was sent") from broken
     return content
 
 

@@ -155,14 +155,16 @@ async def test_mended_loan_is_stored_once_under_the_same_key_however_often_it_is
     assert letter_id not in {letter["id"] for letter in await listed(world)}
 
 
-async def test_message_without_a_key_is_mended_under_its_loans_id(world: Operated, tmp_path: Path) -> None:
-    mended = loan_with(7)
-    (tmp_path / "mended.json").write_bytes(mended)
+async def test_message_without_a_key_is_mended_under_its_loans_id_and_may_come_through_a_pipe(world: Operated) -> None:
+    letter_id, mended = await first_id(world, NO_ID), loan_with(7)
 
-    answer = await world.dlq("replay", await first_id(world, NO_ID), "--with", str(tmp_path / "mended.json"))
+    says_in_one_sentence(
+        await world.dlq("replay", letter_id, "--with", "-", given=b"{"), "<stdin> holds no JSON object"
+    )
+    answer = await world.dlq("replay", letter_id, "--with", "-", given=mended + b"\n")
     await world.settled()
 
-    assert answer.code == 0
+    assert (answer.code, answer.err) == (0, "")
     assert await world.keys_of(mended) == [b"loan-7"]
     assert await world.n_stored("loan-7") == (1, 1)
 

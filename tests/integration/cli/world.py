@@ -37,16 +37,21 @@ def says_in_one_sentence(answer: Answer, *parts: str) -> None:
 
 
 async def loanloop(*arguments: str, data_dir: Path, **settings: str) -> Answer:
+    return await loanloop_given(None, *arguments, data_dir=data_dir, **settings)
+
+
+async def loanloop_given(given: bytes | None, *arguments: str, data_dir: Path, **settings: str) -> Answer:
     process = await asyncio.create_subprocess_exec(
         LOANLOOP,
         *arguments,
         "--data-dir",
         str(data_dir),
         env=NO_ENVIRONMENT | WIDE | settings,
+        stdin=None if given is None else PIPE,
         stdout=PIPE,
         stderr=PIPE,
     )
-    out, err = await process.communicate()
+    out, err = await process.communicate(given)
     return Answer(await process.wait(), out, err.decode())
 
 
@@ -54,8 +59,8 @@ async def loanloop(*arguments: str, data_dir: Path, **settings: str) -> Answer:
 class Operated(World):
     data_dir: Path
 
-    async def dlq(self, *arguments: str) -> Answer:
-        return await loanloop("dlq", *arguments, data_dir=self.data_dir)
+    async def dlq(self, *arguments: str, given: bytes | None = None) -> Answer:
+        return await loanloop_given(given, "dlq", *arguments, data_dir=self.data_dir)
 
     async def refused_as(self, payload: bytes) -> list[str]:
         """The ids under which these bytes were refused, in that order."""

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
@@ -77,14 +77,11 @@ def replay(
     letter_id: LetterId,
     *,
     mended: Annotated[
-        Path | None,
+        typer.FileBinaryRead | None,
         typer.Option(
             "--with",
             metavar="FILE",
-            exists=True,
-            dir_okay=False,
-            readable=True,
-            help="Send this event (JSON) in its place.",
+            help="Send this event (JSON) in its place; `-` reads it from standard input.",
         ),
     ] = None,
     name: As = None,
@@ -99,9 +96,10 @@ def replay(
 
     - `loanloop dlq replay loan.received:2:1714`
     - `loanloop dlq replay loan.received:2:1714 --with mended.json`
+    - `docker compose run --rm -T --no-deps loanloop dlq replay loan.received:2:1714 --with - < mended.json`
     """
     topic = asyncio.run(_replay(data_dir, letter_id, mended, name))
-    print(f"{letter_id} was sent to {topic}{'' if mended is None else f' as in {mended}'}.")
+    print(f"{letter_id} was sent to {topic}{'' if mended is None else f' as in {mended.name}'}.")
 
 
 async def _fetch(
@@ -124,7 +122,7 @@ async def _fetch_one(data_dir: Path, letter_id: str) -> "WholeDeadLetter":
         return await find_dead_letter(installation.pool, which)
 
 
-async def _replay(data_dir: Path, letter_id: str, mended: Path | None, name: str | None) -> str:
+async def _replay(data_dir: Path, letter_id: str, mended: BinaryIO | None, name: str | None) -> str:
     from loanloop_common.kafka import make_broker, stop_broker
 
     from loanloop.operating import operated, operator_name
