@@ -8,6 +8,8 @@ from loanloop.runtime.ports import ANY_FREE
 from loanloop.runtime.problems import CannotRun
 from loanloop.testing import images
 from loanloop.testing.infrastructure import ContainerInfrastructure
+from testcontainers.core.config import testcontainers_config
+from testcontainers.core.container import Reaper
 from testcontainers.core.docker_client import DockerClient
 from testcontainers.core.labels import LABEL_SESSION_ID, SESSION_ID
 
@@ -34,6 +36,20 @@ async def test_an_image_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.M
     sentence = await refusal(tmp_path)
 
     assert sentence.startswith("A container of 127.0.0.1:1/apache/kafka:4 cannot be started: ")
+    assert "\n" not in sentence
+
+
+async def test_the_image_that_removes_containers_is_named_where_it_cannot_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Reaper, "_instance", None)
+    monkeypatch.setattr(testcontainers_config, "ryuk_image", "127.0.0.1:1/testcontainers/ryuk:0")
+    monkeypatch.setattr(testcontainers_config, "_ryuk_disabled", False)
+
+    sentence = await refusal(tmp_path)
+
+    assert sentence.startswith("The container of 127.0.0.1:1/testcontainers/ryuk:0, which removes the others")
+    assert "TESTCONTAINERS_RYUK_DISABLED=true" in sentence
     assert "\n" not in sentence
 
 

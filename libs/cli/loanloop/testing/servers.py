@@ -82,7 +82,7 @@ class Server(abc.ABC):
             return
         with _FIRST:  # of two threads that found no reaper, each would start one under the same name
             if not testcontainers_config.ryuk_disabled:
-                Reaper.get_instance()
+                _start_reaper()
         self._container.start()
 
     def _kill(self) -> None:
@@ -102,6 +102,18 @@ class Server(abc.ABC):
 
     def _keep_log(self) -> None:
         self._log.write_bytes(self._wrapped.logs())
+
+
+def _start_reaper() -> None:
+    """Raises CannotRun."""
+    try:
+        Reaper.get_instance()
+    except (DockerException, OSError) as error:
+        raise CannotRun(
+            f"The container of {testcontainers_config.ryuk_image}, which removes the others of a killed process, "
+            f"cannot be started: {in_one_line(error)}. Name its image in RYUK_CONTAINER_IMAGE, or do without it by "
+            "TESTCONTAINERS_RYUK_DISABLED=true."
+        ) from error
 
 
 class KafkaServer(Server):
