@@ -1,5 +1,6 @@
 """What the compose files promise of every container, also of one that is added later."""
 
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -145,6 +146,20 @@ def test_a_broker_is_reached_by_a_name_that_can_be_asked_for(name: str, service:
     advertised = service["environment"]["KAFKA_ADVERTISED_LISTENERS"]
     assert "LOANLOOP_BIND" not in advertised
     assert "EXTERNAL://${LOANLOOP_KAFKA_ADVERTISED:-127.0.0.1}:" in advertised
+
+
+def test_down_v_deletes_every_volume_but_those_of_the_logs() -> None:
+    """It passes over what only services of a profile mount, and says so nowhere."""
+    always = [service for service in ALONE.values() if "profiles" not in service]
+    mounted = {volume.partition(":")[0] for service in always for volume in service.get("volumes", [])}
+    assert set(COMPOSE["volumes"]) - mounted == {"elasticsearch", "filebeat"}
+
+
+def test_the_secrets_that_the_receivers_name_are_mounted() -> None:
+    named = re.findall(r"_file: (/\S+)/\w+", (ROOT / "deploy" / "alertmanager" / "receivers.yml").read_text())
+    folders = [volume.split(":")[-2] for volume in ALONE["alertmanager"]["volumes"]]
+    assert named
+    assert set(named) <= set(folders)
 
 
 def test_what_holds_the_logs_without_a_password_is_reached_by_its_own_alone() -> None:
