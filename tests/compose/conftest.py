@@ -91,7 +91,9 @@ def _override(folder: Path) -> Path:
     portfolio.chmod(0o644)
     mounted = {"volumes": [f"{portfolio}:/portfolio.toml:ro"]}
     quick = {"LOANLOOP_TRAINER__POLL_S": "0.5", "LOANLOOP_EVALUATOR__POLL_S": "0.5"}
-    services = {name: {**mounted, "environment": quick} for name in (*SERVICES, "page", "backup", "loanloop")}
+    services = {
+        name: {**mounted, "environment": quick} for name in (*SERVICES, "page", "backup", "restore", "loanloop")
+    }
     file = folder / "override.json"  # JSON is YAML
     file.write_text(json.dumps({"services": services}))
     return file

@@ -43,8 +43,8 @@ CLUSTER = {
 NAMED = [*ALONE.items(), *CLUSTER.items()]
 ALL = {name for name, _ in NAMED}
 OURS = {name for name, service in NAMED if service["image"].startswith("loanloop-")}
-ONE_SHOT = {"passwords", "migrations", "database-users", "topics", "loanloop", "demo", "log-index"}
-OWNERS = {"migrations", "backup"}  # of the database: they need all of it
+ONE_SHOT = {"passwords", "migrations", "database-users", "topics", "loanloop", "restore", "demo", "log-index"}
+OWNERS = {"migrations", "restore"}  # of the database: they change its tables
 WITHOUT_LOGIN = {"kafka", "kafka-2", "kafka-3", "prometheus", "alertmanager", "kibana"}
 WITHOUT_DATABASE = {"passwords", "topics", "balancer"}
 
@@ -98,6 +98,12 @@ def test_a_service_logs_in_to_the_database_as_itself(name: str, service: Service
         f"secrets-{user}:/run/secrets/loanloop:ro"
     )
     assert "secrets-postgres:" not in str(service["volumes"])
+
+
+def test_nothing_that_stays_up_knows_the_owners_password() -> None:
+    knows = {name for name, service in NAMED if "secrets-postgres:" in str(service.get("volumes"))}
+    assert knows == {"passwords", "database-users", "postgres", *OWNERS}
+    assert knows - ONE_SHOT == {"postgres"}
 
 
 @each(ALL - ONE_SHOT)

@@ -112,7 +112,8 @@ def test_roles_of_the_database_are_those_of_the_migration_and_each_service_has_i
     granted = set(re.findall(r"'(loanloop_\w+)'", migration.split("LOOP")[0]))
     roles = {one["name"]: one for one in named("Cluster")["postgres"]["spec"]["managed"]["roles"]}
     assert {name for name, role in roles.items() if not role["login"]} == granted
-    for name in (*SERVICES, "operator"):
+    assert urlsplit(environment_of("backup")["LOANLOOP_POSTGRES__DSN"]).username == "backup"
+    for name in (*SERVICES, "operator", "backup"):
         assert roles[name]["inRoles"] == [f"loanloop_{name}"]
 
 

@@ -27,7 +27,7 @@ def outlived(error: Exception) -> str:
     if isinstance(error, asyncpg.InsufficientPrivilegeError):
         return (
             f"the database refused: {in_one_line(error)}. LOANLOOP_POSTGRES__DSN must name a login that may: the owner "
-            "for migrate, backup and restore, one with the role loanloop_operator for the other commands."
+            "for migrate and restore, one with the role loanloop_backup for backup, loanloop_operator for the others."
         )
     if isinstance(error, asyncpg.PostgresError):
         return f"the database refused: {in_one_line(error)}"

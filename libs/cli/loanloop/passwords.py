@@ -13,7 +13,7 @@ from loanloop_predictor.store.keys_file import changed_keys, load_keys
 
 OWNER = "loanloop"  # of the database
 # Each logs in to the database by its own name.
-READERS = ("ingest", "predictor", "trainer", "evaluator", "operator", "page", "grafana")
+READERS = ("ingest", "predictor", "trainer", "evaluator", "operator", "page", "backup", "grafana")
 OPERATOR = "operator"
 _FIRST_KEYS = {OPERATOR: Role.OPERATE, "prometheus": Role.READ}
 RENEWABLE = ("postgres", *READERS, "prometheus")
