@@ -21,7 +21,7 @@ def unusable_address(cause: Exception) -> str | None:
         of_attrs = "target_session_attrs" in str(cause)
         said = f"its target_session_attrs must be one of {choices}" if of_attrs else in_one_line(cause)
         return f"LOANLOOP_POSTGRES__DSN is not usable: {said}"
-    if isinstance(cause, NO_ADDRESS):
+    if isinstance(cause, NO_ADDRESS) and not isinstance(cause, OSError):  # a certificate's error is a ValueError too
         return (
             "The address of PostgreSQL is not usable: in LOANLOOP_POSTGRES__DSN, or in PGHOST and PGPORT where it "
             "names none, a host must be a name or an address, and a port a number from 1 to 65535"
