@@ -13,6 +13,7 @@ from loanloop_common.kafka import publish_batch
 
 from tests.e2e.world import SERVICES, World, loans
 from tests.support.dashboards import Board, Query, boards, fill_in
+from tests.support.database_users import dsn_of_reader
 from tests.support.eventually import eventually
 from tests.support.scraping import Prometheus, scraping
 
@@ -82,7 +83,7 @@ async def every_query_to_prometheus(prometheus: Prometheus) -> bool:
 
 
 async def every_query_to_postgresql(world: World) -> None:
-    reader = await asyncpg.connect(world.dsn)
+    reader = await asyncpg.connect(await dsn_of_reader(world.dsn))  # as Grafana
     try:
         for board in boards():
             if board.name == "services":

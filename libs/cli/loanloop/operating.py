@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loanloop_common.events import ModelDeployed
+from loanloop_common.installation import check_schema
 from loanloop_common.instances import fetch_is_running
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.postgres import Pool, create_pool
@@ -56,11 +57,16 @@ class Operated:
 
 @contextlib.asynccontextmanager
 async def operated(data_dir: Path, *, read_only: bool = False) -> AsyncIterator[Operated]:
-    """The pool and the portfolio of what the data folder or the settings name. Raises Unavailable."""
+    """The pool and the portfolio of what the data folder or the settings name.
+
+    Raises Unavailable, and InstallationMismatch where the database is not of this version.
+    """
     target = find_target(data_dir)
     pool = await create_pool(target.dsn(read_only=read_only), application_name="operator", max_size=2)
     try:
-        yield Operated(pool, await target.served_portfolio(pool))
+        portfolio = await target.served_portfolio(pool)
+        await check_schema(pool)
+        yield Operated(pool, portfolio)
     finally:
         await pool.close()
 

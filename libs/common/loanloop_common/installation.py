@@ -5,7 +5,7 @@ import asyncpg
 from loanloop_common.errors import LoanloopError, Unavailable
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.portfolio_file import how_to_name
-from loanloop_common.postgres import Connection, Pool
+from loanloop_common.postgres import Connection, Pool, known_migrations
 
 SELECT_PORTFOLIO = "SELECT portfolio FROM loan_data.installation"
 
@@ -18,8 +18,11 @@ INSERT_INSTALLATION = (
 SELECT_INSTALLATION = "SELECT portfolio, schema_hash FROM loan_data.installation"
 
 
+SELECT_MIGRATIONS = "SELECT migration_id FROM _yoyo_migration"
+
+
 class InstallationMismatch(LoanloopError):
-    """The database serves another portfolio, or the same one with other features."""
+    """The database serves another portfolio, or the same one with other features, or has a newer schema."""
 
 
 async def fetch_portfolio_name(connection: Connection) -> str | None:
@@ -48,7 +51,7 @@ class HalfRestored(LoanloopError):
 async def check_installation(pool: Pool, portfolio: Portfolio) -> None:
     """Record what this database serves, once.
 
-    Raises InstallationMismatch, HalfRestored, or Unavailable before the migrations.
+    Raises InstallationMismatch, HalfRestored, or Unavailable before all migrations are applied.
     """
     try:
         await pool.execute(
@@ -66,6 +69,7 @@ async def check_installation(pool: Pool, portfolio: Portfolio) -> None:
             "a restore into this database has not ended: wait for it, or, where it was broken off, run the same "
             "`loanloop restore` again."
         )
+    await check_schema(pool)
     if found is None:
         raise Unavailable("the row of loan_data.installation was removed meanwhile")
     if found["portfolio"] != portfolio.name:
@@ -78,3 +82,26 @@ async def check_installation(pool: Pool, portfolio: Portfolio) -> None:
             f"the features of portfolio {portfolio.name!r} are not those this database was begun with; "
             "restore the portfolio file or use another database."
         )
+
+
+async def check_schema(pool: Pool) -> None:
+    """That the database has the schema that this loanloop was written for: no migration less, and none more.
+
+    Raises Unavailable where it is older: it can be migrated meanwhile. Raises InstallationMismatch where it is newer.
+    """
+    try:
+        applied = {row["migration_id"] for row in await pool.fetch(SELECT_MIGRATIONS)}
+    except asyncpg.UndefinedTableError:
+        applied = set()
+    except asyncpg.InsufficientPrivilegeError as refused:  # the newest ones grant that
+        raise Unavailable(
+            "this user may not read which migrations the database has: run `loanloop migrate` as its owner"
+        ) from refused
+    known = known_migrations()
+    if newer := sorted(applied - set(known)):
+        raise InstallationMismatch(
+            f"the database has the migration {newer[-1]} of a newer loanloop, and this one knows {known[-1]} at most: "
+            "start that version, or a newer one."
+        )
+    if missing := [name for name in known if name not in applied]:
+        raise Unavailable(f"the database lacks the migrations {', '.join(missing)}: run `loanloop migrate`")

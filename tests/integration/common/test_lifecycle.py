@@ -170,6 +170,25 @@ async def test_database_of_another_portfolio_is_refused_in_one_sentence(
     assert b"Traceback" not in said
 
 
+async def test_database_of_a_newer_version_is_refused_and_one_of_an_older_is_waited_for(
+    counting: Counting, connection: asyncpg.Connection
+) -> None:
+    (newest,) = await connection.fetchrow("SELECT max(migration_id) FROM _yoyo_migration") or ("",)
+    await connection.execute("DELETE FROM _yoyo_migration WHERE migration_id = $1", newest)
+    waiting = await counting.start()
+    assert waiting.stderr is not None
+    line = await asyncio.wait_for(waiting.stderr.readline(), 20)
+    assert f"the database lacks the migrations {newest}: run `loanloop migrate`" in line.decode()
+
+    await connection.execute(
+        "INSERT INTO _yoyo_migration (migration_hash, migration_id) VALUES ('x', '9999_from_the_future')"
+    )
+    assert await asyncio.wait_for(waiting.wait(), 20) == 2
+    said = (await waiting.stderr.read()).decode()
+    assert f"the migration 9999_from_the_future of a newer loanloop, and this one knows {newest} at most" in said
+    assert "Traceback" not in said
+
+
 async def test_setting_that_is_wrong_is_named(counting: Counting) -> None:
     process = await counting.start(LOANLOOP_KAFKA__MAX_MESSAGE_BYTES="many")
 

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
@@ -11,7 +12,8 @@ from loanloop.main import app
 from loanloop_common.postgres import grant_roles
 from typer.testing import CliRunner
 
-from tests.support.database_users import as_user, make_user
+from tests.support.dashboards import boards, fill_in
+from tests.support.database_users import as_user, dsn_of_reader, make_user
 from tests.support.infrastructure import Backend
 
 SERVICES = ("ingest", "predictor", "trainer", "evaluator")
@@ -82,6 +84,22 @@ async def test_whoever_only_reads_sees_no_message_as_it_came_and_no_bytes_of_a_m
         table, column = withheld.split(".")
         assert not await granted.fetchval(reads, "loanloop_reader", f"loan_data.{table}", column)
         assert await granted.fetchval(reads, "loanloop_backup", f"loan_data.{table}", column)
+
+
+async def test_whoever_only_reads_may_ask_what_the_boards_ask(database: str) -> None:
+    """EXPLAIN checks the rights; that each answers with data: tests/e2e/test_dashboards.py."""
+    reader = await asyncpg.connect(await dsn_of_reader(database))
+    try:
+        for board in boards():
+            values = {
+                variable["name"]: (variable.get("current") or {}).get("value") or "x" for variable in board.variables
+            }
+            asked = [query.text for query in board.queries if query.source == "loanloop-postgres"]
+            asked += [variable["query"] for variable in board.variables if variable["type"] == "query" and asked]
+            for text in asked:
+                await reader.execute("EXPLAIN " + fill_in(text, values, board.time_range(datetime.now(UTC))))
+    finally:
+        await reader.close()
 
 
 async def test_what_is_done_is_kept_with_the_login_whatever_name_is_given(
