@@ -28,12 +28,14 @@ class FakeDecider:
         self.away = False
         self.n_asked = 0
         self.traceparents: list[str | None] = []
+        self.requested_by: list[str | None] = []
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
     async def __call__(self, incoming: Sequence[IncomingLoan]) -> Sequence[Answer]:
         self.n_asked += 1
         self.traceparents += [one.traceparent for one in incoming]
+        self.requested_by += [one.requested_by for one in incoming]
         await self.may_answer.wait()
         if self.away:
             raise Unavailable("PostgreSQL does not answer")

@@ -99,6 +99,18 @@ async def test_every_route_but_health_and_alive_turns_away_a_key_that_is_none() 
                     assert wrong not in answer.text or len(wrong) < 10
 
 
+async def test_a_decision_is_kept_with_whose_key_asked_for_it() -> None:
+    decider, batch = FakeDecider(), {"loans": [LOAN, {**LOAN, "loan_id": "b"}]}
+    access = Access(RateLimit(per_s=0, burst=1), by_key=lambda key: caller_of(key, KNOWN))
+    for guarded in (access, None):
+        transport = httpx.ASGITransport(make_api(api_in_memory(decider), guarded))
+        async with httpx.AsyncClient(transport=transport, base_url="http://predictor") as client:
+            await client.post("/predict", headers=bearer(KEYS[Role.SCORE]), json=LOAN)
+            await client.post("/predict/batch", headers=bearer(KEYS[Role.OPERATE]), json=batch)
+
+    assert decider.requested_by == ["key of-score", "key of-operate", "key of-operate", None, None, None]
+
+
 async def test_a_probe_that_asks_for_the_head_alone_needs_no_key() -> None:
     async with client_of() as client:
         assert (await client.head("/health")).status_code == 200

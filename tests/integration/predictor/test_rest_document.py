@@ -44,3 +44,5 @@ async def test_nothing_is_answered_otherwise_than_the_document_says(world: World
     said = (await looking.communicate())[0].decode()
     assert looking.returncode == 0, said
     assert "Fuzzing" in said
+    asked_by = await world.pool.fetch("SELECT DISTINCT requested_by FROM loan_data.predictions WHERE channel = 'rest'")
+    assert [row["requested_by"] for row in asked_by] == ["key finder"]

@@ -118,6 +118,11 @@ def _password(credentials: str) -> str:
         return ""
 
 
-def name_of_caller(scope: Scope) -> str:
+def caller_in(scope: Scope) -> str | None:
+    """Who was let in; None where nobody is asked."""
     caller = scope.get(CALLER)
-    return caller.name if isinstance(caller, Caller) else NOBODY_ASKED
+    return caller.name if isinstance(caller, Caller) else None
+
+
+def name_of_caller(scope: Scope) -> str:
+    return caller_in(scope) or NOBODY_ASKED

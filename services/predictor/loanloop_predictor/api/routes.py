@@ -19,7 +19,7 @@ from loanloop_common.tracing import is_tracing
 from msgspec import structs
 from starlette.types import ASGIApp
 
-from loanloop_predictor.api.access import Access, Guard, name_of_caller
+from loanloop_predictor.api.access import Access, Guard, caller_in, name_of_caller
 from loanloop_predictor.api.admission import Admission
 from loanloop_predictor.api.answers import (
     AliveAnswer,
@@ -127,8 +127,8 @@ def _add_predictions(app: FastAPI, api: Api) -> None:
         """Decide one loan. The decision is stored before it is answered."""
         with api.admission:
             incoming = api.read_one(await api.body_of(request))
-            if traceparent := traceparent_of_request(request.scope["headers"]):
-                incoming = structs.replace(incoming, traceparent=traceparent)
+            if about := _about(request):
+                incoming = structs.replace(incoming, **about)
             (answer,) = await api.decide([incoming])
         if isinstance(answer, LoanloopError):
             raise answer
@@ -143,16 +143,23 @@ def _add_predictions(app: FastAPI, api: Api) -> None:
     async def predict_batch(request: Request) -> Response:
         """Decide up to a limit of loans; one that is refused fails no other."""
         with api.admission:
-            traceparent = traceparent_of_request(request.scope["headers"])
-            return await _answered_batch(api, await api.body_of(request), traceparent)
+            return await _answered_batch(api, await api.body_of(request), _about(request))
 
 
-async def _answered_batch(api: Api, body: bytes, traceparent: str | None) -> Response:
+def _about(request: Request) -> dict[str, str]:
+    """What is kept of a request with each of its loans: its trace and who asked, where they are known."""
+    scope, about = request.scope, {}
+    if traceparent := traceparent_of_request(scope["headers"]):
+        about["traceparent"] = traceparent
+    if caller := caller_in(scope):
+        about["requested_by"] = caller
+    return about
+
+
+async def _answered_batch(api: Api, body: bytes, about: dict[str, str]) -> Response:
     asked = await _run(len(body) <= _FEW_BYTES, api.read_batch, body)
-    if traceparent:
-        asked = [
-            structs.replace(one, traceparent=traceparent) if isinstance(one, IncomingLoan) else one for one in asked
-        ]
+    if about:
+        asked = [structs.replace(one, **about) if isinstance(one, IncomingLoan) else one for one in asked]
     to_decide = [one for one in asked if isinstance(one, IncomingLoan)]
     answers = await api.decide(to_decide) if to_decide else []
     content, n_refused = await _run(len(asked) <= _FEW_LOANS, encoded_batch, asked, answers)

@@ -15,7 +15,7 @@ class IncomingLoan(msgspec.Struct, frozen=True, gc=False):
     """A valid loan to decide. `dated_here`: the sender left occurred_at to us, so a retry carries another one.
 
     `ignored_features`: what a request names that the portfolio has not, perhaps a slip of the pen for what it may lack.
-    `traceparent`: a request's; that of a message stays with the message.
+    `traceparent`: a request's; that of a message stays with the message. `requested_by`: whose key or token asked.
     """
 
     loan: Loan
@@ -23,13 +23,15 @@ class IncomingLoan(msgspec.Struct, frozen=True, gc=False):
     dated_here: bool = False
     ignored_features: tuple[str, ...] = ()
     traceparent: str | None = None
+    requested_by: str | None = None
 
 
 class LeavingLoan(NamedTuple):
-    """A request's loan as it goes to `loan.received`."""
+    """A request's loan as it goes to `loan.received`; `requested_by` stays with the decision, no event has it."""
 
     payload: bytes
     traceparent: str | None
+    requested_by: str | None
 
 
 @dataclass(slots=True)

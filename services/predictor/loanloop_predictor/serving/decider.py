@@ -144,7 +144,10 @@ class Decider:
         """What is decided, as it leaves: of two loans under one event_id the one that the decision is on."""
         asked = {(one.loan.event_id, one.payload_sha256): one for one in scored.incoming}
         made = ((d.event_id, asked[d.event_id, d.payload_sha256]) for d in first_of_each_event(scored.decisions))
-        return {event_id: LeavingLoan(self._codec.encode(one.loan), one.traceparent) for event_id, one in made}
+        return {
+            event_id: LeavingLoan(self._codec.encode(one.loan), one.traceparent, one.requested_by)
+            for event_id, one in made
+        }
 
     async def _decided_earlier(self, undecided: Sequence[Undecided], *, but: Mapping[UUID, Held]) -> dict[UUID, Held]:
         """A loan that gets no probability now may have been decided by another version, or under its event just now."""

@@ -19,10 +19,11 @@ WITH asked AS (
     SELECT * FROM unnest(
         $1::uuid[], $2::uuid[], $3::bytea[], $4::text[], $5::timestamptz[], $6::text[], $7::float8[], $8::float8[],
         $9::text[], $10::text[], $11::bigint[], $12::text[], $13::real[], $14::text[], $15::bytea[], $16::bytea[],
-        $17::text[]
+        $17::text[], $18::text[]
     ) WITH ORDINALITY AS _ (
         event_id, decision_id, payload_sha256, loan_id, occurred_at, features, probability, threshold,
-        decision, version, deployment_seq, engine, latency_ms, channel, received, scored, traceparent, place
+        decision, version, deployment_seq, engine, latency_ms, channel, received, scored, traceparent,
+        requested_by, place
     )
 ), claimed AS (
     INSERT INTO loan_data.decision_keys (event_id, decision_id, payload_sha256)
@@ -33,15 +34,15 @@ WITH asked AS (
     SELECT * FROM asked WHERE (event_id IN (SELECT event_id FROM claimed)) IS TRUE
 ), stored AS (
     INSERT INTO loan_data.predictions (decision_id, event_id, loan_id, occurred_at, features, probability, threshold,
-                                       decision, version, deployment_seq, engine, latency_ms, channel)
+                                       decision, version, deployment_seq, engine, latency_ms, channel, requested_by)
     SELECT decision_id, event_id, loan_id, occurred_at, features::json, probability, threshold,
-           decision, version, deployment_seq, engine, latency_ms, channel FROM won
+           decision, version, deployment_seq, engine, latency_ms, channel, requested_by FROM won
 ), enqueued AS (
     INSERT INTO loan_data.outbox (service, topic, message_key, payload, traceparent)
     SELECT 'predictor', event.topic, loan_id, event.payload, traceparent
     FROM won, LATERAL (VALUES
-        (1, $18, received),
-        (2, $19, scored || convert_to(
+        (1, $19, received),
+        (2, $20, scored || convert_to(
             '"' || to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || '"}', 'UTF8'))
     ) AS event (number, topic, payload)
     ORDER BY place, number
@@ -63,7 +64,7 @@ async def decide_requested(
         (
             d.event_id, d.decision_id, d.payload_sha256, d.loan_id, d.occurred_at, d.features, d.probability,
             d.threshold, d.decision, d.version, d.deployment_seq, d.engine, d.latency_ms, d.channel,
-            loan.payload, begun_scored_event(d), loan.traceparent,
+            loan.payload, begun_scored_event(d), loan.traceparent, loan.requested_by,
         )
         for d in candidates
         for loan in (loan_received[d.event_id],)
