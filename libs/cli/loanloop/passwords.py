@@ -4,6 +4,7 @@ import os
 import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from loanloop_common.errors import LoanloopError
@@ -70,7 +71,7 @@ def _api_key(folder: Path, name: str, *, anew: bool) -> str | None:
     if not anew and path.exists() and known.exists() and name in load_keys(known):
         return None
     path.unlink(missing_ok=True)
-    key, kept = make_key(name, _FIRST_KEYS[name], secrets.token_bytes(SECRET_BYTES))
+    key, kept = make_key(name, _FIRST_KEYS[name], secrets.token_bytes(SECRET_BYTES), created=datetime.now(UTC).date())
     with changed_keys(known) as keys:
         keys[name] = kept
     _new_file(path, key, _PRIVATE if name == OPERATOR else _FOR_ANOTHER_USER)

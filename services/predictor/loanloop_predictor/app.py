@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -116,7 +117,7 @@ def make_access(options: PredictorOptions) -> tuple[Access | None, Sequence[Part
     parts: list[Part] = []
     if options.keys_file:
         known = KeysFile(options.keys_file)
-        access = replace(access, by_key=lambda key: caller_of(key, known.keys))
+        access = replace(access, by_key=lambda key: caller_of(key, known.keys, time.time()))
         parts.append(watched_keys(known))
     if options.oidc_issuer and options.oidc_audience and options.oidc_jwks:
         rules = TokenRules(

@@ -14,6 +14,7 @@ from loanloop_predictor.domain.access_keys import caller_of, make_key
 from tests.support.loans import make_features
 from tests.support.rest_in_memory import FakeDecider, api_in_memory
 
+NOW = 1_800_000_000.0
 RANKS = [None, *Role]
 MADE = {role: make_key(f"of-{role}", role, bytes([number]) * 32) for number, role in enumerate(Role)}
 KEYS = {role: key for role, (key, _) in MADE.items()}
@@ -43,7 +44,7 @@ def client_of(
 ) -> httpx.AsyncClient:
     rate = RateLimit(per_s=per_s, burst=burst)
     access = Access(
-        rate, by_key=lambda key: caller_of(key, KNOWN), is_metrics_open=is_metrics_open, clock=clock or Clock()
+        rate, by_key=lambda key: caller_of(key, KNOWN, NOW), is_metrics_open=is_metrics_open, clock=clock or Clock()
     )
     transport = httpx.ASGITransport(make_api(api_in_memory(FakeDecider()), access), raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://predictor")
@@ -101,7 +102,7 @@ async def test_every_route_but_health_and_alive_turns_away_a_key_that_is_none() 
 
 async def test_a_decision_is_kept_with_whose_key_asked_for_it() -> None:
     decider, batch = FakeDecider(), {"loans": [LOAN, {**LOAN, "loan_id": "b"}]}
-    access = Access(RateLimit(per_s=0, burst=1), by_key=lambda key: caller_of(key, KNOWN))
+    access = Access(RateLimit(per_s=0, burst=1), by_key=lambda key: caller_of(key, KNOWN, NOW))
     for guarded in (access, None):
         transport = httpx.ASGITransport(make_api(api_in_memory(decider), guarded))
         async with httpx.AsyncClient(transport=transport, base_url="http://predictor") as client:

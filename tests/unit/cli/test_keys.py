@@ -1,13 +1,18 @@
 """`loanloop keys`, as it is typed."""
 
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from loanloop.main import app
 from loanloop_common.errors import LoanloopError
+from loanloop_predictor.domain.access import Unauthenticated
 from loanloop_predictor.domain.access_keys import caller_of
 from loanloop_predictor.store.keys_file import load_keys
 from typer.testing import CliRunner, Result
+
+NOW = time.time()
 
 
 def keys(path: Path, *words: str) -> Result:
@@ -21,12 +26,26 @@ def test_key_is_printed_once_listed_by_id_and_revoked(tmp_path: Path) -> None:
     keys(path, "new", "prometheus", "--role", "read")
 
     assert "web-shop may ask REST for decisions" in made.stderr
-
-    assert caller_of(key, load_keys(path)).role == "score"
+    assert caller_of(key, load_keys(path), NOW).role == "score"
     listed = keys(path, "list").stdout
-    assert [line.split() for line in listed.splitlines()] == [["web-shop", "score"], ["prometheus", "read"]]
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    assert [line.split() for line in listed.splitlines()] == [
+        ["web-shop", "score", today, "never"], ["prometheus", "read", today, "never"],
+    ]  # fmt: skip
     assert keys(path, "revoke", "web-shop").stdout == "web-shop is revoked\n"
     assert list(load_keys(path)) == ["prometheus"]
+
+
+def test_key_of_some_days_is_refused_after_them(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    key = keys(path, "new", "guest", "--role", "score", "--days", "2").stdout.strip()
+    ends = datetime.now(UTC).date() + timedelta(days=2)
+
+    assert keys(path, "list").stdout.split()[-1] == str(ends)
+    midnight = datetime(ends.year, ends.month, ends.day, tzinfo=UTC).timestamp()
+    assert caller_of(key, load_keys(path), midnight - 1).role == "score"
+    with pytest.raises(Unauthenticated, match="has expired"):
+        caller_of(key, load_keys(path), midnight)
 
 
 @pytest.mark.parametrize(

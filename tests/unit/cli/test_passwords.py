@@ -12,6 +12,8 @@ from loanloop_predictor.domain.access_keys import caller_of
 from loanloop_predictor.store.keys_file import load_keys
 from typer.testing import CliRunner
 
+NOW = 1_800_000_000.0
+
 
 def contents(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
@@ -65,9 +67,9 @@ def test_what_a_reader_logs_in_with_is_made_anew_and_no_other_changes(tmp_path: 
     assert after["ingest/pgpass"] == f"*:*:*:ingest:{after['ingest/password']}\n"
     assert made.operator_key == after["operator/api_key"]
     keys = load_keys(tmp_path / "rest" / "keys")
-    assert caller_of(after["operator/api_key"], keys).role == Role.OPERATE
+    assert caller_of(after["operator/api_key"], keys, NOW).role == Role.OPERATE
     with pytest.raises(Unauthenticated):
-        caller_of(before["operator/api_key"], keys)
+        caller_of(before["operator/api_key"], keys, NOW)
 
 
 def test_a_reader_that_is_not_there_is_one_sentence_and_nothing_is_made(tmp_path: Path) -> None:
@@ -89,7 +91,7 @@ def test_the_first_key_may_operate_and_prometheus_may_only_read(tmp_path: Path) 
     keys = load_keys(tmp_path / "rest" / "keys")
     held = {name: (tmp_path / name / "api_key").read_text() for name in ("operator", "prometheus")}
     assert made.operator_key == held["operator"]
-    assert {name: caller_of(key, keys).role for name, key in held.items()} == {
+    assert {name: caller_of(key, keys, NOW).role for name, key in held.items()} == {
         "operator": Role.OPERATE,
         "prometheus": Role.READ,
     }
@@ -101,9 +103,9 @@ def test_a_key_that_nobody_holds_any_more_is_replaced(tmp_path: Path) -> None:
     key = make_passwords(tmp_path).operator_key
     keys = load_keys(tmp_path / "rest" / "keys")
     assert key
-    assert caller_of(key, keys).role == Role.OPERATE
+    assert caller_of(key, keys, NOW).role == Role.OPERATE
     with pytest.raises(Unauthenticated):
-        caller_of(former or "", keys)
+        caller_of(former or "", keys, NOW)
 
 
 def test_keys_are_made_anew_where_the_file_that_knows_them_is_gone(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The file of API keys, and what the settings ask for beyond loopback."""
 
 import hashlib
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from loanloop_predictor.domain.access import RateLimit, Role, TooManyRequests, U
 from loanloop_predictor.domain.access_keys import KeysInvalid, caller_of, make_key, read_keys, written
 from loanloop_predictor.store.keys_file import KeysFile, changed_keys, load_keys
 
+NOW = 1_800_000_000.0
 HOST, KEYS_FILE, PROXY = (f"LOANLOOP_PREDICTOR__{name}" for name in ("HOST", "KEYS_FILE", "OPEN_BEHIND_PROXY"))
 
 
@@ -21,7 +23,15 @@ def test_file_keeps_the_hash_of_a_key_and_not_the_key() -> None:
     assert key not in text
     assert key.rpartition("_")[2] not in text
     assert text.splitlines()[-1] == f"web-shop score {hashlib.sha256(key.encode()).hexdigest()}"
-    assert caller_of(key, read_keys(text)).name == "key web-shop"
+    assert caller_of(key, read_keys(text), NOW).name == "key web-shop"
+
+
+@pytest.mark.parametrize("created", [None, date(2026, 11, 26)])
+@pytest.mark.parametrize("expires", [None, date(2027, 11, 26)])
+def test_days_of_a_key_come_back_from_its_line(created: date | None, expires: date | None) -> None:
+    _, kept = make_key("a", Role.READ, bytes(32), created=created, expires=expires)
+
+    assert read_keys(written([kept])) == {"a": kept}
 
 
 @pytest.mark.parametrize("key_id", ["", "Web", "a_b", "a b", "-a", "a" * 41, "a\n"])
@@ -38,6 +48,9 @@ def test_id_that_a_line_or_a_key_could_not_hold_is_refused(key_id: str) -> None:
         ("a score " + "0" * 63, "line 1"),
         ("a score " + "0" * 64 + "\na read " + "1" * 64, "line 2 has an id that an earlier line has"),
         ("loanloop_web-shop_SECRET", "line 1"),
+        ("a score " + "0" * 64 + " 2026-11-26", "line 1 must be ID, role"),
+        ("a score " + "0" * 64 + " SECRET never", "line 1 must end with two days"),
+        ("a score " + "0" * 64 + " 2026-11-26 2027-02-30", "line 1 must end with two days"),
     ],
 )
 def test_line_that_is_none_is_named_without_what_it_says(text: str, why: str) -> None:
@@ -49,7 +62,7 @@ def test_line_that_is_none_is_named_without_what_it_says(text: str, why: str) ->
 def test_file_of_no_key_lets_in_nobody() -> None:
     key, _ = make_key("a", Role.READ, bytes(32))
     with pytest.raises(Unauthenticated):
-        caller_of(key, read_keys("# none\n"))
+        caller_of(key, read_keys("# none\n"), NOW)
 
 
 def test_changed_file_is_read_again_and_a_broken_one_leaves_what_was_known(tmp_path: Path) -> None:
@@ -64,7 +77,7 @@ def test_changed_file_is_read_again_and_a_broken_one_leaves_what_was_known(tmp_p
     path.write_text("a nonsense\n")
     with pytest.raises(KeysInvalid, match="line 1"):
         known.look()
-    assert caller_of(key, known.keys).role is Role.READ
+    assert caller_of(key, known.keys, NOW).role is Role.READ
 
     path.unlink()
     with pytest.raises(KeysInvalid, match="there is no file"):
@@ -72,7 +85,7 @@ def test_changed_file_is_read_again_and_a_broken_one_leaves_what_was_known(tmp_p
     path.write_text("# nobody\n")
     assert known.look()
     with pytest.raises(Unauthenticated):
-        caller_of(key, known.keys)
+        caller_of(key, known.keys, NOW)
 
 
 def test_change_that_is_given_up_leaves_the_file_as_it_was(tmp_path: Path) -> None:

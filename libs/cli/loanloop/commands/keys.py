@@ -30,6 +30,9 @@ def new(
     role: Annotated[
         str, typer.Option(help="**read** (model, metrics), **score** (that, and decisions) or **operate** (all).")
     ],
+    days: Annotated[
+        int | None, typer.Option(min=1, max=36_500, help="It is refused from so many days on; without it, never.")
+    ] = None,
     file: KeysPath,
 ) -> None:
     """Make a key and print it, once: the file keeps its SHA-256 alone.
@@ -38,10 +41,11 @@ def new(
 
     **Examples**
 
-    - `loanloop keys new web-shop --role score --file keys`
+    - `loanloop keys new web-shop --role score --days 365 --file keys`
     - `loanloop keys new prometheus --role read --file keys > prometheus.key`
     """
     import secrets
+    from datetime import UTC, datetime, timedelta
 
     from loanloop_predictor.domain.access import Role
     from loanloop_predictor.domain.access_keys import SECRET_BYTES, KeysInvalid, make_key
@@ -49,7 +53,10 @@ def new(
 
     if role not in {str(known) for known in Role}:
         raise typer.BadParameter(f"{role!r} is none: it must be one of {', '.join(Role)}.", param_hint="--role")
-    key, kept = make_key(key_id, Role(role), secrets.token_bytes(SECRET_BYTES))
+    today = datetime.now(UTC).date()
+    expires = None if days is None else today + timedelta(days=days)
+    random = secrets.token_bytes(SECRET_BYTES)
+    key, kept = make_key(key_id, Role(role), random, created=today, expires=expires)
     with changed_keys(file) as keys:
         if key_id in keys:
             raise KeysInvalid(f"{file} has a key {key_id} already: revoke it first, or choose another id.")
@@ -60,14 +67,14 @@ def new(
 
 @app.command("list")
 def list_(*, file: KeysPath) -> None:
-    """Ids and roles. The keys themselves are kept nowhere.
+    """Ids, roles, when each was made and when it expires. The keys themselves are kept nowhere.
 
     **Example:** `loanloop keys list --file keys`
     """
     from loanloop_predictor.store.keys_file import load_keys
 
     for key in load_keys(file).values():
-        print(f"{key.key_id:<40} {key.role}")
+        print(f"{key.key_id:<40} {key.role:<8} {key.created or 'unknown'!s:<10}  {key.expires or 'never'}")
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """Who may see the page beyond loopback: the predictor's keys, asked for as the predictor asks for them."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import structlog
@@ -26,7 +27,7 @@ class KeysWatch:
     def guarded(self, app: ASGIApp) -> ASGIApp:
         """Each route but /health needs the role read."""
         rate = RateLimit(per_s=REQUESTS_PER_S, burst=BURST)
-        return Guard(app, Access(rate, by_key=lambda key: caller_of(key, self._known.keys)))
+        return Guard(app, Access(rate, by_key=lambda key: caller_of(key, self._known.keys, time.time())))
 
     async def run(self) -> None:
         said = ""
