@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from loanloop.mirror.mirror import LIVE, Mirror
+from loanloop.mirror.mirror import LIVE, TAG, Mirror
 from loanloop_common.bundle import unpack
 from loanloop_common.postgres import Pool, create_pool
 from loanloop_evaluator.store.models import fetch_version_facts
@@ -129,6 +129,36 @@ async def test_versions_their_figures_the_bundle_and_the_live_one_are_in_mlflow(
     assert client.get_model_version_by_alias("loanloop-sba", LIVE).tags["loanloop.version"] == "v1"
     kept = client.download_artifacts(runs["v2"].info.run_id, "bundle/bundle.zip", str(tmp_path))
     assert await asyncio.to_thread(Path(kept).read_bytes) == bundles["v2"]
+
+
+async def test_what_somebody_deletes_or_moves_in_mlflow_is_put_right_at_the_next_look(mlflow: str, pool: Pool) -> None:
+    bundles = {version: make_bundle(version=version, seed=int(version[1:])) for version in ("v1", "v2")}
+    for number, version in enumerate(bundles, 1):
+        await train(pool, number, bundles[version])
+        await judge_and_deploy(pool, number, version)
+    facts, client, name = await facts_of(pool), MlflowClient(mlflow, mlflow), "loanloop-meddled"
+    mirror = Mirror(mlflow, "meddled", bundles.__getitem__)
+
+    def look() -> list[str]:
+        return mirror.bring_up_to_date(facts)
+
+    def version_of(version: str) -> Any:
+        return next(each for each in client.search_model_versions(f"name = '{name}'") if each.tags[TAG] == version)
+
+    assert (await asyncio.to_thread(look), await asyncio.to_thread(look)) == (["v1", "v2"], [])
+
+    client.delete_run(version_of("v1").run_id)
+    assert (await asyncio.to_thread(look), await asyncio.to_thread(look)) == (["v1"], [])
+    assert client.get_run(version_of("v1").run_id).info.lifecycle_stage == "active"
+
+    client.set_registered_model_alias(name, LIVE, version_of("v1").version)
+    assert (await asyncio.to_thread(look), await asyncio.to_thread(look)) == (["v2"], [])
+    assert client.get_model_version_by_alias(name, LIVE).tags[TAG] == "v2"
+
+    client.delete_model_version(name, version_of("v2").version)
+    assert (await asyncio.to_thread(look), await asyncio.to_thread(look)) == (["v2"], [])
+    assert client.get_model_version_by_alias(name, LIVE).tags[TAG] == "v2"
+    assert len(client.search_model_versions(f"name = '{name}'")) == 2
 
 
 async def test_a_mirror_that_was_killed_goes_on_without_a_second_run(mlflow: str, pool: Pool) -> None:

@@ -35,19 +35,20 @@ class Mirror:
         self._known: dict[str, Described] = {}
 
     def bring_up_to_date(self, facts: Sequence[VersionFacts]) -> list[str]:
-        """Returns the versions that were new or had changed. Raises MlflowException."""
+        """Returns the versions that were new, had changed or were not there any more. Raises MlflowException."""
         wanted = [described(each) for each in facts]
-        changed = [each for each in wanted if self._known.get(each.version) != each]
-        if not changed:
+        if not wanted:
             return []
         experiment, registered = self._experiment(), self._registered()
+        kept = self._kept(experiment, registered)
+        changed = [each for each in wanted if each.version not in kept or self._known.get(each.version) != each]
         for each in changed:
             run = self._run(experiment, each)
             self._judged(run, each)
             self._register(run, each, registered)
             self._known[each.version] = each
-        self._point_to_live(wanted, registered)
-        return [each.version for each in changed]
+        pointed = self._point_to_live(wanted, registered)
+        return list(dict.fromkeys([*(each.version for each in changed), *pointed]))
 
     def _experiment(self) -> str:
         found = self._client.get_experiment_by_name(self._name)
@@ -70,6 +71,12 @@ class Mirror:
         self._client.set_terminated(run_id)
         return self._client.get_run(run_id)
 
+    def _kept(self, experiment: str, registered: Mapping[str, ModelVersion]) -> set[str]:
+        """The versions whose run was written to its end, is not deleted, and is the one that is registered."""
+        found = self._client.search_runs([experiment], filter_string=f"tags.`{IS_COMPLETE}` = 'true'")
+        runs = {run.data.tags[TAG]: run.info.run_id for run in found}
+        return {version for version, made in registered.items() if made.run_id == runs.get(version)}
+
     def _runs(self, experiment: str, version: str) -> Sequence[Run]:
         return self._client.search_runs([experiment], filter_string=f"tags.`{TAG}` = '{version}'")
 
@@ -87,8 +94,10 @@ class Mirror:
     def _register(self, run: Run, version: Described, registered: dict[str, ModelVersion]) -> None:
         verdict = version.tags[GATE]
         if found := registered.get(version.version):
-            self._client.set_model_version_tag(self._name, found.version, GATE, verdict)
-            return
+            if found.run_id == run.info.run_id:
+                self._client.set_model_version_tag(self._name, found.version, GATE, verdict)
+                return
+            self._client.delete_model_version(self._name, found.version)  # of a run that was deleted, with its files
         self._make_registered_model()
         source, tags = f"{run.info.artifact_uri}/bundle", {TAG: version.version, GATE: verdict}
         made = self._client.create_model_version(self._name, source, run_id=run.info.run_id, tags=tags)
@@ -106,10 +115,17 @@ class Mirror:
         found = self._client.search_model_versions(f"name = '{self._name}'")
         return {each.tags[TAG]: each for each in found if TAG in each.tags}
 
-    def _point_to_live(self, wanted: Sequence[Described], registered: Mapping[str, ModelVersion]) -> None:
+    def _point_to_live(self, wanted: Sequence[Described], registered: Mapping[str, ModelVersion]) -> list[str]:
+        """Returns the live version where the alias was elsewhere."""
         live = next((each.version for each in wanted if each.is_live), None)
-        if live and (found := registered.get(live)):
-            self._client.set_registered_model_alias(self._name, LIVE, found.version)
+        if live is None:
+            return []
+        number = registered[live].version
+        aliases = self._client.get_registered_model(self._name).aliases
+        if str(aliases.get(LIVE)) == str(number):
+            return []
+        self._client.set_registered_model_alias(self._name, LIVE, number)
+        return [live]
 
 
 def _metrics(figures: dict[str, float], version: Described) -> list[Metric]:
