@@ -350,7 +350,38 @@ async def test_with_keys_every_route_but_health_asks_for_one(tmp_path: Path) -> 
         assert (await asking.get("/", auth=("anyone", "wrong"))).status_code == 401
         assert (await asking.get("/", auth=("anyone", key))).status_code == 200
         assert (await asking.get("/", headers={"x-api-key": key})).status_code == 200
-        assert (await asking.get("/health")).json() == {"status": "ok"}
+        assert (await asking.get("/health")).json()["status"] == "ok"
+
+
+async def test_a_new_key_counts_and_a_file_that_became_unreadable_is_told_by_health_alone(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "keys"
+    (key, kept), (later_key, later) = (make_key(name, Role.READ, bytes(32)) for name in ("viewer", "later"))
+    with changed_keys(file) as keys:
+        keys["viewer"] = kept
+    watch = KeysWatch(file, every_s=0.05)
+    app = watch.guarded(make_app(seen_busy, Document(), watch.states))
+    running = asyncio.create_task(watch.run())
+
+    async with client(app) as asking:
+
+        async def keys_are(state: str) -> bool:
+            return bool((await asking.get("/health")).json()["parts"]["keys"] == state)
+
+        async def lets_in(key: str) -> bool:
+            return (await asking.get("/", auth=("anyone", key))).status_code == 200
+
+        await eventually(lambda: keys_are("looking"))
+        with changed_keys(file) as keys:
+            keys["later"] = later
+        await eventually(lambda: lets_in(later_key))
+
+        file.write_text("no key at all")
+        await eventually(lambda: keys_are("failing"))
+        assert (await asking.get("/health")).status_code == 503
+        assert await lets_in(key)
+    running.cancel()
 
 
 async def test_beyond_loopback_it_does_not_start_without_keys(tmp_path: Path) -> None:

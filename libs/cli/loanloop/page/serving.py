@@ -33,18 +33,17 @@ async def serve_page(
             "or leave --host out"
         )
     document, look = Document(), SharedLook(lambda: observing(data_dir), every_s=every_s)
-    app = make_app(look.newest, document)
     with _listening(data_dir, host, port) as sock:
         if keys_file:
             from loanloop.page.admitting import KeysWatch  # brings the predictor's libraries
 
             watch = KeysWatch(keys_file)
-            server = _server(watch.guarded(app), document)
+            app = watch.guarded(make_app(look.newest, document, watch.states))
             more = [watch.run()]
         else:
-            server, more = _server(OnlyFor(app, {*LOOPBACK_NAMES, host}), document), []
+            app, more = OnlyFor(make_app(look.newest, document), {*LOOPBACK_NAMES, host}), []
         ready(url_of(host, sock))
-        await together(server.serve(sockets=[sock]), look.run(), *more)
+        await together(_server(app, document).serve(sockets=[sock]), look.run(), *more)
 
 
 def _server(app: ASGIApp, document: Document) -> uvicorn.Server:

@@ -1,8 +1,9 @@
 """The routes of the page."""
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
 import msgspec
+from loanloop_common.telemetry_server import health_of
 from starlette.applications import Starlette
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
@@ -18,7 +19,11 @@ from loanloop.page.sections import sections_of
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
-def make_app(newest: Callable[[], Awaitable[Seen]], document: Document) -> ASGIApp:
+def make_app(
+    newest: Callable[[], Awaitable[Seen]], document: Document, states: Callable[[], Mapping[str, str]] = dict
+) -> ASGIApp:
+    """`states`: of its parts, of which /health tells."""
+
     async def page(_: Request) -> Response:
         return HTMLResponse(document.filled(sections_of(await newest())))
 
@@ -33,7 +38,8 @@ def make_app(newest: Callable[[], Awaitable[Seen]], document: Document) -> ASGIA
         return Response(msgspec.json.encode(facts), media_type="application/json")
 
     async def health(_: Request) -> Response:
-        return JSONResponse({"status": "ok"})
+        status, said = health_of({"page": "serving", **states()})
+        return JSONResponse(said, status_code=status)
 
     routes = {"/": page, "/sections.json": sections, "/snapshot.json": snapshot, "/health": health}
     app = Starlette(routes=[Route(path, answer, methods=["GET"]) for path, answer in routes.items()])
