@@ -4,6 +4,7 @@ A page takes milliseconds to make, which the event loop must not spend.
 """
 
 import asyncio
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -82,7 +83,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, states: PartStates, listening: Any, stands_after_s: float) -> None:
+    def __init__(self, states: PartStates, listening: socket.socket, stands_after_s: float) -> None:
         super().__init__(listening.getsockname()[:2], _Handler, bind_and_activate=False)
         self.socket.close()
         self.socket = listening

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from loanloop.backups.folder import backups_in, locked, remove, superfluous
+from loanloop.backups.folder import UNFINISHED, FolderUnusable, backups_in, locked, remove, superfluous
 from loanloop.backups.manifest import BackupUnusable, of_another, read_manifest, write_manifest
 from loanloop.backups.portfolio_files import OtherPortfolio, copy_portfolio, portfolio_source, put_portfolio
 from loanloop.backups.restoring import CannotRestore, refuse_unknown_schema
@@ -29,6 +29,21 @@ def test_the_newest_of_the_same_installation_are_kept() -> None:
     assert superfluous(newest_first, MANIFEST, 2) == [taken(1)]
     assert superfluous(newest_first, MANIFEST, 1) == [taken(3), taken(1)]
     assert superfluous(newest_first, MANIFEST, 3) == []
+
+
+def test_one_backup_at_a_time_is_written_into_a_folder_and_what_was_left_unfinished_goes(tmp_path: Path) -> None:
+    (tmp_path / f"{UNFINISHED}1").mkdir()
+    with locked(tmp_path):
+        assert list(tmp_path.glob(f"{UNFINISHED}*")) == []
+        with pytest.raises(FolderUnusable, match="another backup is being written"), locked(tmp_path):
+            pass
+    with locked(tmp_path):
+        pass
+
+
+def test_what_goes_wrong_while_a_folder_is_locked_is_no_other_backup(tmp_path: Path) -> None:
+    with pytest.raises(BlockingIOError, match="of the body"), locked(tmp_path):
+        raise BlockingIOError("of the body")
 
 
 def test_a_table_comes_after_those_it_refers_to() -> None:

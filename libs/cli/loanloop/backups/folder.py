@@ -37,14 +37,19 @@ def locked(folder: Path, tell: Tell) -> Iterator[None]:
     except OSError as error:
         raise FolderUnusable(f"{folder} cannot hold backups ({error.strerror}): name another with --to.") from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(descriptor, folder)
         for left in (*folder.glob(f"{UNFINISHED}*"), *folder.glob(f"{DOOMED}*")):
             _delete(left, tell)
         yield
-    except BlockingIOError:
-        raise FolderUnusable(f"another backup is being written to {folder}: wait for it.") from None
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise FolderUnusable(f"another backup is being written to {folder}: wait for it.") from None
 
 
 def name_of(portfolio: str, taken_at: datetime) -> str:

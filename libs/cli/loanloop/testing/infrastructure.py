@@ -16,8 +16,9 @@ class ContainerInfrastructure(Installation):
     What a killed test run leaves behind, testcontainers' reaper removes.
     """
 
-    kafka: KafkaServer
+    kafka: KafkaServer  # both from the start on
     postgres: PostgresServer
+    _servers: tuple[KafkaServer | PostgresServer, ...] = ()
 
     async def _prepare(self) -> None:
         await asyncio.to_thread(require_engine)
@@ -27,16 +28,14 @@ class ContainerInfrastructure(Installation):
         host = await asyncio.to_thread(published_at)
         self.postgres = PostgresServer(host, ports.postgres, logs / "postgres.log")
         self.kafka = KafkaServer(host, ports.kafka, logs / "kafka.log")
+        self._servers = (self.postgres, self.kafka)
         self.progress("starting containers of Kafka and PostgreSQL")
         await together(self.kafka.start(), self.postgres.start())
         write_private(self.postgres_dsn_file, self.postgres_dsn)
 
     async def _stop_servers(self) -> None:
         self.progress("removing the containers of Kafka and PostgreSQL")
-        await asyncio.gather(*(server.remove() for server in self._servers()))
-
-    def _servers(self) -> list[KafkaServer | PostgresServer]:
-        return [getattr(self, name) for name in ("kafka", "postgres") if hasattr(self, name)]
+        await asyncio.gather(*(server.remove() for server in self._servers))
 
     @property
     def kafka_bootstrap(self) -> str:

@@ -32,7 +32,7 @@ _POSTGRES_PORT = 5432
 _SET_BY_THE_IMAGE = ("listen_addresses", "unix_socket_directories")
 
 
-_FIRST = threading.Lock()
+_STARTING_REAPER = threading.Lock()
 
 
 class Server(abc.ABC):
@@ -80,7 +80,7 @@ class Server(abc.ABC):
         if self._container._container is not None:
             self._wrapped.start()
             return
-        with _FIRST:  # of two threads that found no reaper, each would start one under the same name
+        with _STARTING_REAPER:  # of two threads that found no reaper, each would start one under the same name
             if not testcontainers_config.ryuk_disabled:
                 _start_reaper()
         self._container.start()
