@@ -14,7 +14,7 @@ import httpx
 import pytest
 from loanloop.observe.observer import Observer
 from loanloop.observe.snapshot import Alert, Decision, Snapshot
-from loanloop.page.admitting import KeysWatch
+from loanloop.page.access import KeysWatch
 from loanloop.page.document import Document, policy_of
 from loanloop.page.looking import Seen, SharedLook
 from loanloop.page.markup import Markup, joined, tag

@@ -35,7 +35,7 @@ async def serve_page(
     document, look = Document(), SharedLook(lambda: observing(data_dir), every_s=every_s)
     with _listening(data_dir, host, port) as sock:
         if keys_file:
-            from loanloop.page.admitting import KeysWatch  # brings the predictor's libraries
+            from loanloop.page.access import KeysWatch  # brings the predictor's libraries
 
             watch = KeysWatch(keys_file)
             app = watch.guarded(make_app(look.newest, document, watch.states))
