@@ -11,8 +11,8 @@ from pathlib import Path
 
 from loanloop_common.errors import LoanloopError
 
+from loanloop.backups.durable_files import sync_folder
 from loanloop.backups.manifest import BackupUnusable, Manifest, of_another, read_manifest
-from loanloop.backups.synced import sync_folder
 from loanloop.telling import Tell
 
 UNFINISHED, DOOMED = ".unfinished-", ".removing-"

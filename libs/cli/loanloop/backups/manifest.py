@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 from loanloop_common.errors import LoanloopError
 
-from loanloop.backups.synced import write_synced
+from loanloop.backups.durable_files import write_synced
 
 FORMAT = 1
 MANIFEST = "manifest.json"

@@ -8,7 +8,7 @@ from pathlib import Path
 from loanloop_common.errors import LoanloopError
 from loanloop_common.portfolio_file import PortfolioInvalid, load_portfolio
 
-from loanloop.backups.synced import write_synced
+from loanloop.backups.durable_files import write_synced
 
 FOLDER = "portfolio"
 

@@ -16,6 +16,7 @@ from loanloop_common.errors import LoanloopError
 from loanloop_common.settings import KafkaSettings
 
 from loanloop.backups.checking import MODELS, check_backup, corrupt_models
+from loanloop.backups.durable_files import sync_folder
 from loanloop.backups.folder import (
     UNFINISHED,
     FolderUnusable,
@@ -40,7 +41,6 @@ from loanloop.backups.portfolio_files import copy_portfolio, portfolio_source
 from loanloop.backups.positions import fetch_positions
 from loanloop.backups.rows import RowFile, digest_of
 from loanloop.backups.session import connect
-from loanloop.backups.synced import sync_folder
 from loanloop.backups.tables import (
     Layout,
     copy_out,
