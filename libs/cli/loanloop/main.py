@@ -95,7 +95,7 @@ def main() -> None:
 
     from loanloop_common.errors import LoanloopError
 
-    from loanloop.misfortunes import sentence_of
+    from loanloop.error_sentences import sentence_of
 
     # A library's warning without a handler goes to stderr as it is; the command says its errors itself.
     logging.getLogger().addHandler(logging.NullHandler())

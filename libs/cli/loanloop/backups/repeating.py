@@ -10,7 +10,7 @@ import structlog
 from loanloop_common.telemetry import count, set_gauge
 
 from loanloop.backups.folder import Kept
-from loanloop.misfortunes import MISFORTUNES, outlived
+from loanloop.error_sentences import MISFORTUNES, outlived
 
 log = structlog.get_logger()
 

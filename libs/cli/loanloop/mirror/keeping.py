@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from loanloop.misfortunes import MISFORTUNES, outlived
+from loanloop.error_sentences import MISFORTUNES, outlived
 from loanloop.telling import Tell
 
 

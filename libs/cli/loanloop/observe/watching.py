@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.live import Live
 
-from loanloop.misfortunes import MISFORTUNES, outlived
+from loanloop.error_sentences import MISFORTUNES, outlived
 from loanloop.observe.observer import Observer
 from loanloop.observe.observing import observing
 from loanloop.observe.rates import Rates

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 
-from loanloop.misfortunes import MISFORTUNES, outlived
+from loanloop.error_sentences import MISFORTUNES, outlived
 from loanloop.observe.observer import Observer
 from loanloop.observe.rates import Rates
 from loanloop.observe.snapshot import Snapshot
