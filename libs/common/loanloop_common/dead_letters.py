@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from loanloop_common.errors import EventConflict, InvalidField, InvalidMessage, MessageTooLarge
-from loanloop_common.followed import Told
 from loanloop_common.kafka import Broker, Message, publish_messages
 from loanloop_common.postgres import Connection
+from loanloop_common.sampled_lines import Told
 from loanloop_common.telemetry import count
 from loanloop_common.trace_context import HEADER, traceparent_of
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from loanloop_common.dead_letters import publish_refusals
 from loanloop_common.events import Topic
-from loanloop_common.followed import FollowedLines
 from loanloop_common.kafka import BatchConsumer, publish_batch
 from loanloop_common.lifecycle import Foundation, Part, run_service
 from loanloop_common.loan_codec import LoanCodec
@@ -16,6 +15,7 @@ from loanloop_common.outbox import OutboxRelay
 from loanloop_common.partitions import partitions_ahead
 from loanloop_common.polling import Poller
 from loanloop_common.removed_records import alerting
+from loanloop_common.sampled_lines import FollowedLines
 
 from loanloop_ingest.collector import Collector
 from loanloop_ingest.config import IngestSettings

@@ -12,8 +12,8 @@ from loanloop_common.bisection import bisect_batch
 from loanloop_common.dead_letters import Refusal, refusal_of
 from loanloop_common.errors import InvalidMessage
 from loanloop_common.events import Topic
-from loanloop_common.followed import Facts, FollowedLines, about_of
 from loanloop_common.kafka import Finish, arrived_at
+from loanloop_common.sampled_lines import Facts, FollowedLines, about_of
 from loanloop_common.telemetry import timed
 from loanloop_common.trace_context import is_sampled, trace_of, traceparents_of
 

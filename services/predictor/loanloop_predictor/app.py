@@ -10,7 +10,6 @@ from functools import partial
 import structlog
 import uvloop
 from loanloop_common.events import Topic
-from loanloop_common.followed import FollowedLines
 from loanloop_common.instances import Heartbeat
 from loanloop_common.kafka import BatchConsumer
 from loanloop_common.lifecycle import Foundation, Part, run_service
@@ -19,6 +18,7 @@ from loanloop_common.outbox import OutboxRelay
 from loanloop_common.partitions import partitions_ahead
 from loanloop_common.polling import Poller
 from loanloop_common.removed_records import alerting
+from loanloop_common.sampled_lines import FollowedLines
 from loanloop_common.telemetry import observe, set_gauge, watch_gauge
 
 from loanloop_predictor.api import (

@@ -13,8 +13,8 @@ from loanloop_common.dead_letters import Refusal, publish_refusals
 from loanloop_common.errors import InvalidMessage
 from loanloop_common.event_codec import decode_event
 from loanloop_common.events import ModelDeployed, Topic
-from loanloop_common.followed import FollowedLines, about_of
 from loanloop_common.kafka import BatchConsumer, Broker, Finish, Message, arrived_at, publish_messages
+from loanloop_common.sampled_lines import FollowedLines, about_of
 from loanloop_common.telemetry import count, timed
 from loanloop_common.trace_context import headers_with, traceparents_of
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 from aiokafka import ConsumerRecord
 from loanloop_common.dead_letters import Refusal
-from loanloop_common.followed import FollowedLines
+from loanloop_common.sampled_lines import FollowedLines
 from loanloop_ingest.handlers import BatchHandler
 from structlog.testing import capture_logs
 

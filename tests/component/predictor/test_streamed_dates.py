@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from loanloop_common.followed import FollowedLines
 from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.portfolio_file import load_portfolio
+from loanloop_common.sampled_lines import FollowedLines
 from loanloop_predictor.domain.incoming import StreamedLoans, read_streamed
 from loanloop_predictor.handlers import LoanHandler
 from loanloop_predictor.serving.decider import ScoredLoans

@@ -28,8 +28,8 @@ COMMON, PREDICTOR = "libs/common/loanloop_common", "services/predictor/loanloop_
 EXPANDED: dict[tuple[str, str], set[str]] = {
     (f"{COMMON}/removed_records.py", "asdict(removed)"): {field.name for field in fields(RemovedRecords)},
     (f"{COMMON}/kafka/removed.py", "asdict(removed)"): {field.name for field in fields(RemovedRecords)},
-    (f"{COMMON}/followed.py", "facts"): PLACE | IDS | {"decision_id", "version", "channel"},
-    (f"{COMMON}/followed.py", "unsaid"): {"others_unsaid"},
+    (f"{COMMON}/sampled_lines.py", "facts"): PLACE | IDS | {"decision_id", "version", "channel"},
+    (f"{COMMON}/sampled_lines.py", "unsaid"): {"others_unsaid"},
     ("services/ingest/loanloop_ingest/handlers.py", "about_of(refusal.record)"): PLACE | IDS,
     (f"{PREDICTOR}/handlers.py", "about_of(refusal.record)"): PLACE | IDS,
     (f"{PREDICTOR}/api/routes.py", "about"): {"trace_id"},

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from loanloop_common.followed import FollowedLines
+from loanloop_common.sampled_lines import FollowedLines
 
 from loanloop_predictor.domain.decisions import StoredDecision
 from loanloop_predictor.domain.following import facts_of, followed

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from loanloop_common.followed import Facts, FollowedLines, ids_of
+from loanloop_common.sampled_lines import Facts, FollowedLines, ids_of
 from structlog.testing import capture_logs
 
 from tests.support.records import make_record
