@@ -33,16 +33,16 @@ def test_the_newest_of_the_same_installation_are_kept() -> None:
 
 def test_one_backup_at_a_time_is_written_into_a_folder_and_what_was_left_unfinished_goes(tmp_path: Path) -> None:
     (tmp_path / f"{UNFINISHED}1").mkdir()
-    with locked(tmp_path):
+    with locked(tmp_path, print):
         assert list(tmp_path.glob(f"{UNFINISHED}*")) == []
-        with pytest.raises(FolderUnusable, match="another backup is being written"), locked(tmp_path):
+        with pytest.raises(FolderUnusable, match="another backup is being written"), locked(tmp_path, print):
             pass
-    with locked(tmp_path):
+    with locked(tmp_path, print):
         pass
 
 
 def test_what_goes_wrong_while_a_folder_is_locked_is_no_other_backup(tmp_path: Path) -> None:
-    with pytest.raises(BlockingIOError, match="of the body"), locked(tmp_path):
+    with pytest.raises(BlockingIOError, match="of the body"), locked(tmp_path, print):
         raise BlockingIOError("of the body")
 
 
