@@ -142,6 +142,18 @@ async def test_certificate_of_another_ca_or_host_and_wrong_password_are_told_in_
         assert sentence in str(refused.value)
 
 
+async def test_a_listener_of_another_security_protocol_is_named_and_not_waited_for(secured: Secured) -> None:
+    login = secured.kafka.login_of()
+    for at, spoken in ((login.bootstrap_servers, "SASL_SSL"), (secured.kafka.bootstrap, "PLAINTEXT")):
+        for asked in ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"):
+            wanted = login.model_copy(update={"bootstrap_servers": at, "security_protocol": asked})
+            if asked == spoken:
+                await create_topics(wanted)
+                continue
+            with pytest.raises(AccessRefused, match=f"^Kafka at {at} speaks {spoken} and not {asked}; .* to {spoken}$"):
+                await create_topics(wanted)
+
+
 @pytest.mark.parametrize(
     ("wrong", "said_of_it"),
     [
