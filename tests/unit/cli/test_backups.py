@@ -1,13 +1,16 @@
+import asyncio
 import os
 from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
+from loanloop.backups.checking import MODELS, check_backup
 from loanloop.backups.folder import UNFINISHED, FolderUnusable, backups_in, locked, remove, superfluous
-from loanloop.backups.manifest import BackupUnusable, of_another, read_manifest, write_manifest
+from loanloop.backups.manifest import BackupUnusable, Table, of_another, read_manifest, write_manifest, write_sums
 from loanloop.backups.portfolio_files import OtherPortfolio, copy_portfolio, portfolio_source, put_portfolio
 from loanloop.backups.restoring import CannotRestore, refuse_unknown_schema
+from loanloop.backups.rows import RowFile
 from loanloop.backups.tables import BOUND, parents_first
 from loanloop_common.errors import LoanloopError
 from loanloop_common.portfolio_file import load_portfolio
@@ -122,6 +125,19 @@ def test_what_cannot_be_removed_is_told_and_stops_no_backup(tmp_path: Path) -> N
         f"Warning: {tmp_path}/.unfinished-1 stays, as it cannot be removed (Not a directory).",
     ]
     assert remove(old, told.append)
+
+
+@pytest.mark.parametrize("columns", [None, ["version", "bundle"]])
+def test_a_manifest_that_lacks_the_models_is_not_as_it_was_written(tmp_path: Path, columns: list[str] | None) -> None:
+    rows = RowFile(tmp_path / "rows.gz", lambda _: None)
+    sha256 = asyncio.run(rows.close())
+    name = MODELS if columns else "alerts"
+    table = Table(name=name, columns=columns or [], file="rows.gz", n_rows=0, n_bytes=0, sha256=sha256)
+    write_manifest(tmp_path, msgspec.structs.replace(MANIFEST, tables=[table]))
+    write_sums(tmp_path, {"rows.gz": sha256})
+
+    with pytest.raises(BackupUnusable, match=r"manifest\.json must name one table model_metadata with the columns "):
+        check_backup(tmp_path, lambda _: None)
 
 
 def test_a_backup_of_a_newer_schema_is_refused_and_an_older_one_is_not() -> None:

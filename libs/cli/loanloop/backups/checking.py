@@ -4,11 +4,12 @@ import binascii
 import hashlib
 from pathlib import Path
 
-from loanloop.backups.manifest import SUMS, BackupUnusable, Manifest, Table, read_manifest, read_sums
+from loanloop.backups.manifest import MANIFEST, SUMS, BackupUnusable, Manifest, Table, read_manifest, read_sums
 from loanloop.backups.rows import count_rows, digest_of, lines_of
 from loanloop.telling import Tell
 
 MODELS = "model_metadata"
+_OF_MODELS = ("version", "bundle", "bundle_sha256")
 
 
 def check_backup(backup: Path, tell: Tell) -> Manifest:
@@ -42,9 +43,15 @@ def _check_models(backup: Path, manifest: Manifest) -> None:
 
 
 def corrupt_models(backup: Path, tables: list[Table]) -> list[str]:
-    """The versions whose bundle is not of the hash that is stored with it."""
-    (table,) = [one for one in tables if one.name == MODELS]
-    version, bundle, expected = map(table.columns.index, ("version", "bundle", "bundle_sha256"))
+    """The versions whose bundle is not of the hash that is stored with it. Raises BackupUnusable."""
+    named = [one for one in tables if one.name == MODELS and set(_OF_MODELS) <= set(one.columns)]
+    if len(named) != 1:
+        raise BackupUnusable(
+            f"{backup / MANIFEST} must name one table {MODELS} with the columns {', '.join(_OF_MODELS)}: it is not as "
+            "it was written; use another backup."
+        )
+    (table,) = named
+    version, bundle, expected = map(table.columns.index, _OF_MODELS)
     found = []
     for line in lines_of(backup / table.file):
         values = line.rstrip(b"\n").split(b"\t")
