@@ -123,6 +123,10 @@ def _why_no_connection(cause: Exception, dsn: str) -> LoanloopError:
     return Unavailable(f"PostgreSQL does not take the connection: {in_one_line(cause)}")
 
 
+_OWNERS_ALONE = (
+    "They are the owner's alone, who has to be named in the address of PostgreSQL "
+    "(with docker compose: `docker compose run --rm migrations`)."
+)
 _TABLE_WITHIN_S = 10.0  # behind a migration that waits for a table, everybody else waits for it too
 
 
@@ -142,6 +146,8 @@ def _apply_migrations(dsn: str, folder: Path, only: Collection[str] | None) -> i
             ) from cause
         except psycopg.OperationalError as cause:
             raise Unavailable(f"PostgreSQL does not apply the migrations: {in_one_line(cause)}") from cause
+        except psycopg.errors.InsufficientPrivilege as cause:
+            raise LoanloopError(f"PostgreSQL refuses the migrations: {in_one_line(cause)}. {_OWNERS_ALONE}") from cause
         except psycopg.Error as cause:
             raise LoanloopError(f"PostgreSQL refuses the migrations: {in_one_line(cause)}") from cause
 
@@ -173,7 +179,9 @@ def _only_migration(session: psycopg.Connection, backend: DatabaseBackend) -> It
     try:
         backend.break_lock()
     except psycopg.errors.UndefinedTable as cause:  # Yoyo goes on when it was denied the tables it needs
-        raise LoanloopError("PostgreSQL refuses the migrations: permission denied to create tables") from cause
+        raise LoanloopError(
+            f"PostgreSQL refuses the migrations: permission denied to create tables. {_OWNERS_ALONE}"
+        ) from cause
     with backend.lock():
         yield
 

@@ -95,6 +95,7 @@ async def test_an_account_without_rights(database: str, tmp_path: Path, migrated
     sentence = await refusal(tmp_path, kafka=DEAD_KAFKA, postgres=changed(database, user="guest", password="guest"))
 
     assert "permission denied" in sentence
+    assert "owner" in sentence
     assert "\n" not in sentence
 
 
