@@ -1,4 +1,4 @@
-"""The compose files themselves, brought up once for each module, on ports of their own."""
+"""The compose files themselves, each brought up once, on ports of its own."""
 
 import asyncio
 import json
@@ -11,11 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from loanloop_common.events import Topic
 from loanloop_common.kafka import make_broker, publish_batch, stop_broker
 from loanloop_common.settings import KafkaSettings
 
+from tests.e2e.world import Loan, loans
+from tests.support.eventually import eventually
 from tests.support.tiny_portfolio import write_tiny_portfolio
 
 ROOT = Path(__file__).parents[2]
@@ -38,16 +41,16 @@ class Deployment:
     async def compose(self, *arguments: str, within_s: float = 300) -> str:
         return await self._run("docker", "compose", *arguments, within_s=within_s)
 
-    async def shell(self, commands: str, *, within_s: float = 600) -> str:
+    async def shell(self, commands: str, *, folder: Path = ROOT, within_s: float = 600) -> str:
         """As a user pastes them, to the first that fails."""
-        return await self._run("bash", "-euo", "pipefail", "-c", commands, within_s=within_s)
+        return await self._run("bash", "-euo", "pipefail", "-c", commands, folder=folder, within_s=within_s)
 
-    async def _run(self, *argv: str, within_s: float) -> str:
+    async def _run(self, *argv: str, folder: Path = ROOT, within_s: float) -> str:
         which = {"COMPOSE_PROJECT_NAME": self.project, "COMPOSE_FILE": ":".join(map(str, self.files))}
         process = await asyncio.create_subprocess_exec(
             *argv,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            env=os.environ | self.env | which, cwd=ROOT,  # noqa: TID251 - of docker, not settings of ours
+            env=os.environ | self.env | which, cwd=folder,  # noqa: TID251 - of docker, not settings of ours
         )  # fmt: skip
         said, of_compose = await asyncio.wait_for(process.communicate(), within_s)
         if process.returncode:
@@ -114,7 +117,30 @@ async def deployed(folder: Path, *names: str, ports: Sequence[str]) -> AsyncIter
         await made.compose("down", "--volumes", "--remove-orphans")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 async def deployment(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Deployment]:
     async with deployed(tmp_path_factory.mktemp("compose"), "docker-compose.yml", ports=PORTS) as made:
         yield made
+
+
+async def version_served(client: httpx.AsyncClient) -> str | None:
+    return (await client.get("/health")).json()["version"]  # type: ignore[no-any-return]
+
+
+async def n_decided(deployment: Deployment) -> int:
+    status = json.loads(await deployment.compose("run", "--rm", "-T", "--no-deps", "loanloop", "status", "--json"))
+    return int(status["loans"]["decided"])
+
+
+@pytest.fixture(scope="session")
+async def history(deployment: Deployment) -> list[Loan]:
+    """Loans with their outcomes, from which the first version was trained, judged and deployed."""
+    sent = loans(1700)
+    await send(deployment.kafka, [loan.history for loan in sent])
+    async with httpx.AsyncClient(base_url=deployment.url("REST"), timeout=10) as client:
+
+        async def is_served() -> bool:
+            return await version_served(client) == "v1"
+
+        await eventually(is_served, within_s=600)
+    return sent

@@ -6,7 +6,7 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.compose.conftest import ROOT, SERVICES, Deployment, send
+from tests.compose.conftest import ROOT, SERVICES, Deployment, n_decided, send, version_served
 from tests.e2e.world import Loan, loans
 from tests.support.eventually import eventually
 
@@ -20,27 +20,9 @@ async def first_key(deployment: Deployment) -> str:
     return (await deployment.compose(*SHOW_THE_KEY.split()[2:])).strip()
 
 
-async def version_served(client: httpx.AsyncClient) -> str | None:
-    return (await client.get("/health")).json()["version"]  # type: ignore[no-any-return]
-
-
 async def password_of_grafana(deployment: Deployment) -> str:
     """As only Grafana can read it."""
     return await deployment.compose("exec", "-T", "grafana", "cat", "/run/secrets/grafana/password")
-
-
-@pytest.fixture(scope="module")
-async def history(deployment: Deployment) -> list[Loan]:
-    """Loans with their outcomes, from which the first version was trained, judged and deployed."""
-    sent = loans(1700)
-    await send(deployment.kafka, [loan.history for loan in sent])
-    async with httpx.AsyncClient(base_url=deployment.url("REST"), timeout=10) as client:
-
-        async def is_served() -> bool:
-            return await version_served(client) == "v1"
-
-        await eventually(is_served, within_s=600)
-    return sent
 
 
 async def test_the_first_key_is_shown_where_it_is_asked_for_and_opens_rest(
@@ -61,8 +43,7 @@ async def test_a_loan_that_is_produced_from_outside_is_decided(deployment: Deplo
     await send(deployment.kafka, [loan.received for loan in new])
 
     async def all_are_decided() -> bool:
-        status = json.loads(await deployment.compose("run", "--rm", "-T", "--no-deps", "loanloop", "status", "--json"))
-        return int(status["loans"]["decided"]) >= len(new)
+        return await n_decided(deployment) >= len(new)
 
     await eventually(all_are_decided, within_s=120)
 
@@ -158,46 +139,6 @@ async def test_a_killed_predictor_comes_back_with_its_version(deployment: Deploy
             return await version_served(client) == "v1"
 
         await eventually(serves_again, within_s=60)
-
-
-async def test_a_destroyed_database_comes_back_as_the_runbook_says(deployment: Deployment, history: list[Loan]) -> None:
-    await deployment.compose("exec", "-T", "backup", "loanloop", "backup", "--to", "/backups")
-    await deployment.shell(in_containers("database-failure.md"))
-
-    status = json.loads(await deployment.compose("run", "--rm", "-T", "--no-deps", "loanloop", "status", "--json"))
-    assert int(status["loans"]["stored"]) >= len(history)
-    async with httpx.AsyncClient(base_url=deployment.url("REST"), timeout=10) as client:
-
-        async def serves_again() -> bool:
-            return await version_served(client) == "v1"
-
-        await eventually(serves_again, within_s=60)
-
-
-async def test_a_renewed_password_is_the_only_one_that_lets_in(deployment: Deployment) -> None:
-    read = ("run", "--rm", "-T", "--no-deps", "--entrypoint", "cat", "migrations", "/run/secrets/loanloop/password")
-    former = await deployment.compose(*read)
-    await deployment.shell(in_containers("renewed-passwords.md"))
-    await deployment.shell(in_containers("renewed-passwords.md", part="owner"))
-
-    address = f"postgresql://loanloop@127.0.0.1:{deployment.ports['POSTGRES_PORT']}/loanloop"
-    with pytest.raises(asyncpg.InvalidPasswordError):
-        await asyncpg.connect(address, password=former)
-    owner = await asyncpg.connect(address, password=await deployment.compose(*read))
-    try:
-        users = await owner.fetch("SELECT usename FROM pg_stat_activity WHERE application_name = 'loanloop-ingest'")
-    finally:
-        await owner.close()
-    assert {row["usename"] for row in users} == {"ingest"}
-    assert "PASSWORD" not in await deployment.compose("logs", "--no-log-prefix", "postgres")
-
-
-def in_containers(runbook: str, part: str = "compose") -> str:
-    """The commands of its part about containers."""
-    _, _, behind = (ROOT / "docs" / "runbooks" / runbook).read_text().partition(f"```sh {part}\n")
-    commands, _, _ = behind.partition("```")
-    assert commands
-    return commands
 
 
 @pytest.mark.parametrize("service", [*SERVICES, "grafana", "prometheus"])
