@@ -48,10 +48,10 @@ async def serve_page(
 
 def _server(app: ASGIApp, document: Document) -> uvicorn.Server:
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="off", proxy_headers=False, server_header=False,
+        app, log_config=None, access_log=False, lifespan="off", proxy_headers=False, server_header=False, ws="none",
         headers=list(document.headers.items()),
+        log_level=logging.ERROR,  # of uvicorn's own lines: its warnings are of requests that are none, one for each
     )  # fmt: skip
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # where it listens is said already
     return _Server(config)
 
 
