@@ -37,9 +37,20 @@ def in_containers(runbook: str, part: str = "compose") -> str:
     return commands
 
 
+# A server that logs what changes it, as many do. Roles and passwords are among that.
+LOG_ALL_DDL = """
+docker compose exec -T postgres psql --quiet --username loanloop <<'SQL'
+ALTER SYSTEM SET log_statement = 'ddl';
+SELECT pg_reload_conf();
+SQL
+docker compose exec -T postgres psql --quiet --username loanloop --command 'CREATE TEMP TABLE ddl_is_logged ()'
+"""
+
+
 async def test_a_renewed_password_is_the_only_one_that_lets_in(deployment: Deployment) -> None:
     read = ("run", "--rm", "-T", "--no-deps", "--entrypoint", "cat", "migrations", "/run/secrets/loanloop/password")
     former = await deployment.compose(*read)
+    await deployment.shell(LOG_ALL_DDL)
     await deployment.shell(in_containers("renewed-passwords.md"))
     await deployment.shell(in_containers("renewed-passwords.md", part="owner"))
 
@@ -52,7 +63,9 @@ async def test_a_renewed_password_is_the_only_one_that_lets_in(deployment: Deplo
     finally:
         await owner.close()
     assert {row["usename"] for row in users} == {"ingest"}
-    assert "PASSWORD" not in await deployment.compose("logs", "--no-log-prefix", "postgres")
+    logged = await deployment.compose("logs", "--no-log-prefix", "postgres")
+    assert "ddl_is_logged" in logged
+    assert "PASSWORD" not in logged
 
 
 async def test_a_backup_leaves_its_volume_and_comes_back_readable(deployment: Deployment, tmp_path: Path) -> None:

@@ -44,11 +44,12 @@ def now(title: str, about: str, expr: str, *, unit: str = "short") -> Panel:
 
 
 def _state() -> list[Panel]:
+    firing = 'count(ALERTS{alertstate="firing",alertname!="LoanloopWatchdog"}) or vector(0)'
     free = "min(loanloop_disk_free_bytes / loanloop_disk_size_bytes)"
     return [
         now("Targets up", "What Prometheus reaches: the services, the backup, Alertmanager and itself.", "sum(up)"),
         now("Parts not at work", "Of all services.", "sum(loanloop_part_at_work == bool 0)"),
-        now("Alerts firing", "Of Prometheus' rules.", 'count(ALERTS{alertstate="firing"}) or vector(0)'),
+        now("Alerts firing", "Of Prometheus' rules, but the one that always fires.", firing),
         now("Waiting records", "Of all consumers.", "sum(loanloop_consumer_lag_records)"),
         now("Live deployment", "Its sequence.", "max(loanloop_live_model_deployment_seq)"),
         now("Disk free", "Of the fullest file system that is reported.", free, unit="percentunit"),

@@ -104,4 +104,7 @@ async def check_schema(pool: Pool) -> None:
             "start that version, or a newer one."
         )
     if missing := [name for name in known if name not in applied]:
-        raise Unavailable(f"the database lacks the migrations {', '.join(missing)}: run `loanloop migrate`")
+        raise Unavailable(
+            f"the database lacks the migrations {', '.join(missing)}: stop the services of the older version, "
+            "then run `loanloop migrate`"
+        )

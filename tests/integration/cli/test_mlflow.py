@@ -131,7 +131,10 @@ async def test_versions_their_figures_the_bundle_and_the_live_one_are_in_mlflow(
     assert await asyncio.to_thread(Path(kept).read_bytes) == bundles["v2"]
 
 
-async def test_what_somebody_deletes_or_moves_in_mlflow_is_put_right_at_the_next_look(mlflow: str, pool: Pool) -> None:
+async def test_what_somebody_deletes_or_moves_in_mlflow_is_put_right_at_the_next_look(
+    mlflow: str, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loanloop.mirror.mirror.PAGE", 1)  # so that all pages count
     bundles = {version: make_bundle(version=version, seed=int(version[1:])) for version in ("v1", "v2")}
     for number, version in enumerate(bundles, 1):
         await train(pool, number, bundles[version])

@@ -178,7 +178,7 @@ async def test_database_of_a_newer_version_is_refused_and_one_of_an_older_is_wai
     waiting = await counting.start()
     assert waiting.stderr is not None
     line = await asyncio.wait_for(waiting.stderr.readline(), 20)
-    assert f"the database lacks the migrations {newest}: run `loanloop migrate`" in line.decode()
+    assert f"the database lacks the migrations {newest}: stop the services of the older version" in line.decode()
 
     await connection.execute(
         "INSERT INTO _yoyo_migration (migration_hash, migration_id) VALUES ('x', '9999_from_the_future')"

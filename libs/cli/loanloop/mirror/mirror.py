@@ -5,8 +5,10 @@ The database is the truth: what MLflow lacks is written again, and nothing is re
 """
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from loanloop_evaluator.store.models import VersionFacts
 from mlflow import MlflowClient
@@ -20,6 +22,7 @@ from loanloop.mirror.described import GATE, Described, described
 LIVE = "champion"
 TAG = "loanloop.version"
 IS_COMPLETE = "loanloop.complete"
+PAGE = 1000  # what MLflow gives at once
 
 
 class Mirror:
@@ -73,8 +76,8 @@ class Mirror:
 
     def _kept(self, experiment: str, registered: Mapping[str, ModelVersion]) -> set[str]:
         """The versions whose run was written to its end, is not deleted, and is the one that is registered."""
-        found = self._client.search_runs([experiment], filter_string=f"tags.`{IS_COMPLETE}` = 'true'")
-        runs = {run.data.tags[TAG]: run.info.run_id for run in found}
+        search = partial(self._client.search_runs, [experiment], filter_string=f"tags.`{IS_COMPLETE}` = 'true'")
+        runs = {run.data.tags[TAG]: run.info.run_id for run in _of_all_pages(search)}
         return {version for version, made in registered.items() if made.run_id == runs.get(version)}
 
     def _runs(self, experiment: str, version: str) -> Sequence[Run]:
@@ -112,7 +115,7 @@ class Mirror:
 
     def _registered(self) -> dict[str, ModelVersion]:
         """By our name for the version."""
-        found = self._client.search_model_versions(f"name = '{self._name}'")
+        found = _of_all_pages(partial(self._client.search_model_versions, f"name = '{self._name}'"))
         return {each.tags[TAG]: each for each in found if TAG in each.tags}
 
     def _point_to_live(self, wanted: Sequence[Described], registered: Mapping[str, ModelVersion]) -> list[str]:
@@ -126,6 +129,15 @@ class Mirror:
             return []
         self._client.set_registered_model_alias(self._name, LIVE, number)
         return [live]
+
+
+def _of_all_pages(search: Callable[..., Any]) -> Iterator[Any]:
+    """MLflow's lists end with their first page, unless they are asked for the next."""
+    token = None
+    while token != "":
+        page = search(max_results=PAGE, page_token=token)
+        yield from page
+        token = page.token or ""
 
 
 def _metrics(figures: dict[str, float], version: Described) -> list[Metric]:

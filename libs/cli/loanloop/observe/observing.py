@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from loanloop_common.installation import check_schema
 from loanloop_common.kafka.broker import connection_options
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.postgres import create_pool
@@ -29,6 +30,7 @@ async def observing(data_dir: Path, portfolio: Portfolio | None = None) -> Async
     pool = await create_pool(dsn, application_name="observer", max_size=2)
     try:
         portfolio = portfolio or await target.served_portfolio(pool)
+        await check_schema(pool)
         async with KafkaView(**connection_options(kafka)) as view:
             yield Observer(pool, view, portfolio, _where(target, kafka, dsn))
     finally:

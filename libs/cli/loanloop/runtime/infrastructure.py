@@ -51,10 +51,11 @@ class EmbeddedInfrastructure(Installation):
             port=ports.kafka,
             controller_port=ports.kafka_controller,
         )
-        if self._restores:
+        has_database = await asyncio.to_thread(self.postgres.is_there)
+        if not self._restores:
+            refuse_parts(path, has_database=has_database)
+        elif not has_database:
             begin_restore(path)
-        else:
-            refuse_parts(path, has_database=await asyncio.to_thread(self.postgres.is_there))
         self.progress("starting Kafka and PostgreSQL")
         await together(self._start_server("Kafka", self.kafka), self._start_server("PostgreSQL", self.postgres))
 
