@@ -158,7 +158,7 @@ def test_file_without_any_outcome_is_said(sequence: Make, tmp_path: Path, capsys
 
 def test_bookmark_that_cannot_be_written_is_said_in_a_sentence(sequence: Make) -> None:
     path = sequence().file.path
-    bookmark = bookmark_in(path, path, Selection(now=NOW), kafka="k", portfolio="sba")  # a file is no folder
+    bookmark = bookmark_in(path, path, Selection(now=NOW), topic_id="t", portfolio="sba")  # a file is no folder
     with pytest.raises(LoanloopError, match="can't keep how far the file was sent"):
         bookmark.keep(Acknowledged(), Selection(now=NOW))
 
@@ -185,7 +185,7 @@ async def test_a_bookmark_behind_the_last_event_is_not_believed(sequence: Make) 
 def test_damaged_bookmark_is_said_in_a_sentence(tmp_path: Path, kept: str) -> None:
     file = tmp_path / "loans.csv"
     file.write_text("a\n1\n")
-    bookmark = bookmark_in(tmp_path, file, Selection(now=NOW), kafka="k", portfolio="sba")
+    bookmark = bookmark_in(tmp_path, file, Selection(now=NOW), topic_id="t", portfolio="sba")
     bookmark.path.write_text(kept)
     with pytest.raises(LoanloopError, match="from its beginning with --restart"):
         bookmark.found(Selection(now=NOW))

@@ -14,7 +14,7 @@ from loanloop_common.kafka.broker import admin_client, connection_options
 from loanloop_common.settings import KafkaSettings
 
 from loanloop.backups.manifest import Positions
-from loanloop.backups.topic_ids import fetch_topic_ids
+from loanloop.topic_ids import fetch_topic_ids
 
 
 class GroupInUse(LoanloopError):

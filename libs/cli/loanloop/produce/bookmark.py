@@ -61,10 +61,10 @@ class Bookmark:
         self.path.unlink(missing_ok=True)
 
 
-def bookmark_in(folder: Path, file: Path, selection: Selection, *, kafka: str, portfolio: str) -> Bookmark:
+def bookmark_in(folder: Path, file: Path, selection: Selection, *, topic_id: str, portfolio: str) -> Bookmark:
     told = {
         "file_sha256": file_sha256(file).hex(),
-        "kafka": kafka,
+        "topic_id": topic_id,
         "portfolio": portfolio,
         **{name: str(value) for name, value in asdict(selection).items() if name != "now"},
     }

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from loanloop_common.errors import LoanloopError
+from loanloop_common.events import Topic
 from loanloop_common.kafka import make_broker, publish_batch, stop_broker
+from loanloop_common.kafka.broker import admin_client
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.settings import KafkaSettings
 from loanloop_ingest.domain.file_events import FileMappingMissing, RefusedRow, RowReader
@@ -23,6 +25,7 @@ from loanloop.produce.bookmark import Bookmark, bookmark_in
 from loanloop.produce.selection import Selection
 from loanloop.produce.sender import Acknowledged, Sender
 from loanloop.produce.sequence import EventSequence
+from loanloop.topic_ids import fetch_topic_ids
 
 STOPPED_BY_CTRL_C = 130
 _REFUSALS_SHOWN = 20
@@ -36,9 +39,12 @@ class Destination:
     portfolio: Portfolio
     state: Path
 
-    def bookmark(self, file: Path, selection: Selection) -> Bookmark:
-        kafka = self.kafka.bootstrap_servers
-        return bookmark_in(self.state, file, selection, kafka=kafka, portfolio=self.portfolio.name)
+    async def bookmark(self, file: Path, selection: Selection) -> Bookmark:
+        """By the id of the topic: one that was made anew there has none of what was sent. Raises Unavailable."""
+        async with admin_client(self.kafka) as admin:
+            _, topic_ids = await fetch_topic_ids(admin)
+        topic, portfolio = topic_ids.get(Topic.LOAN_RECEIVED, ""), self.portfolio.name
+        return await asyncio.to_thread(bookmark_in, self.state, file, selection, topic_id=topic, portfolio=portfolio)
 
 
 @dataclass
@@ -85,7 +91,7 @@ async def produce_file(
     """Sends all, or up to Ctrl-C; the exit code, 1 if a row was refused."""
     console = Console(stderr=True)
     file, reader = _opened(path, destination.portfolio, selection)
-    bookmark = await asyncio.to_thread(destination.bookmark, path, selection)
+    bookmark = await destination.bookmark(path, selection)
     done, selection = (Acknowledged(), selection) if restart else _where_it_was(bookmark, selection, console)
     refusals, n_before, started = Refusals(console, path), done.loans, time.monotonic()
     events = EventSequence(file, reader, selection, refusals)
