@@ -63,6 +63,11 @@ class Issuer:
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 issuer.n_asked += 1
+                if self.path == "/moved":
+                    self.send_response(302)
+                    self.send_header("Location", issuer.address)
+                    self.end_headers()
+                    return
                 body = json.dumps({"keys": issuer.keys}).encode()
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
@@ -257,6 +262,13 @@ async def test_issuer_that_is_away_gets_503_until_it_is_there() -> None:
     answer = await asked(running, token())
     assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
     assert answer.json()["error"]["message"].startswith(f"the issuer's keys at {running.address} cannot be read")
+
+
+async def test_keys_are_not_fetched_where_a_redirect_leaves_https(issuer: Issuer) -> None:
+    with pytest.raises(
+        Unavailable, match=r"cannot be read: .*it sends on to http://127.0.0.1:\d+/jwks, which is not https"
+    ):
+        await fetch_issuer_keys(issuer.address.replace("/jwks", "/moved"))
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"keys": 3}', '{"keys": []}', '{"keys": [{"kty": "oct", "k": "eA"}]}'])

@@ -3,8 +3,10 @@
 import asyncio
 import json
 import urllib.request
+from http.client import HTTPMessage
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+from urllib.error import URLError
 
 from loanloop_common.errors import Unavailable, in_one_line
 
@@ -30,5 +32,17 @@ async def fetch_issuer_keys(source: str) -> list[dict[str, Any]]:
 def _read(source: str) -> bytes:
     if "://" not in source:
         return Path(source).read_bytes()
-    with urllib.request.urlopen(source, timeout=_WITHIN_S) as answer:  # noqa: S310  # the settings take https alone
+    opener = urllib.request.build_opener(_ToHttpsAlone)
+    with opener.open(source, timeout=_WITHIN_S) as answer:  # the settings take https alone
         return bytes(answer.read(_MAX_BYTES))
+
+
+class _ToHttpsAlone(urllib.request.HTTPRedirectHandler):
+    """Whoever is between could give keys of his own to who was sent to plain http."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
+        if not newurl.startswith("https://"):
+            raise URLError(f"it sends on to {newurl}, which is not https")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
