@@ -84,7 +84,7 @@ async def test_killed_search_goes_on_as_if_nothing_had_been(world: TrainerWorld,
 
 
 async def test_ctrl_c_ends_a_search_soon_and_keeps_its_trials(world: TrainerWorld, data_dir: Path) -> None:
-    search = await start_tuning(data_dir, "--new")
+    search = await start_tuning(data_dir, "--new", "--trials", "100")  # three could be over before the signal
     await eventually(lambda: trials_of(world, 1), within_s=TUNED_WITHIN_S)
 
     search.send_signal(signal.SIGINT)
