@@ -128,20 +128,25 @@ def test_a_breach_without_a_swap_does_not_hold() -> None:
     assert "a challenger was deployed for it" in failed
 
 
-def test_a_version_that_breaches_as_well_does_not_hold() -> None:
+def test_a_version_below_the_threshold_as_well_does_not_hold() -> None:
     days = (*make_days(date(2008, 5, 1), [0.70] * 30), *make_days(date(2008, 9, 1), [0.75] * 30, version="v2"))
     again = (make_breach(), make_breach(version="v2", opened_on=date(2008, 9, 14)))
 
     assert broken(told_story(days=days, breaches=again)) == [
-        "F1 recovered: 0.750 since the swap (threshold 0.8), breached again on 2008-09-14; "
-        "on the same 400 loans F1 0.820, of v1 0.740"
+        "F1 recovered: 0.750 since the swap (threshold 0.8); on the same 400 loans F1 0.820, of v1 0.740; "
+        "a breach of its own on 2008-09-14"
     ]
 
 
-def test_a_breach_of_the_new_version_long_after_the_recovery_is_another_story() -> None:
+def test_a_breach_of_the_new_version_is_said_and_another_story() -> None:
     later = (make_breach(), make_breach(version="v2", opened_on=date(2008, 9, 15)))
 
-    assert broken(told_story(breaches=later)) == []
+    sent = Sent(history=60, streamed=40, asked=10, outcomes=50)
+
+    checks = checks_of(PLAN, told_story(breaches=later), sent, make_rest(), make_ledger(), BOTH)
+
+    assert [check.what for check in checks if not check.holds] == []
+    assert checks[-1].what.endswith("; a breach of its own on 2008-09-15")
 
 
 def test_a_version_that_does_no_better_on_the_same_loans_than_the_one_before_does_not_hold() -> None:

@@ -146,19 +146,21 @@ def _of_breach(snapshot: Snapshot, rest: RestFigures, both: SideBySide | None) -
 
 
 def _of_recovery(snapshot: Snapshot, swap: Deployment | None, both: SideBySide | None) -> Check:
-    """By the rule that opened the breach, and on the same loans: from month to month they differ more than versions."""
+    """Above the threshold since the swap, and ahead on the same loans: months differ more than versions.
+
+    A breach of the new version is no part of it: when it comes depends on when it began, and it has its own answer.
+    """
     rule = snapshot.rule
     _, after = mean_before_and_after(snapshot, swap)
-    first_days = known_days(snapshot, swap)[:DAYS_OF_RECOVERY]
     what = f"{rule.metric_name} recovered: {_figure(after)} since the swap (threshold {rule.threshold:g})"
-    if swap is None or both is None or not first_days:
+    if swap is None or both is None or after is None or len(known_days(snapshot, swap)) < DAYS_OF_RECOVERY:
         return Check(f"{what}; too few of its loans are known to compare", holds=False)
-    breaches = [b for b in snapshot.breaches if b.version == swap.version and b.opened_on <= first_days[-1].day]
-    rule_says = f"breached again on {breaches[0].opened_on}" if breaches else "no breach"
+    breaches = [str(breach.opened_on) for breach in snapshot.breaches if breach.version == swap.version]
+    later = f"; a breach of its own on {', '.join(breaches)}" if breaches else ""
+    same = f"on the same {both.n_loans:,} loans F1 {both.live_f1:.3f}, of {both.frozen} {both.frozen_f1:.3f}"
     return Check(
-        f"{what}, {rule_says}; on the same {both.n_loans:,} loans F1 {both.live_f1:.3f}, "
-        f"of {both.frozen} {both.frozen_f1:.3f}",
-        len(first_days) == DAYS_OF_RECOVERY and not breaches and both.live_f1 > both.frozen_f1,
+        f"{what}; {same}{later}",
+        after >= rule.threshold and both.live_f1 > both.frozen_f1,
     )
 
 
