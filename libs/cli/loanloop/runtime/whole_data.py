@@ -1,8 +1,8 @@
 """Whether a data folder's Kafka and PostgreSQL belong together.
 
 On an empty database beside a Kafka that has been read, services would go on behind loans that nobody has stored. A
-restore leaves a file in the folder before it starts the servers; from its first statement on the database says itself
-that a restore works on it.
+restore leaves a file in a folder without a database before it starts the servers; from its first statement on the
+database says itself that a restore works on it.
 """
 
 from pathlib import Path
