@@ -5,9 +5,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+import asyncpg
 import numpy as np
 import pytest
 from loanloop_common.portfolio import Portfolio
+from loanloop_common.postgres import create_pool
 from loanloop_trainer.domain.search_space import Trial
 from loanloop_trainer.model import Hooks, Progress, TrainingData
 from loanloop_trainer.store.only_search import OnlySearch, SearchForgotten, SearchTakenOver, SearchUnderWay, only_search
@@ -100,6 +102,24 @@ async def test_search_whose_session_was_ended_after_its_result_ends_well(world: 
 
     async with only_search(world.pool):
         pass
+
+
+async def test_session_goes_back_to_its_pool_though_the_lock_could_not_be_given_up(world: TrainerWorld) -> None:
+    await world.pool.execute(
+        """
+        CREATE SCHEMA instead;
+        CREATE FUNCTION instead.pg_advisory_unlock(key integer) RETURNS boolean LANGUAGE plpgsql
+        AS $$ BEGIN RAISE EXCEPTION 'cancelled' USING ERRCODE = 'query_canceled'; END $$
+        """
+    )
+    pool = await create_pool(world.dsn, application_name="test", max_size=1)
+
+    with pytest.raises(asyncpg.QueryCanceledError):
+        async with only_search(pool) as only:
+            await only.fetchrow("SELECT set_config('search_path', 'instead, pg_catalog', false)")
+
+    async with asyncio.timeout(20):
+        await pool.close()
 
 
 async def test_search_ends_where_another_has_its_lock_by_now(world: TrainerWorld) -> None:

@@ -44,9 +44,18 @@ async def tune(data_dir: Path, *more: str) -> Answer:
 
 async def start_tuning(data_dir: Path, *more: str) -> Process:
     arguments = ("tune", "--trials", str(TRIALS), "--threads", "1", *more, "--data-dir", str(data_dir))
-    return await asyncio.create_subprocess_exec(
-        LOANLOOP, *arguments, env=NO_ENVIRONMENT | WIDE, stdout=PIPE, stderr=PIPE
-    )
+    env = NO_ENVIRONMENT | WIDE | {"PYTHONFAULTHANDLER": "1"}
+    return await asyncio.create_subprocess_exec(LOANLOOP, *arguments, env=env, stdout=PIPE, stderr=PIPE)
+
+
+async def said_until_it_ended(search: Process) -> str:
+    """What went to stderr; of one that does not end, where each of its threads was."""
+    ending = asyncio.create_task(search.communicate())
+    ended, _ = await asyncio.wait({ending}, timeout=60)
+    if not ended:
+        search.send_signal(signal.SIGABRT)
+        pytest.fail(f"it goes on:\n{(await ending)[1].decode()}")
+    return (await ending)[1].decode()
 
 
 async def trials_of(world: TrainerWorld, tuning_id: int) -> list[Any]:
@@ -88,10 +97,10 @@ async def test_ctrl_c_ends_a_search_soon_and_keeps_its_trials(world: TrainerWorl
     await eventually(lambda: trials_of(world, 1), within_s=TUNED_WITHIN_S)
 
     search.send_signal(signal.SIGINT)
-    _, err = await asyncio.wait_for(search.communicate(), timeout=30)
+    err = await said_until_it_ended(search)
 
     assert search.returncode == 130
-    assert "which are kept: the same command without --new goes on" in err.decode()
+    assert "which are kept: the same command without --new goes on" in err
     assert await world.pool.fetchval("SELECT finished_at FROM loan_data.tunings") is None
     assert await trials_of(world, 1)
 

@@ -1,7 +1,7 @@
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from loanloop.demo.pace import CRAWL, EASY, FULL, HOLD, OVERTIME, TRICKLE, giving_up_is_due, pace_of
+from loanloop.demo.pace import CLOSE, CRAWL, EASY, FULL, HOLD, OVERTIME, TRICKLE, giving_up_is_due, pace_of
 from loanloop.demo.plan import DemoImpossible, plan_of
 from loanloop.observe.snapshot import Alert
 
@@ -89,8 +89,17 @@ def test_replay_waits_for_days_that_are_closed_but_not_judged() -> None:
     assert pace_of(in_time) is FULL
 
 
+def test_replay_stays_close_to_what_is_judged_while_a_breach_may_come_any_day() -> None:
+    judged = datetime(2008, 8, 10, tzinfo=UTC)
+    falling = make_days(date(2008, 8, 7), [0.85, 0.79, None])
+    risen = make_days(date(2008, 8, 7), [0.79, 0.85, None])
+
+    assert pace_of(make_snapshot(days=falling, as_of=judged)) is CLOSE
+    assert pace_of(make_snapshot(days=risen, as_of=judged)) is FULL
+
+
 def test_stream_never_stops() -> None:
-    assert min(pace.events_per_s for pace in (FULL, TRICKLE, CRAWL, HOLD)) > 1
+    assert min(pace.events_per_s for pace in (FULL, CLOSE, TRICKLE, CRAWL, HOLD)) > 1
 
 
 def test_plan_replays_the_month_that_was_asked_for_to_its_end() -> None:

@@ -102,9 +102,11 @@ class OnlySearch:
         """Whatever has become of the session; without it there is no lock."""
         if self._session is None:
             return
-        with contextlib.suppress(DatabaseAway), reaching_database():
-            await self._session.fetchval(UNLOCK)
-        await self._drop()
+        try:
+            with contextlib.suppress(DatabaseAway), reaching_database():
+                await self._session.fetchval(UNLOCK)
+        finally:
+            await self._drop()  # whatever it answered: the pool waits for its sessions when it is closed
 
     async def _drop(self) -> None:
         session, self._session = self._session, None
