@@ -1,5 +1,6 @@
 """Fixtures that all tests share; what they do is in tests/support."""
 
+import signal
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -22,6 +23,9 @@ def pytest_report_header() -> str:
 
 
 def pytest_configure() -> None:
+    # Begun in the background of a script, pytest ignores Ctrl-C, as would the commands that tests start and interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if refusal := support.refusal():
         raise pytest.UsageError(refusal)
 
