@@ -1,12 +1,15 @@
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from loanloop_common.events import Topic
 from loanloop_common.kafka import create_topics, make_broker, stop_broker
+from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.postgres import create_pool
 from loanloop_common.settings import KafkaSettings
 from loanloop_ingest.store.collected_files import CollectedFileStore, RefusedFileRow
 
+from tests.integration.cli.backup_site import ADD_MODEL, BEGIN, FILL, MODEL, Site
 from tests.integration.cli.bad_events import BAD_OUTCOME, FILE, KEYED, UNKEYED
 from tests.integration.cli.world import Operated, running_on
 from tests.support.infrastructure import Backend, delete_topics, fresh_database
@@ -46,3 +49,13 @@ async def have_all_refused(world: Operated) -> None:
     await files.advance(b"\x01", 17, 0, [row])
     await world.consumed(1, Topic.LOAN_OUTCOME)
     await world.settled()
+
+
+@pytest.fixture
+async def site(infrastructure: Backend, database: str, topics: str, tmp_path: Path) -> Site:
+    assert topics == infrastructure.kafka_bootstrap
+    site = Site(infrastructure, database, tmp_path)
+    await site.execute(BEGIN, load_portfolio("sba").schema_hash)
+    await site.execute(FILL, 1000)
+    await site.execute(ADD_MODEL, 1, MODEL, MODEL)
+    return site
