@@ -1,7 +1,16 @@
 """The settings of the evaluator; only app.py reads them."""
 
+from typing import Annotated
+
 from loanloop_common.settings import LONGEST_S, ServiceSettings
-from pydantic import BaseModel, Field, HttpUrl
+from pydantic import AfterValidator, BaseModel, Field, HttpUrl
+
+
+def _without_login(url: HttpUrl) -> HttpUrl:
+    """Each error says the address, to the log too. Raises ValueError, which pydantic says without the value."""
+    if url.username or url.password:
+        raise ValueError("it must be an address without a login: put a proxy that adds one before Alertmanager")
+    return url
 
 
 class EvaluatorOptions(BaseModel):
@@ -20,4 +29,6 @@ class EvaluatorOptions(BaseModel):
 
 class EvaluatorSettings(ServiceSettings):
     evaluator: EvaluatorOptions = EvaluatorOptions()
-    alertmanager_url: HttpUrl | None = Field(default=None, description="Where alerts are posted beside their topic")
+    alertmanager_url: Annotated[HttpUrl, AfterValidator(_without_login)] | None = Field(
+        default=None, description="Where alerts are posted beside their topic"
+    )

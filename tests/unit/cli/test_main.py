@@ -8,6 +8,7 @@ from aiokafka.errors import KafkaConnectionError
 from loanloop import main as command
 from loanloop.commands import promote
 from loanloop.options import DATA_DIR_VARIABLE
+from loanloop_common.errors import LoanloopError
 from typer.testing import CliRunner
 
 
@@ -57,6 +58,14 @@ def test_a_reason_that_is_no_text_is_refused_before_the_database_is_asked() -> N
 
     assert ended.exit_code == 2
     assert "it must be UTF-8 text" in ended.output
+
+
+def test_mlflows_address_with_a_login_is_refused_without_a_word_of_it() -> None:
+    ended = CliRunner().invoke(command.app, ["mlflow", "--uri", "http://somebody:SECRET@mlflow:5000", "--once"])
+
+    assert isinstance(ended.exception, LoanloopError)
+    assert "MLFLOW_TRACKING_PASSWORD" in str(ended.exception)
+    assert "SECRET" not in str(ended.exception) + ended.output
 
 
 def test_the_data_folder_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,6 +65,7 @@ def test_wrong_setting_is_named_in_one_sentence(
         ("LOANLOOP_POSTGRES__DSN", "postgresql://loanloop:SECRET@a:1,b:65536/loanloop"),
         ("LOANLOOP_KAFKA", '{"sasl_password":"SECRET"'),
         ("LOANLOOP_POSTGRES", "postgresql://loanloop:SECRET@127.0.0.1/loanloop"),
+        ("LOANLOOP_ALERTMANAGER_URL", "http://loanloop:SECRET@alertmanager:9093"),
     ],
 )
 def test_an_address_that_is_none_is_refused_without_a_word_of_it(
@@ -73,7 +74,7 @@ def test_an_address_that_is_none_is_refused_without_a_word_of_it(
     monkeypatch.setenv(variable, value)
 
     with pytest.raises(SettingsInvalid) as refused:
-        load_settings(ServiceSettings)
+        load_settings(EvaluatorSettings)
 
     assert str(refused.value).startswith(f"{variable} is not usable: it must be ")
     assert "SECRET" not in str(refused.value)

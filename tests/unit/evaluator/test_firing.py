@@ -40,6 +40,12 @@ def test_labels_stay_the_same_while_an_alert_goes_on() -> None:
     assert first["labels"]["alertname"] == "RetrainingGivenUp"
 
 
+def test_whoever_is_told_can_tell_what_lasts_from_what_happened() -> None:
+    told = [firing(alert, preset="sba", now=NOW)["labels"]["lasts"] for alert in (FACT, STATE)]
+
+    assert told == ["fact", "state"]
+
+
 def test_two_facts_of_a_kind_are_two_alerts() -> None:
     other = firing(replace(FACT, alert_id="5a2"), preset="sba", now=NOW)
 

@@ -32,6 +32,7 @@ def mlflow(
     - `loanloop mlflow --uri http://mlflow.example:5000 --once`
     """
     from importlib.util import find_spec
+    from urllib.parse import urlsplit
 
     from loanloop_common.errors import LoanloopError
 
@@ -39,6 +40,10 @@ def mlflow(
 
     if find_spec("mlflow") is None:
         raise LoanloopError("MLflow's client is not installed: pip install 'loanloop[mlflow]' where this runs.")
+    if "@" in urlsplit(uri).netloc:  # what is said of it, here and by MLflow's client, would say the password
+        raise LoanloopError(
+            "MLflow's address must have no login in it: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
+        )
     if asyncio.run(until_signalled(_mirror(uri, once, every_s, data_dir))):
         print("stopped")
 

@@ -37,6 +37,7 @@ def firing(alert: RaisedAlert, *, preset: str, now: datetime) -> dict[str, Any]:
             "alert_id": alert.alert_id,
             "kind": alert.kind,
             "preset": preset,  # as the metrics call it, and with them the alerts of Prometheus
+            "lasts": "state" if alert.is_state else "fact",
             "service": alert.service,
             "severity": alert.severity,
             "source": "loanloop",
