@@ -1,5 +1,6 @@
 """What `loanloop up` shows: what it does, line by line, and at last the addresses and lines to paste."""
 
+import shlex
 import time
 
 from loanloop_common.portfolio import Portfolio
@@ -45,7 +46,13 @@ class Screen:
 
     def _show_first_steps(self, infrastructure: EmbeddedInfrastructure, portfolio: Portfolio) -> None:
         steps = first_steps(portfolio, tools=write_tools(infrastructure), rest_url=infrastructure.rest_url)
+        data_dir = shlex.quote(str(infrastructure.directory.path))
         for title, line in (
+            (
+                f"Send loans that have ended, of a CSV or Parquet file (the first {portfolio.policy.first_labels:,} start "
+                "a training)",
+                f"loanloop produce FILE --history --data-dir {data_dir}",
+            ),
             ("Send a loan to Kafka", steps.produce),
             ("Ask for a decision by REST (503 until a model is live)", steps.predict),
             ("See the decisions", steps.consume),
