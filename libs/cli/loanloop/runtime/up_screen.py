@@ -49,8 +49,8 @@ class Screen:
         data_dir = shlex.quote(str(infrastructure.directory.path))
         for title, line in (
             (
-                f"Send loans that have ended, of a CSV or Parquet file (the first {portfolio.policy.first_labels:,} start "
-                "a training)",
+                "Send loans that have ended, of a CSV or Parquet file "
+                f"(the first {portfolio.policy.first_labels:,} start a training)",
                 f"loanloop produce FILE --history --data-dir {data_dir}",
             ),
             ("Send a loan to Kafka", steps.produce),
