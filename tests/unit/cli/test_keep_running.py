@@ -1,6 +1,7 @@
 """What ends is started again, whatever its start says, unless no start can help."""
 
 import asyncio
+import errno
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -38,7 +39,9 @@ async def test_a_start_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch
         starts.append("start")
         if len(starts) < 3:
             raise CannotRun("Kafka ended at its start.")
-        if len(starts) == 5:
+        if len(starts) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        if len(starts) == 6:
             enough.set()
             await asyncio.Event().wait()
         return Ended()
@@ -49,7 +52,8 @@ async def test_a_start_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch
 
     assert told[0].startswith("Kafka ended with -9")
     assert told[1:3] == ["Kafka ended at its start; starting it again in 0 s"] * 2
-    assert told[3].startswith("Kafka ended with -9")
+    assert told[3].startswith("Kafka cannot be started: [Errno 28] No space left on device; starting it again in")
+    assert told[4].startswith("Kafka ended with -9")
 
 
 async def test_a_service_that_only_the_operator_can_help_says_its_sentence_and_is_left(tmp_path: Path) -> None:

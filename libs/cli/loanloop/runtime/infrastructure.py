@@ -12,6 +12,7 @@ from loanloop.runtime.kafka import EmbeddedKafka
 from loanloop.runtime.kafka_jars import kafka_jars
 from loanloop.runtime.ports import Ports
 from loanloop.runtime.postgres import EmbeddedPostgres
+from loanloop.runtime.problems import CannotRun
 from loanloop.runtime.settings import RuntimeSettings
 from loanloop.runtime.tasks import together
 from loanloop.runtime.whole_data import begin_restore, refuse_parts
@@ -87,17 +88,23 @@ class EmbeddedInfrastructure(Installation):
         await self.kafka.kill()
 
     async def start_kafka(self) -> Child:
-        child = await self.kafka.start()
-        self.write_state()
-        return child
+        return await self._start_again(self.kafka)
 
     async def kill_postgres(self) -> None:
         """kill -9 of the server and its backends; `start_postgres` continues on the same data and port."""
         await self.postgres.kill()
 
     async def start_postgres(self) -> Child:
-        child = await self.postgres.start()
-        self.write_state()
+        return await self._start_again(self.postgres)
+
+    async def _start_again(self, server: EmbeddedKafka | EmbeddedPostgres) -> Child:
+        """Raises CannotRun, or OSError where the disk takes nothing, and leaves none running then."""
+        try:
+            child = await server.start()
+            self.write_state()
+        except (CannotRun, OSError):
+            await server.kill()
+            raise
         return child
 
     def _run_state(self) -> RunState:

@@ -139,7 +139,11 @@ class Installation(abc.ABC):
         command = Command(argv=argv, log=log, cwd=self.directory.path, env=env)
         child = await self.children.start(command)
         self._services[instance] = child
-        self.write_state()
+        try:
+            self.write_state()
+        except OSError:
+            await self.kill_service(instance)
+            raise
         return child
 
     def service_settings(self, instance: str) -> dict[str, str]:

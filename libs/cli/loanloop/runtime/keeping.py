@@ -71,6 +71,8 @@ async def keep_running(name: str, child: Child, start_again: Callable[[], Awaita
             raise
         except CannotRun as cannot:
             running, ended = None, str(cannot).removesuffix(".")
+        except OSError as error:
+            running, ended = None, f"{name} cannot be started: {error}"
 
 
 def _raise_if_hopeless(name: str, ended: Child, code: int) -> None:

@@ -1,5 +1,6 @@
 """What `loanloop up` shows: what it does, line by line, and at last the addresses and lines to paste."""
 
+import contextlib
 import shlex
 import time
 
@@ -20,7 +21,8 @@ class Screen:
 
     def tell(self, line: str) -> None:
         elapsed = time.monotonic() - self._started_at
-        self._console.print(f"[dim]{elapsed:6.1f} s[/dim]  {escape(line)}", soft_wrap=True)
+        with contextlib.suppress(OSError):  # to a file on a full disk, it may be: what runs goes on
+            self._console.print(f"[dim]{elapsed:6.1f} s[/dim]  {escape(line)}", soft_wrap=True)
 
     def show_addresses(self, installation: Installation, portfolio: Portfolio) -> None:
         self.tell("ready")
