@@ -32,14 +32,19 @@ class Progress:
     async def joined(self, group: str, n_members: int) -> None:
         """Returns once the group has so many members and each knows its partitions. Raises RuntimeError."""
         deadline = time.perf_counter() + JOINED_WITHIN_S
-        while True:
-            (answer,) = await self._admin.describe_consumer_groups([group])
-            ((_, _, state, _, _, members, *_),) = answer.groups
-            if state == "Stable" and len(members) == n_members:
-                return
+        while (found := await self._members(group)) != ("Stable", n_members):
             if time.perf_counter() > deadline:
-                raise RuntimeError(f"{group} is {state} with {len(members)} of {n_members} members")
+                raise RuntimeError(f"{group} is {found[0]} with {found[1]} of {n_members} members")
             await asyncio.sleep(0.1)
+
+    async def _members(self, group: str) -> tuple[str, int]:
+        """The group's state, and how many members it has."""
+        try:
+            (answer,) = await self._admin.describe_consumer_groups([group])
+        except GroupCoordinatorNotAvailableError:
+            return "without a coordinator", 0
+        ((_, _, state, _, _, members, *_),) = answer.groups
+        return state, len(members)
 
     async def until(self, group: str, n: int, *, look_every_s: float = 0.05) -> Seen:
         """Each number of records that was seen, until it is `n`. Raises RuntimeError where it stays what it is."""
