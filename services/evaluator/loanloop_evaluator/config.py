@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, Field, HttpUrl
 
 
 def _without_login(url: HttpUrl) -> HttpUrl:
-    """Each error says the address, to the log too. Raises ValueError, which pydantic says without the value."""
+    """Each error of a post says the address, to the log too. Raises ValueError."""
     if url.username or url.password:
         raise ValueError("it must be an address without a login: put a proxy that adds one before Alertmanager")
     return url
