@@ -12,6 +12,7 @@ shown beside it: of a loan its id, date and features alone, as text.
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -20,6 +21,7 @@ from loanloop_common.kafka import publish_batch
 
 from bench.installation import Installation, fresh_installation
 from bench.processor_time import ProcessorTime
+from bench.progress import seen_until
 from bench.registry import Options
 from bench.result import Found, Goal
 from bench.workload import make_messages, make_outcomes
@@ -54,11 +56,11 @@ async def ingested(installation: Installation, n_events: int) -> tuple[float, di
     """Events a second, from the first transaction to the last, and processor time by process for each event."""
     settings = {"LOANLOOP_PORTFOLIO": "sba", "LOANLOOP_INGEST__BATCH_RECORDS": str(BATCH_RECORDS)}
     await installation.infrastructure.start_service("ingest", **settings)
-    first, used = 0, ProcessorTime()
-    while (stored := await installation.pool.fetchval("SELECT count(*) FROM loan_data.event_keys")) < n_events:
-        if not first and stored:
-            first, used = stored, ProcessorTime()
-        await asyncio.sleep(0.5 if first else 0.05)  # each look costs PostgreSQL some of the time that is measured
+    n_stored = partial(installation.pool.fetchval, "SELECT count(*) FROM loan_data.event_keys")
+    _, first = (await seen_until(1, n_stored, "events are stored"))[-1]
+    used = ProcessorTime()
+    # Each look costs PostgreSQL some of the time that is measured.
+    await seen_until(n_events, n_stored, "events are stored", look_every_s=0.5)
     used_us = used.us_each(n_events - first)
     return float(await installation.pool.fetchval(EVENTS_A_SECOND)), used_us
 

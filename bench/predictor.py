@@ -1,14 +1,13 @@
 """The predictor as the benchmarks start it, with a model live, and what is sent to its REST."""
 
-import asyncio
 import json
-from functools import cache
+from functools import cache, partial
 
-import psutil
 from loanloop.runtime.children import Child
 
 from bench.installation import Installation
 from bench.machine import cores
+from bench.progress import seen_until
 from bench.workload import deploy, make_bundle, make_messages
 
 N_BODIES = 4096
@@ -32,12 +31,7 @@ async def start_predictor(installation: Installation, **settings: str) -> Child:
 
 
 async def applied(installation: Installation, seq: int, *, by: int = 1) -> None:
-    """Returns once so many predictors say that they serve the deployment or a later one."""
+    """Returns once so many predictors say that they serve the deployment or a later one. Raises RuntimeError."""
     query = "SELECT count(*) FROM loan_data.service_instances WHERE deployment_seq >= $1"
-    while await installation.pool.fetchval(query, seq) < by:  # noqa: ASYNC110 - processes of their own write it
-        await asyncio.sleep(0.02)
-
-
-def cpu_s(process: psutil.Process) -> float:
-    used = process.cpu_times()
-    return float(used.user + used.system)
+    serving = partial(installation.pool.fetchval, query, seq)
+    await seen_until(by, serving, f"predictors serve deployment {seq}", look_every_s=0.02)

@@ -1,9 +1,11 @@
-"""How far the services have come, by the offsets that their groups have committed: counting rows would cost as well."""
+"""How far the services have come, mostly by the offsets that their groups commit: counting rows would cost as well."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
+from math import inf
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
@@ -12,9 +14,27 @@ from loanloop_common.settings import KafkaSettings
 
 from bench.installation import Installation
 
-Seen = list[tuple[float, int]]  # when, and how many records were committed then
+Seen = list[tuple[float, int]]  # when, and how many were done then
 JOINED_WITHIN_S = 60.0
 STALLED_AFTER_S = 60.0
+
+
+async def seen_until(
+    n: int, look: Callable[[], Awaitable[int]], what: str, *, look_every_s: float = 0.05, at_most_s: float = inf
+) -> Seen:
+    """Each number that a look gave, until it is `n` or the time is over.
+
+    Raises RuntimeError where it stays what it is, as behind a service that has ended: nobody starts that again.
+    """
+    seen = [(time.perf_counter(), await look())]
+    while seen[-1][1] < n and time.perf_counter() - seen[0][0] < at_most_s:
+        await asyncio.sleep(look_every_s)
+        at, now = time.perf_counter(), await look()
+        if now != seen[-1][1]:
+            seen.append((at, now))
+        elif at - seen[-1][0] > STALLED_AFTER_S:
+            raise RuntimeError(f"{now:,} of {n:,} {what}, and no more in {STALLED_AFTER_S:g} s")
+    return seen
 
 
 class Progress:
@@ -46,17 +66,8 @@ class Progress:
         ((_, _, state, _, _, members, *_),) = answer.groups
         return state, len(members)
 
-    async def until(self, group: str, n: int, *, look_every_s: float = 0.05) -> Seen:
-        """Each number of records that was seen, until it is `n`. Raises RuntimeError where it stays what it is."""
-        seen = [(time.perf_counter(), await self.committed(group))]
-        while seen[-1][1] < n:
-            await asyncio.sleep(look_every_s)
-            at, now = time.perf_counter(), await self.committed(group)
-            if now != seen[-1][1]:
-                seen.append((at, now))
-            elif at - seen[-1][0] > STALLED_AFTER_S:
-                raise RuntimeError(f"{group} stays at {now:,} of {n:,} records")
-        return seen
+    async def until(self, group: str, n: int) -> Seen:
+        return await seen_until(n, partial(self.committed, group), f"records are committed by {group}")
 
 
 @asynccontextmanager

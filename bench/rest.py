@@ -7,7 +7,6 @@ answers; Kafka and PostgreSQL share its cores. The peers get inputs that are enc
 import asyncio
 from collections.abc import Sequence
 
-import psutil
 from loanloop_common.bundle import unpack
 
 from bench.http_load import Answers, Load, put_load
@@ -15,7 +14,8 @@ from bench.installation import fresh_installation
 from bench.machine import cores
 from bench.peers import PeerUnavailable
 from bench.peers.serving import goals_beside
-from bench.predictor import N_BODIES, cpu_s, predict_bodies, start_predictor
+from bench.predictor import N_BODIES, predict_bodies, start_predictor
+from bench.processor_time import ProcessorTime
 from bench.registry import Options
 from bench.rest_peers import REST_PEERS, RestPeer, bodies_of, served_by
 from bench.result import Found, Goal, Row
@@ -50,16 +50,16 @@ def load_cost_us(answers: Answers) -> float:
 
 async def of_the_predictor(name: str, seconds: float) -> Row:
     async with fresh_installation() as installation:
-        child = await start_predictor(installation)
-        process = psutil.Process(child.pid)
-        before = cpu_s(process)
+        await start_predictor(installation)
+        used = ProcessorTime()
         row = await measured(name, installation.infrastructure.rest_url, "/predict", predict_bodies(), seconds)
+        server_s = used.seconds()["predictor"]
         n_stored = await installation.pool.fetchval("SELECT count(*) FROM loan_data.predictions")
         scored_by = f"{cores()} threads of one process"
         return row | {
             "scored_by": scored_by,
             "stored": n_stored,
-            "server_cpu_us": (cpu_s(process) - before) / n_stored * 1e6,
+            "server_cpu_us": server_s / n_stored * 1e6,
         }
 
 

@@ -7,7 +7,6 @@ it is measured with and without workers that score beside it, and judged by the 
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from bench.machine import cores
 from bench.peers import PeerUnavailable, program
 from bench.peers.running import end_of, peer_process, three_free_ports
 from bench.peers.serving import ServingPeer
-from bench.progress import Progress, per_s
+from bench.progress import Progress, per_s, seen_until
 from bench.rest_peers import WORKERS, as_inference_request
 from bench.result import Row
 from bench.topics import make_topics
@@ -184,13 +183,7 @@ async def _until_all_score(
 async def _loans_per_s(peer: StreamPeer, broker: Broker, source: str, n_scored: Callable[[], Any]) -> float:
     """Timed as our stream is: all loans are there, and the clock starts with the first that are seen done."""
     messages = _messages(peer, 100_000, peer.n_loans)
-    before = await n_scored()
+    n_last = await n_scored() + peer.n_loans
     await publish_messages(broker, source, messages)
-    started = time.perf_counter()
-    seen = [(started, before)]
-    while seen[-1][1] - before < peer.n_loans and time.perf_counter() - started < MEASURED_S:
-        await asyncio.sleep(_LOOK_EVERY_S)
-        at, now = time.perf_counter(), await n_scored()
-        if now != seen[-1][1]:
-            seen.append((at, now))
+    seen = await seen_until(n_last, n_scored, "loans are scored", look_every_s=_LOOK_EVERY_S, at_most_s=MEASURED_S)
     return per_s(seen) if len(seen) > ENOUGH_SEEN else 0.0

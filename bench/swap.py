@@ -20,7 +20,7 @@ from bench.installation import Installation, fresh_installation
 from bench.machine import cores
 from bench.memory import growth, rss_mib
 from bench.predictor import applied, predict_bodies, start_predictor
-from bench.progress import STALLED_AFTER_S, per_s
+from bench.progress import per_s, seen_until
 from bench.registry import Options
 from bench.result import Found, Goal, Row
 from bench.workload import DAY, Message, make_bundle, make_live, make_messages, store_model
@@ -85,15 +85,8 @@ async def at_full_rate(installation: Installation) -> Answers:
 async def max_streamed_per_s(installation: Installation, loans: list[Message]) -> float:
     """Of a burst, from when its first decisions were seen to the last. Raises RuntimeError where none is made."""
     await publish_batch(installation.broker, Topic.LOAN_RECEIVED, loans)
-    seen = [(time.perf_counter(), 0)]
-    while seen[-1][1] < len(loans):
-        await asyncio.sleep(_LOOK_EVERY_S)
-        at, now = time.perf_counter(), await n_streamed(installation)
-        if now != seen[-1][1]:
-            seen.append((at, now))
-        elif at - seen[-1][0] > STALLED_AFTER_S:
-            raise RuntimeError(f"{now:,} of {len(loans):,} loans are decided, and no more")
-    return per_s(seen)
+    decided = partial(n_streamed, installation)
+    return per_s(await seen_until(len(loans), decided, "loans are decided", look_every_s=_LOOK_EVERY_S))
 
 
 async def under_load(
@@ -110,9 +103,11 @@ async def under_load(
     loading = asyncio.create_task(put_load(load, predict_bodies(), stop=done))
     await asyncio.sleep(WARM_UP_S)
     began = time.perf_counter()
-    await work()
-    ended = time.perf_counter()
-    done.set()
+    try:
+        await work()
+        ended = time.perf_counter()
+    finally:
+        done.set()
     await sending
     return await loading, (began, ended)
 
