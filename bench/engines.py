@@ -9,29 +9,24 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 import onnxruntime as ort
 import torch
-from loanloop_common.bundle import unpack
 from loanloop_common.features import EncodedBatch, Floats
-from loanloop_common.scoring import CHUNK_ROWS, FEW_ROWS, Scorer
+from loanloop_common.scoring import CHUNK_ROWS, FEW_ROWS
 from loanloop_trainer.model.exporting import onnx_of
 from loanloop_trainer.model.loans import inputs_of
 from loanloop_trainer.model.serving_form import ServingForm
 
+from bench.arranged import Arranged, Engine, Served, Session
 from bench.machine import cores
 from bench.registry import Options
 from bench.result import Found, Goal, Row
 from bench.runtimes import (
     CHUNK,
-    Logits,
-    Run,
     aot_inductor_of,
     inductor_of,
     onnxruntime_of,
@@ -39,7 +34,7 @@ from bench.runtimes import (
     quantized,
     torch_of,
 )
-from bench.workload import encoded, make_bundle, make_network
+from bench.workload import encoded, make_network
 
 TITLE = "inference engines, the same network"
 BATCHES = (1, 64, 512, 2048)
@@ -47,6 +42,8 @@ FASTEST = f"all_cores_batch_{BATCHES[-1]}"
 TOLERANCE = 1e-4
 SERVED = "as served: Scorer"
 LIMIT = "ONNX Runtime, plain form"
+LIMITS = (LIMIT, f"{LIMIT}, one session")
+_TOLD = 200  # characters of an error in the table; the line of progress has all
 COLUMNS = {
     "engine": "what runs the network, and in which form; plain form is the network as it was trained, served form an "
     "equal one that is faster",
@@ -60,75 +57,21 @@ COLUMNS = {
 }
 
 
-@dataclass(frozen=True)
-class Engine:
-    """`make` gives so many functions, each of which scores a chunk on one core while the others do."""
-
-    name: str
-    make: Callable[[int], list[Run]]
-    chunk: int = CHUNK
-
-
-class Session:
-    """As many of the engine's functions as there are workers; a batch is cut into chunks that they share."""
-
-    def __init__(self, engine: Engine, workers: int) -> None:
-        self._chunk = engine.chunk
-        self._runs = engine.make(workers)
-        self._pool = ThreadPoolExecutor(workers)
-
-    def __call__(self, batch: EncodedBatch) -> Floats:
-        return log_odds(self._logits(batch))
-
-    def _logits(self, batch: EncodedBatch) -> Logits:
-        starts = range(0, len(batch.x_cat), self._chunk)
-        chunks = [batch.rows(slice(start, start + self._chunk)) for start in starts]
-        if len(chunks) == 1 or len(self._runs) == 1:
-            return np.concatenate([self._runs[0](chunk) for chunk in chunks])
-        shares = [chunks[i :: len(self._runs)] for i in range(len(self._runs))]
-        scored = list(self._pool.map(lambda run, share: [run(c) for c in share], self._runs, shares))
-        in_order = [scored[i % len(scored)][i // len(scored)] for i in range(len(chunks))]
-        return np.concatenate(in_order)
-
-    def close(self) -> None:
-        self._pool.shutdown()
-
-
-class Arranged(Protocol):
-    """An engine with its threads. It gives the log-odds of default (B,), before calibration."""
-
-    def __call__(self, batch: EncodedBatch, /) -> Floats: ...
-
-    def close(self) -> None: ...
-
-
-class Served:
-    """What the predictor scores with."""
-
-    def __init__(self, threads: int) -> None:
-        self._scorer = Scorer(unpack(make_bundle()), threads=threads)
-
-    def __call__(self, batch: EncodedBatch) -> Floats:
-        return self._scorer.log_odds(batch)
-
-    def close(self) -> None:
-        self._scorer.close()
-
-
-def log_odds(logits: Logits) -> Floats:
-    """(B,) of (B, 2), as the scorer computes them."""
-    odds: Floats = (logits[:, 1] - logits[:, 0]).astype(np.float64)
-    return odds
+def limits_of(plain: bytes) -> list[Engine]:
+    """The plain form in both arrangements, of which the faster one here is the limit."""
+    each, one = LIMITS
+    return [Engine(each, onnxruntime_of(plain)), Engine(one, onnxruntime_of(plain, shared=True), BATCHES[-1])]
 
 
 def engines(say: Callable[[str], None]) -> list[Engine]:
+    """The limits come first."""
     network = make_network()
     example = inputs_of(encoded().rows(slice(0, 4)), torch.device("cpu"))
     say("exporting")
     plain, served = onnx_of(network, example), onnx_of(ServingForm(network), example)
     none = {"graph_optimization_level": ort.GraphOptimizationLevel.ORT_DISABLE_ALL}
     return [
-        Engine(LIMIT, onnxruntime_of(plain)),
+        *limits_of(plain),
         Engine("ONNX Runtime, plain form, no fusion", onnxruntime_of(plain, **none)),
         Engine("ONNX Runtime, served form", onnxruntime_of(served)),
         Engine("ONNX Runtime, served form, no fusion", onnxruntime_of(served, **none)),
@@ -140,7 +83,6 @@ def engines(say: Callable[[str], None]) -> list[Engine]:
         Engine("torch eager, served form", torch_of(ServingForm(network).eval())),
         Engine("torch Inductor, served form", inductor_of(ServingForm(network).eval())),
         Engine("torch AOTInductor, served form", aot_inductor_of(ServingForm(network).eval())),
-        Engine(f"{LIMIT}, one session", onnxruntime_of(plain, shared=True), BATCHES[-1]),
         Engine("ONNX Runtime, served form, one session", onnxruntime_of(served, shared=True), BATCHES[-1]),
         Engine("OpenVINO, served form, one stream", openvino_of(served, shared=True)),
     ]
@@ -208,7 +150,7 @@ def run(options: Options) -> Found:
 
 def limit_of(rows: list[Row]) -> float:
     """In the arrangement that is faster here."""
-    return max(float(row[FASTEST]) for row in rows if row["engine"] in (LIMIT, f"{LIMIT}, one session"))
+    return max(float(row[FASTEST]) for row in rows if row["engine"] in LIMITS)
 
 
 def goals_of(rows: list[Row]) -> tuple[Goal, ...]:
@@ -222,13 +164,18 @@ def goals_of(rows: list[Row]) -> tuple[Goal, ...]:
 def tried(
     name: str, make: Callable[[int], Arranged], reference: Floats, within_s: float, say: Callable[[str], None]
 ) -> Row:
+    """A row; with the error where an engine fails, which may be a fault of the benchmark too.
+
+    Raises it where there is nothing to judge without: what serves, and the limit's arrangements.
+    """
     say(name)
     try:
         return {"engine": name, **measured(make, reference, within_s)}
     except Exception as error:
-        if name in (SERVED, LIMIT):
+        if name in (SERVED, *LIMITS):
             raise
-        return {"engine": name, "note": f"does not run here: {type(error).__name__}"}
+        say(f"{name}: {error!r}")
+        return {"engine": name, "note": f"does not run here: {repr(error)[:_TOLD]}"}
 
 
 def measured(make: Callable[[int], Arranged], reference: Floats, within_s: float) -> Row:

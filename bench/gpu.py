@@ -27,7 +27,8 @@ from loanloop_trainer.model.workers import Workers
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from bench.engines import Served, log_odds, rows_per_s, same_bits
+from bench.arranged import Served, log_odds
+from bench.engines import rows_per_s, same_bits
 from bench.machine import cores
 from bench.registry import Options
 from bench.result import Found, Goal, Row

@@ -2,45 +2,50 @@
 
 import numpy as np
 import pytest
+import torch
 from loanloop_common.features import EncodedBatch, Floats
+from loanloop_trainer.model.exporting import onnx_of
+from loanloop_trainer.model.loans import inputs_of
 
+from bench.arranged import Served, Session, log_odds
 from bench.engines import (
     COLUMNS,
     FASTEST,
-    LIMIT,
+    LIMITS,
     SERVED,
-    Served,
+    TOLERANCE,
     goals_of,
     limit_of,
-    log_odds,
+    limits_of,
     same_bits,
     tried,
 )
 from bench.report import _section
 from bench.result import Found, Result, Row
-from bench.workload import encoded
+from bench.workload import encoded, make_network
 
 
 def row(engine: str, rows_per_s: float, *, error: float = 0.0, same: bool = True) -> Row:
     return {"engine": engine, FASTEST: rows_per_s, "log_odds_error": error, "same_bits": same}
 
 
-LIMITS = [row(LIMIT, 100.0), row(f"{LIMIT}, one session", 120.0)]
+EACH, ONE = LIMITS
+MEASURED = [row(EACH, 100.0), row(ONE, 120.0)]
 
 
 def test_the_limit_is_the_faster_arrangement() -> None:
-    assert limit_of([*LIMITS, row("OpenVINO, served form", 200.0)]) == 120.0
+    assert limit_of([*MEASURED, row("OpenVINO, served form", 200.0)]) == 120.0
 
 
 def test_what_serves_can_be_slower_than_the_limit_whatever_another_engine_does() -> None:
-    (goal,) = goals_of([row(SERVED, 90.0), *LIMITS, row("OpenVINO, served form", 200.0)])
+    (goal,) = goals_of([row(SERVED, 90.0), *MEASURED, row("OpenVINO, served form", 200.0)])
 
     assert (goal.value, goal.reached) == (0.75, False)
 
 
 @pytest.mark.parametrize("inexact", [row(SERVED, 200.0, error=1e-2), row(SERVED, 200.0, same=False)])
 def test_what_serves_inexactly_is_no_goal_reached(inexact: Row) -> None:
-    (goal,) = goals_of([inexact, *LIMITS])
+    (goal,) = goals_of([inexact, *MEASURED])
 
     assert goal.value is None
     assert not goal.reached
@@ -71,7 +76,38 @@ class Constant:
 
 
 def no_engine(threads: int) -> Constant:
-    raise ImportError
+    raise ImportError(f"no kernel\nfor {threads} threads")
+
+
+def test_an_engine_that_fails_says_its_error_in_the_table_and_as_it_happens() -> None:
+    said: list[str] = []
+
+    failed = tried("OpenVINO, bf16", no_engine, np.zeros(0), 0.001, said.append)
+
+    assert failed == {
+        "engine": "OpenVINO, bf16",
+        "note": r"does not run here: ImportError('no kernel\nfor 1 threads')",
+    }
+    assert said == ["OpenVINO, bf16", r"OpenVINO, bf16: ImportError('no kernel\nfor 1 threads')"]
+
+
+@pytest.mark.parametrize("name", [SERVED, *LIMITS])
+def test_without_what_serves_or_a_limit_nothing_is_judged(name: str) -> None:
+    with pytest.raises(ImportError, match="no kernel"):
+        tried(name, no_engine, np.zeros(0), 0.001, print)
+
+
+def test_both_arrangements_of_the_limit_give_the_same_log_odds() -> None:
+    example = inputs_of(encoded().rows(slice(0, 4)), torch.device("cpu"))
+    sessions = [Session(engine, 2) for engine in limits_of(onnx_of(make_network(), example))]
+    few = encoded().rows(slice(0, 300))
+    try:
+        each, one = (session(few) for session in sessions)
+    finally:
+        for session in sessions:
+            session.close()
+
+    assert np.abs(each - one).max() < TOLERANCE
 
 
 def test_each_column_of_the_table_is_explained_on_the_page() -> None:
