@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.figure import Figure
 
 from bench.result import RESULTS, kept
 
@@ -27,7 +28,7 @@ def goals_table(results: list[dict[str, Any]]) -> list[str]:
             "benchmark": result["name"],
             "what": goal["what"],
             "goal": f"{goal['is_reached_when']} {goal['bound']:g}",
-            "measured": "-" if goal["value"] is None else f"{goal['value']:.3g}",
+            "measured": "-" if goal["value"] is None else goal["value"],
             "reached": _verdict(goal),
         }
         for result in results
@@ -75,8 +76,13 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-    return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.4g}"
+    return "" if value is None else f"{value:,}" if isinstance(value, int) else _on_one_line(str(value))
+
+
+def _on_one_line(text: str) -> str:
+    """A row of a Markdown table ends with its line, and a cell at a bar."""
+    return "<br>".join(text.replace("|", r"\|").splitlines())
 
 
 def _facts(sizes: dict[str, Any]) -> str:
@@ -84,14 +90,20 @@ def _facts(sizes: dict[str, Any]) -> str:
 
 
 def _plot(result: dict[str, Any]) -> Path:
-    label, value = result["bars"]
-    rows = [row for row in result["rows"] if row.get(value) is not None]
-    figure, axes = pyplot.subplots(figsize=(8, 0.8 + 0.3 * len(rows)), layout="constrained")
-    axes.barh([str(row[label]) for row in rows], [row[value] for row in rows])
-    axes.invert_yaxis()
-    axes.set_xlabel(value.replace("_", " "))
-    axes.set_title(result["title"])
     path = RESULTS / f"{result['name']}.svg"
+    figure = drawn(result)
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
     return path
+
+
+def drawn(result: dict[str, Any]) -> Figure:
+    label, value = result["bars"]
+    rows = [row for row in result["rows"] if row.get(value) is not None]
+    figure, axes = pyplot.subplots(figsize=(8, 0.8 + 0.3 * len(rows)), layout="constrained")
+    labels = [str(row[label]) for row in rows]
+    axes.barh(range(len(rows)), [row[value] for row in rows], tick_label=labels)  # by label, equal ones share a place
+    axes.invert_yaxis()
+    axes.set_xlabel(value.replace("_", " "))
+    axes.set_title(result["title"])
+    return figure
