@@ -58,6 +58,7 @@ class Pair:
     def row(self) -> dict[str, Any]:
         seconds = [statistics.fmean(part) for part in self.train_s]
         return {
+            "what": f"{self.preset}, {self.split}, {self.n_labelled:,} labelled",
             "preset": self.preset,
             "split": str(self.split),
             "labelled": self.n_labelled,
@@ -80,10 +81,9 @@ def run(options: Options) -> Found:
     on = ground(size.presets, size.splits, replace(options, say=counted))
     refuse_uncovered(on.file.occurred_at, size.splits, on.splits)
     pairs = compared(on, size, counted)
-    rows = [{"what": f"{pair.split}, {pair.n_labelled:,} labelled", **pair.row()} for pair in pairs]
     return Found(
         goals=goals_of(pairs),
-        rows=rows,
+        rows=[pair.row() for pair in pairs],
         sizes={
             **on.sizes(len(size.seeds)),
             "loans of a window": size.n_window or "all",

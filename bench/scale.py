@@ -40,7 +40,7 @@ def run(options: Options) -> Found:
     replicas, grown, held = asyncio.run(measure(size, options))
     return Found(
         goals=(replicas.goal, *scale_growth.goals_of(grown), *held.goals()),
-        rows=[*replicas.rows(), *(one.row() for one in grown), *held.rows()],
+        rows=[*replicas.rows(), *scale_growth.rows_of(grown), *held.rows()],
         sizes={
             "loans_of_a_burst_to_replicas": size.burst_loans,
             "turns_of_replicas": list(scale_replicas.TURNS),

@@ -86,6 +86,11 @@ async def measure(sizes: Sequence[int], options: Options) -> list[AtSize]:
     return found
 
 
+def rows_of(found: Sequence[AtSize]) -> list[Row]:
+    *grown, last = (one.row() for one in found)
+    return [*grown, last | {"what": f"{last['what']}, again"}]
+
+
 def goals_of(found: Sequence[AtSize]) -> tuple[Goal, ...]:
     """The largest beside the mean of the first and the last, which are small."""
     small, largest = (found[0], found[-1]), found[-2]

@@ -22,6 +22,14 @@ def test_a_row_has_the_gain_by_seed_and_what_it_costs() -> None:
     assert row["unlabelled"] == 48_000
 
 
+def test_each_preset_has_a_label_of_its_own_in_the_plot() -> None:
+    presets = ("sba_application", "sba")
+
+    labels = {pair(preset, 2_000, ([0.7], [0.6])).row()["what"] for preset in presets}
+
+    assert labels == {f"{preset}, {SPLITS[0]}, 2,000 labelled" for preset in presets}
+
+
 def test_goals_are_the_mean_gain_of_all_splits_with_as_many_labels() -> None:
     pairs = [
         pair("sba", 2_000, ([0.75], [0.50])),

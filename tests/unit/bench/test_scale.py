@@ -11,7 +11,7 @@ from bench.processor_time import IDLE, OTHERS, THIS, ProcessorTime
 from bench.progress import per_s
 from bench.report import goals_table
 from bench.result import Goal
-from bench.scale_growth import AtSize, goals_of
+from bench.scale_growth import AtSize, goals_of, rows_of
 from bench.scale_memory import Held
 from bench.scale_replicas import LEAST_CORES, Measured
 
@@ -73,6 +73,16 @@ def test_cost_is_judged_by_the_largest_table_against_the_smallest_before_and_aft
     assert [round(goal.value or 0, 3) for goal in goals] == [1.15, 1.15]
     assert all(goal.reached for goal in goals)
     assert "1,000,000 decisions stored / 100,000" in goals[0].what
+
+
+def test_the_first_size_is_called_another_name_when_it_comes_again() -> None:
+    rows = rows_of([AtSize(n, made(10_000, 90), 1000.0) for n in (110_000, 1_010_000, 110_000)])
+
+    assert [row["what"] for row in rows] == [
+        "110,000 decisions stored",
+        "1,010,000 decisions stored",
+        "110,000 decisions stored, again",
+    ]
 
 
 def test_memory_that_has_settled_half_way_is_flat_and_memory_that_goes_on_growing_is_not() -> None:
