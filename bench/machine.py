@@ -16,8 +16,14 @@ TELLING_PACKAGES = (
 
 
 @cache
+def own_cores() -> frozenset[int]:
+    """The numbers of those that this process and its children may use."""
+    return frozenset(os.sched_getaffinity(0))
+
+
+@cache
 def cores() -> int:
-    return len(os.sched_getaffinity(0))
+    return len(own_cores())
 
 
 @cache

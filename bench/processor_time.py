@@ -3,11 +3,12 @@
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from typing import Any
 
 import psutil
 
-from bench.machine import cores
+from bench.machine import cores, own_cores
 
 THIS, OTHERS, IDLE = "this benchmark", "other programs", "idle"
 _SERVERS = {"postgres": "PostgreSQL", "java": "Kafka"}
@@ -18,7 +19,7 @@ class ProcessorTime:
     """Since it was made. A second process of one service is called by its name and a number."""
 
     def __init__(self) -> None:
-        self._before, self._machine_before, self._began = _used_s(), _machine_busy_s(), time.perf_counter()
+        self._before, self._busy_before, self._began = _used_s(), busy_s(own_cores()), time.perf_counter()
 
     def seconds(self) -> dict[str, float]:
         return {name: used - self._before.get(name, 0.0) for name, used in _used_s().items()}
@@ -29,9 +30,9 @@ class ProcessorTime:
     def shares(self) -> dict[str, float]:
         """Of the processor time that the cores had: who took it, what other programs did, and what nobody did."""
         had_s = cores() * (time.perf_counter() - self._began)
-        machine_s = _machine_busy_s() - self._machine_before
+        all_s = busy_s(own_cores()) - self._busy_before
         took_s = self.seconds()
-        took_s[OTHERS] = max(machine_s - sum(took_s.values()), 0.0)
+        took_s[OTHERS] = max(all_s - sum(took_s.values()), 0.0)
         took_s[IDLE] = max(had_s - sum(took_s.values()), 0.0)
         return {name: took / had_s for name, took in took_s.items()}
 
@@ -64,7 +65,14 @@ def _known_processes() -> Iterator[tuple[str, psutil.Process]]:
                 yield name, process
 
 
-def _machine_busy_s() -> float:
-    times = psutil.cpu_times()
-    idle = times.idle + getattr(times, "iowait", 0.0)
-    return float(sum(times) - idle - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0))
+def busy_s(numbers: Set[int]) -> float:
+    """Of these cores since the machine began, whoever kept them busy."""
+    times = psutil.cpu_times(percpu=True)
+    if len(times) != len(numbers):  # where they are all there are, their numbers may have gaps
+        times = [times[number] for number in numbers]
+    return sum(map(_busy_s_of, times))
+
+
+def _busy_s_of(core: Any) -> float:
+    idle = core.idle + getattr(core, "iowait", 0.0)
+    return float(sum(core) - idle - getattr(core, "guest", 0.0) - getattr(core, "guest_nice", 0.0))

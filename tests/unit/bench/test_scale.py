@@ -5,9 +5,9 @@ import time
 import pytest
 
 from bench.bursts import Burst, median_of
-from bench.machine import cores
+from bench.machine import cores, own_cores
 from bench.memory import growth
-from bench.processor_time import IDLE, OTHERS, THIS, ProcessorTime
+from bench.processor_time import IDLE, OTHERS, THIS, ProcessorTime, busy_s
 from bench.progress import per_s
 from bench.report import goals_table
 from bench.result import Goal
@@ -106,11 +106,34 @@ def test_the_median_of_bursts_is_taken_figure_by_figure() -> None:
     assert median.cpu_us_per_loan["PostgreSQL"] == 20
 
 
-def test_shares_of_processor_time_count_all_there_was() -> None:
-    used, ends_at = ProcessorTime(), time.perf_counter() + 1
+def work_for(seconds: float) -> float:
+    """The processor time that it took."""
+    began_s, ends_at = time.process_time(), time.perf_counter() + seconds
     while time.perf_counter() < ends_at:
         sum(range(100_000))
+    return time.process_time() - began_s
+
+
+def test_shares_of_processor_time_are_of_the_time_that_the_cores_had() -> None:
+    used = ProcessorTime()
+    worked_s = work_for(1)
     shares = used.shares()
 
-    assert 0.1 / cores() < shares[THIS] < 1.1 / cores()
-    assert sum(shares.values()) == pytest.approx(1, abs=0.1)
+    assert shares[THIS] == pytest.approx(worked_s / cores(), abs=0.1 / cores())
+    assert shares[THIS] + shares[OTHERS] < 1.1
+
+
+def test_each_core_is_busy_by_itself_and_one_of_them_with_our_work() -> None:
+    began, before = time.perf_counter(), {core: busy_s({core}) for core in own_cores()}
+    worked_s = work_for(1)
+    busy = {core: busy_s({core}) - was for core, was in before.items()}
+    took_s = time.perf_counter() - began
+
+    assert all(0 <= seconds < took_s + 0.1 for seconds in busy.values())
+    assert sum(busy.values()) > worked_s - 0.1
+
+
+def test_all_cores_are_busy_for_as_long_as_each_of_them() -> None:
+    each = sum(busy_s({core}) for core in own_cores())
+
+    assert busy_s(own_cores()) == pytest.approx(each, abs=1)
