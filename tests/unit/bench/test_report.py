@@ -1,6 +1,7 @@
 """The page of all results: its tables, whatever their cells hold, and its plots."""
 
 from matplotlib import pyplot
+from matplotlib.patches import Rectangle
 
 from bench.report import drawn, goals_table, table
 from bench.result import Goal
@@ -35,7 +36,7 @@ def test_bars_of_equal_labels_have_places_of_their_own() -> None:
 
     figure = drawn({"title": "scale", "bars": ("what", "us"), "rows": rows})
     (axes,) = figure.axes
-    bars = [patch.get_bbox() for patch in axes.patches]
+    bars = [patch.get_bbox() for patch in axes.patches if isinstance(patch, Rectangle)]
     labels = [label.get_text() for label in axes.get_yticklabels()]
     pyplot.close(figure)
 
