@@ -1,14 +1,15 @@
 """Does the breach rule sleep until spring 2008 and wake in time? On samples of real loans, by the product's own rule.
 
-    python bench/breach_rule.py LOANS.parquet [--seeds 1 2 3 4 5] [--confidence 0.9] [--days 3]
+    python bench/breach_rule.py LOANS.parquet [--seeds 1 2 3 4 5] [--confidence 0.8 0.9] [--days 3 5]
 
 LOANS.parquet has the columns of the portfolio's features, with approved_at and defaulted. A model is trained once a
 sample on the loans of 2002 to 2004 (threshold by F1 on the newest tenth of them), then frozen; each later loan's
-outcome counts 30 days after its approval, as in the demo. The model is the product's own: minutes a sample.
+outcome counts once it has matured by the policy, as in the demo. The model is the product's own: minutes a sample.
 """
 
 import argparse
 import json
+from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 from loanloop_common.bundle import declines, unpack
+from loanloop_common.errors import LoanloopError
 from loanloop_common.features import Floats
-from loanloop_common.portfolio import Portfolio
+from loanloop_common.portfolio import Policy, Portfolio
 from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.scoring import Scorer
 from loanloop_evaluator.domain.breach import BreachRule, turns_of
@@ -30,7 +32,11 @@ from loanloop_trainer.model import export as exported
 from loanloop_trainer.model import train as trained
 
 TRAIN_FROM, TRAIN_TO = date(2002, 1, 1), date(2004, 12, 31)
-FIRST_DAY = date(2005, 1, 31)
+LATER_FROM = date(2005, 1, 1)
+
+
+class NoOutcome(LoanloopError):
+    """Some loans of the file are neither repaid nor defaulted."""
 
 
 class Loans:
@@ -41,6 +47,7 @@ class Loans:
         self.approved = table["approved_at"].cast("int32").to_numpy()
         self.defaulted = np.asarray(table["defaulted"].to_numpy(zero_copy_only=False), dtype=bool)
         self.columns = {name: table[name].to_pylist() for name in portfolio.features}
+        self.matures_in = timedelta(days=portfolio.policy.maturity_days)
         self.n_train = int(np.searchsorted(self.approved, _epoch_day(TRAIN_TO), side="right"))
 
     def part(self, chosen: slice) -> dict[str, list[Any]]:
@@ -48,10 +55,14 @@ class Loans:
 
 
 def read_loans(path: Path, portfolio: Portfolio, until: date) -> Any:
+    """By approval. Raises NoOutcome: a loan whose end is unknown is not a repaid one."""
     table = pq.read_table(path, columns=["approved_at", "defaulted", *portfolio.features])
     approved = table["approved_at"].cast("int32").to_numpy()
     chosen = (approved >= _epoch_day(TRAIN_FROM)) & (approved <= _epoch_day(until))
-    return table.filter(chosen).take(np.argsort(approved[chosen], kind="stable"))
+    loans = table.filter(chosen).take(np.argsort(approved[chosen], kind="stable"))
+    if n_unknown := loans["defaulted"].null_count:
+        raise NoOutcome(f"{n_unknown:,} of {len(loans):,} loans in {path} have no outcome: leave them out of the file")
+    return loans
 
 
 def _epoch_day(day: date) -> int:
@@ -75,16 +86,20 @@ def scored(loans: Loans, seed: int) -> tuple[Floats, float]:
 
 def simulate(loans: Loans, seed: int, rules: list[tuple[RollingRule, BreachRule]]) -> dict[str, Any]:
     scores, threshold = scored(loans, seed)
-    counts_on = loans.approved[loans.n_train :].astype(np.int64) + date(1970, 1, 1).toordinal() + 30
+    approved_on = loans.approved[loans.n_train :].astype(np.int64) + date(1970, 1, 1).toordinal()
+    counts_on = approved_on + loans.matures_in.days
     outcomes = DecidedOutcomes(counts_on, Scored(scores, declines(scores, threshold), loans.defaulted[loans.n_train :]))
     last = date.fromordinal(int(outcomes.day[-1]))
-    days = days_between(FIRST_DAY, last)
-    windows = {rule: [row.window for row in daily_rows("v1", outcomes, days, rule)] for rule, _ in rules}
+    days = days_between(LATER_FROM + loans.matures_in, last)
+    windows = {
+        rolling: [row.window for row in daily_rows("v1", outcomes, days, rolling)]
+        for rolling in dict.fromkeys(rolling for rolling, _ in rules)
+    }
     return {
         "seed": seed,
         "n_train": loans.n_train,
         "threshold": round(threshold, 3),
-        "f1_by_quarter": _by_quarter(outcomes, last),
+        "f1_by_quarter": by_quarter(outcomes, last, loans.matures_in),
         "breaches": {_name(rolling, breach): _breaches(windows[rolling], breach) for rolling, breach in rules},
     }
 
@@ -96,29 +111,31 @@ def _name(rolling: RollingRule, breach: BreachRule) -> str:
 def _breaches(windows: list[WindowValue], rule: BreachRule) -> list[str]:
     """Days on which a breach opens, each time after the one before has recovered."""
     closing = [window.day for window in windows]
-    turns = turns_of(windows, closing, is_open=False, not_before=FIRST_DAY, rule=rule)
+    turns = turns_of(windows, closing, is_open=False, not_before=LATER_FROM, rule=rule)
     return [turn.at.day.isoformat() for turn in turns if turn.kind == "breach"]
 
 
-def _by_quarter(outcomes: DecidedOutcomes, last: date) -> dict[str, float]:
-    figures, first = {}, date(2005, 1, 1)
-    while first <= last - timedelta(days=30):
+def by_quarter(outcomes: DecidedOutcomes, last: date, matures_in: timedelta) -> dict[str, float | None]:
+    """F1 of the loans approved in each; None where it is undefined."""
+    figures: dict[str, float | None] = {}
+    first = LATER_FROM
+    while first + matures_in <= last:
         end = date(first.year + first.month // 10, (first.month + 3) % 12, 1)
-        part = outcomes.between(first + timedelta(days=30), end + timedelta(days=29))
-        figures[f"{first.year}Q{first.month // 3 + 1}"] = round(metric_of(part, "f1") or 0.0, 3)
+        f1 = metric_of(outcomes.between(first + matures_in, end + matures_in - timedelta(days=1)), "f1")
+        figures[f"{first.year}Q{first.month // 3 + 1}"] = None if f1 is None else round(f1, 3)
         first = end
     return figures
 
 
 def main() -> None:
-    options = _options()
-    policy = load_portfolio("sba").policy
+    portfolio = load_portfolio("sba")
+    policy = portfolio.policy
+    options = options_of(policy)
     rules = [
         (RollingRule(policy.metric, policy.window_days, policy.min_outcomes, c), BreachRule(policy.breach_below, d))
         for c in options.confidence
         for d in options.days
     ]
-    portfolio = load_portfolio("sba")
     table = read_loans(options.loans, portfolio, date.fromisoformat(options.until))
     results = []
     for seed in options.seeds:
@@ -133,15 +150,17 @@ def main() -> None:
         print(f"opens by the end of September 2008 in {in_time} of {len(opened)}")
 
 
-def _options() -> argparse.Namespace:
+def options_of(policy: Policy, arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Those of the command line unless they are given; the rule is the policy's where they say nothing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("loans", type=Path)
+    by_policy = "The policy's (%(default)s) without it"
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--share", type=float, default=0.25)
-    parser.add_argument("--confidence", type=float, nargs="+", default=[0.9])
-    parser.add_argument("--days", type=int, nargs="+", default=[3])
+    parser.add_argument("--confidence", type=float, nargs="+", default=[policy.confidence], help=by_policy)
+    parser.add_argument("--days", type=int, nargs="+", default=[policy.breach_days], help=by_policy)
     parser.add_argument("--until", default="2008-11-30", help="The last approval")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":
