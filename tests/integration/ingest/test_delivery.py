@@ -109,7 +109,7 @@ async def test_loans_that_kafka_removed_unread_are_alerted_of_and_the_next_are_s
     await eventually(partial(n_stored, world, 30), within_s=40)
 
     async with world.pool.acquire() as connection:
-        counts = await fetch_loan_counts(connection, received=None)
+        counts = await fetch_loan_counts(connection, received=None, as_of=None)
     assert (counts.stored, counts.removed) == (30, 30)
     alerts = await world.pool.fetch("SELECT message FROM loan_data.alerts WHERE kind = 'records_removed'")
     assert alerts

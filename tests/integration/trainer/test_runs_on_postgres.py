@@ -4,6 +4,7 @@ import asyncio
 from uuid import UUID
 
 import pytest
+from loanloop.observe.queries import fetch_loan_counts
 from loanloop_common.events import Topic
 from loanloop_trainer.domain.ports import Ended, Exit
 from loanloop_trainer.store.claimed import ClaimedRunStore, RunLost
@@ -52,6 +53,18 @@ async def test_run_freezes_the_window_and_leaves_the_newest_share_to_the_gate(wo
         run["window_to"],
     )
     assert eligible_after == 198
+
+
+async def test_views_count_the_labels_towards_a_training_as_the_trainer_does(world: TrainerWorld) -> None:
+    await world.label(2000)
+    await world.runs.request_run(seed=1, requested_by="test")
+    run = await world.newest_run()
+
+    async with world.pool.acquire() as connection:
+        seen = await fetch_loan_counts(connection, received=None, as_of=run["as_of"])
+
+    assert (seen.labelled, seen.mature) == (2000, run["labels_total"])
+    assert seen.mature < seen.labelled
 
 
 async def test_loans_older_than_the_window_are_not_frozen(world: TrainerWorld) -> None:

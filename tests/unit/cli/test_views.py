@@ -14,7 +14,7 @@ from loanloop.observe.for_machines import as_json
 from loanloop.observe.rates import Rates
 from loanloop.observe.screen import screen
 from loanloop.observe.snapshot import Snapshot
-from loanloop.observe.view import headline, status_view
+from loanloop.observe.view import headline, status_view, training_line
 from loanloop.observe.words import training_words
 from loanloop.runtime.first_steps import FirstSteps
 from loanloop_trainer.model.progress import Phase
@@ -233,6 +233,15 @@ def test_the_headline_names_both_clocks_of_event_time() -> None:
 
     assert headline(snapshot).plain.endswith(" · event time: loans of 2009-06-15, outcomes of 2010-01-28")
     assert "event time" not in headline(make_snapshot(stream_day=None, as_of=None)).plain
+
+
+def test_labels_that_are_too_young_to_count_bring_no_training_nearer() -> None:
+    waiting = make_snapshot(loans=make_counts(labelled=8_000, mature=3_000))
+
+    assert training_line(waiting).plain == (
+        "training: none yet (3,000 of 30,000 labelled loans; 5,000 more are younger than maturity_days)"
+    )
+    assert "younger" not in training_line(make_snapshot(loans=make_counts(labelled=3_000, mature=3_000))).plain
 
 
 def test_chronicle_tells_what_the_audit_found() -> None:

@@ -17,8 +17,8 @@ def bench(
         typer.Option(
             exists=True,
             dir_okay=False,
-            help="Parquet file for quality, pretraining, ensemble, training and gpu, made as portfolios/sba/README.md says; "
-            "else the repository's sample.",
+            help="Parquet file for quality, pretraining, ensemble, training and gpu, made as portfolios/sba/README.md "
+            "says; else the repository's sample.",
         ),
     ] = None,
     seeds: Annotated[

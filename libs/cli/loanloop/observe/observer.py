@@ -59,11 +59,12 @@ class Observer:
         self, connection: Connection, messages: dict[str, int], lags: tuple[Lag, ...], problem: str | None
     ) -> Snapshot:
         received = None if problem else messages.get(Topic.LOAN_RECEIVED.value, 0)
+        clocks = await queries.fetch_clocks(connection, self._min_outcomes)
         return Snapshot(
             taken_at=datetime.now(UTC),
             rule=self._rule,
             where=self._where,
-            loans=await queries.fetch_loan_counts(connection, received=received),
+            loans=await queries.fetch_loan_counts(connection, received=received, as_of=clocks["as_of"]),
             instances=await queries.fetch_instances(connection),
             lags=lags,
             messages=messages,
@@ -76,5 +77,5 @@ class Observer:
             decisions=await queries.fetch_newest_decisions(connection),
             rejected_by_reason=await queries.fetch_rejected_by_reason(connection),
             kafka_problem=problem,
-            **await queries.fetch_clocks(connection, self._min_outcomes),
+            **clocks,
         )

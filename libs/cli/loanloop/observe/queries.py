@@ -1,5 +1,6 @@
 """All SQL that looks at an installation. Reads only; counters are queries."""
 
+from datetime import datetime
 from typing import Any
 
 from loanloop_common.event_time import fetch_as_of
@@ -33,7 +34,7 @@ async def fetch_instances(connection: Connection) -> tuple[Instance, ...]:
     return tuple(Instance(**row) for row in rows)
 
 
-async def fetch_loan_counts(connection: Connection, *, received: int | None) -> LoanCounts:
+async def fetch_loan_counts(connection: Connection, *, received: int | None, as_of: datetime | None) -> LoanCounts:
     (row,) = await connection.fetch(
         """
         SELECT
@@ -52,8 +53,10 @@ async def fetch_loan_counts(connection: Connection, *, received: int | None) -> 
             (SELECT count(*) FROM loan_data.predictions) AS scored,
             (SELECT count(*) FROM loan_data.decision_keys) AS decided,
             (SELECT count(*) FROM loan_data.processed_data WHERE counts_at IS NOT NULL) AS labelled,
+            (SELECT count(*) FROM loan_data.processed_data WHERE counts_at <= $1) AS mature,
             (SELECT count(*) FROM loan_data.processed_data WHERE features IS NULL) AS waiting_outcomes
-        """
+        """,
+        as_of,
     )
     return LoanCounts(received=received, **row)
 

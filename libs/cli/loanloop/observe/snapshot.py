@@ -52,7 +52,8 @@ class LoanCounts:
 
     `removed`: those that Kafka removed before ingest read them, which an alert tells of.
 
-    `history` counts loans: one that is sent again under a new event_id is stored twice and counted here once.
+    `history` counts loans: one that is sent again under a new event_id is stored twice and counted here once. `mature`
+    are those of `labelled` that are old enough by the event-time clock to count, for a training as for F1.
     """
 
     received: int | None  # messages ever written to the topic; None while Kafka does not answer
@@ -64,6 +65,7 @@ class LoanCounts:
     scored: int
     decided: int
     labelled: int
+    mature: int
     waiting_outcomes: int
 
 

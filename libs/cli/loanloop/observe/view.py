@@ -12,6 +12,7 @@ from loanloop.observe.words import (
     clock_words,
     duration,
     figure,
+    first_labels_words,
     live_words,
     lived_words,
     moment,
@@ -149,8 +150,7 @@ def _verdict(passed: bool) -> Text:
 
 def training_line(snapshot: Snapshot) -> Text:
     if snapshot.training is None:
-        n, wanted = snapshot.loans.labelled, snapshot.rule.first_labels
-        return Text(f"training: none yet ({n:,} of {wanted:,} labelled loans)")
+        return Text(f"training: none yet ({first_labels_words(snapshot)})")
     words = training_words(snapshot.training)
     return Text(f"training: {words}", "yellow" if snapshot.training.is_open else "")
 

@@ -61,6 +61,14 @@ def live_words(deployment: Deployment, now: datetime) -> str:
     return f"{deployment.version} ({deployment.kind}{pinned}) since {moment(deployment.live_from, now)} UTC"
 
 
+def first_labels_words(snapshot: Snapshot) -> str:
+    """How far it is to the first training, and what of the labels does not count yet."""
+    loans = snapshot.loans
+    young = loans.labelled - loans.mature
+    said = f"{loans.mature:,} of {snapshot.rule.first_labels:,} labelled loans"
+    return f"{said}; {young:,} more are younger than maturity_days" if young else said
+
+
 def training_words(training: Training) -> str:
     """What the newest run does or did, with loss and time to go where it says so."""
     why = f"{training.trigger}, attempt {training.attempt}" if training.trigger == "breach" else training.trigger

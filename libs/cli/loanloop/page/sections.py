@@ -6,7 +6,17 @@ from datetime import datetime
 from loanloop.observe.rates import Rates
 from loanloop.observe.snapshot import Alert, ModelVersion, Snapshot
 from loanloop.observe.view import breach_line, version_remarks
-from loanloop.observe.words import clock, clock_words, figure, live_words, lived_words, moment, month_of, training_words
+from loanloop.observe.words import (
+    clock,
+    clock_words,
+    figure,
+    first_labels_words,
+    live_words,
+    lived_words,
+    moment,
+    month_of,
+    training_words,
+)
 from loanloop.page.looking import Seen
 from loanloop.page.loop import DOES, loop_section
 from loanloop.page.markup import Markup, joined, kind_of, section, spaced, table, tag
@@ -123,8 +133,8 @@ def _version(version: ModelVersion, snapshot: Snapshot) -> list[str]:
 def _training(snapshot: Snapshot, _: Rates) -> Markup:
     run, progress = snapshot.training, None
     if run is None:
-        words = f"None yet: {snapshot.loans.labelled:,} of {snapshot.rule.first_labels:,} labelled loans."
-        progress = (snapshot.loans.labelled, snapshot.rule.first_labels)
+        words = f"None yet: {first_labels_words(snapshot)}."
+        progress = (snapshot.loans.mature, snapshot.rule.first_labels)
     else:
         words = training_words(run)
         done, wanted = run.progress.get("epoch"), run.progress.get("epochs")
