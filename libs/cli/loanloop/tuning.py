@@ -19,7 +19,7 @@ from loanloop_trainer.domain.search_space import Trial, best_of
 from loanloop_trainer.model import TrainingData
 from loanloop_trainer.store.freeze import Window
 from loanloop_trainer.store.only_search import only_search
-from loanloop_trainer.store.tunings import TuningStore, forget
+from loanloop_trainer.store.tunings import TuningStore
 from loanloop_trainer.tuning import Begun, Limits, Tuner, begin_or_go_on
 from loanloop_trainer.tuning_loans import FROM_DATABASE, Loans, load_from_database, of_file
 from rich.console import Console
@@ -43,14 +43,6 @@ class Asked:
     anew: bool
     json: bool
     name: str | None  # of who asks
-
-
-async def forget_results(data_dir: Path, name: str | None) -> None:
-    async with operated(data_dir) as operating:
-        forgotten = await forget(operating.pool, operating.portfolio.name, operator_name(name))
-    print(
-        "The next training has the portfolio file's hyperparameters." if forgotten else "There is no result to forget."
-    )
 
 
 async def search(asked: Asked, data_dir: Path) -> int:

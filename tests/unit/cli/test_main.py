@@ -1,5 +1,7 @@
 """Every command ends with one sentence, not with a traceback, at what it meets outside of itself."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import asyncpg
@@ -42,6 +44,27 @@ def test_what_goes_away_is_said_in_one_sentence(
     assert said.startswith("Error: ")
     assert sentence in said
     assert said.count("\n") == 1
+
+
+_WITHOUT_TORCH = """
+import sys
+class WithoutTorch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+sys.meta_path.insert(0, WithoutTorch())
+from loanloop.main import main
+main()
+"""
+
+
+def test_a_search_without_torch_as_in_the_commands_image_is_refused_in_one_sentence() -> None:
+    command_line = [sys.executable, "-c", _WITHOUT_TORCH, "tune"]
+    ended = subprocess.run(command_line, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 1
+    assert "Error: a search trains, and torch is not installed here" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_a_mistake_of_the_command_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,14 +52,20 @@ def tune(
     - `loanloop tune --loans loans.parquet --json`
     - `loanloop tune --forget`
     """
-    if not forget:
-        print("Loading torch and the trainer …", file=sys.stderr, flush=True)  # takes seconds
-
-    from loanloop.tuning import Asked, forget_results, search
+    from loanloop_common.errors import LoanloopError
 
     if forget:
-        asyncio.run(forget_results(data_dir, name))
+        asyncio.run(_forget_results(data_dir, name))
         return
+    print("Loading torch and the trainer …", file=sys.stderr, flush=True)  # takes seconds
+    try:
+        from loanloop.tuning import Asked, search
+    except ModuleNotFoundError as missing:
+        raise LoanloopError(
+            f"a search trains, and {missing.name} is not installed here (the command's image has none of it): search "
+            "in a clone after `make setup`, with LOANLOOP_POSTGRES__DSN and LOANLOOP_PORTFOLIO of the installation."
+        ) from missing
+
     asked = Asked(
         file=loans,
         trials=trials,
@@ -71,3 +77,15 @@ def tune(
         name=name,
     )
     raise typer.Exit(asyncio.run(search(asked, data_dir)))
+
+
+async def _forget_results(data_dir: Path, name: str | None) -> None:
+    from loanloop_trainer.store.tunings import forget
+
+    from loanloop.operating import operated, operator_name
+
+    async with operated(data_dir) as operating:
+        forgotten = await forget(operating.pool, operating.portfolio.name, operator_name(name))
+    print(
+        "The next training has the portfolio file's hyperparameters." if forgotten else "There is no result to forget."
+    )

@@ -74,8 +74,8 @@ def mirrors_to_mlflow() -> bool:
         return False
     if find_spec("mlflow") is None:
         raise CannotRun(
-            "MLFLOW_TRACKING_URI is set, and MLflow's client is not installed: "
-            "pip install 'loanloop[mlflow]', or unset it."
+            "MLFLOW_TRACKING_URI is set, and MLflow's client is not installed: unset it, or install loanloop with its "
+            "extra `mlflow`."
         )
     return True
 
