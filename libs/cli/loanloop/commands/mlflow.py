@@ -39,7 +39,7 @@ def mlflow(
     from loanloop.runtime.foreground import until_signalled
 
     if find_spec("mlflow") is None:
-        raise LoanloopError("MLflow's client is not installed where this runs: install loanloop there with its extra `mlflow`.")
+        raise LoanloopError("MLflow's client is not installed here: install loanloop with its extra `mlflow`.")
     if "@" in urlsplit(uri).netloc:  # what is said of it, here and by MLflow's client, would say the password
         raise LoanloopError(
             "MLflow's address must have no login in it: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
