@@ -57,7 +57,7 @@ def bench(
         print(f"{name} …", file=sys.stderr)
         result = registry.run(name, registry.Options(long=long, say=_say, loans=loans, n_seeds=seeds))
         for goal in result.found.goals:
-            value = "not measured" if goal.value is None else f"{goal.value:.3g}"
+            value = "not measured" if goal.value is None else f"{goal.value:.4g}"
             why_not = f"; not judged: {goal.not_judged}" if goal.not_judged else ""
             missed = ", not reached" if not goal.reached and not goal.not_judged else ""
             print(f"{name}: {goal.what}: {value} ({goal.is_reached_when} {goal.bound:g}{why_not}{missed})")
