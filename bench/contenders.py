@@ -20,6 +20,7 @@ from loanloop_common.bundle import unpack
 from loanloop_common.features import MISSING, EncodedBatch, Floats, with_derived
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.scoring import Scorer
+from loanloop_trainer.domain.calibration import fitted_on_validation
 from loanloop_trainer.domain.recency import Weights, recency_weights
 from loanloop_trainer.domain.split import Split, split_by_day
 from loanloop_trainer.model import Hooks, TrainingData, export, train
@@ -28,7 +29,7 @@ from scipy.sparse import csr_matrix, hstack
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import OneHotEncoder
 
-from bench.judging import Verdict, fitted_on_validation, verdict
+from bench.judging import Verdict, verdict
 from bench.machine import cores
 from bench.peers import environment, program
 

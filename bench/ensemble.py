@@ -16,7 +16,7 @@ from loanloop_common.portfolio import Portfolio
 from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.resources import SAMPLE
 from loanloop_common.scoring import Scorer
-from loanloop_trainer.domain.calibration import validation_metrics
+from loanloop_trainer.domain.calibration import fitted_on_validation, validation_metrics
 from loanloop_trainer.domain.split import Mask, split_by_day
 from loanloop_trainer.model import TrainedModel, TrainingData, export, train
 from loanloop_trainer.model.exporting import onnx_of
@@ -27,7 +27,6 @@ from loanloop_trainer.model.workers import Workers
 
 from bench.covering import refuse_uncovered
 from bench.engines import rows_per_s
-from bench.judging import fitted_on_validation
 from bench.loans import SPLITS, LoanFile
 from bench.machine import cores
 from bench.registry import Options

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from loanloop_common.bundle import Calibration
 from loanloop_common.features import Floats
-from loanloop_trainer.domain.calibration import best_threshold, platt, validation_metrics
+from loanloop_trainer.domain.calibration import validation_metrics
 from loanloop_trainer.domain.split import Mask
 from sklearn.metrics import brier_score_loss
 
@@ -48,13 +48,6 @@ def reliability(probabilities: Floats, defaulted: Mask) -> Reliability:
         expected=np.bincount(bins, weights=probabilities, minlength=N_BINS).tolist(),
         defaulted=np.bincount(bins[defaulted], minlength=N_BINS).tolist(),
     )
-
-
-def fitted_on_validation(log_odds: Floats, defaulted: Mask) -> tuple[Calibration, float]:
-    """Calibration and threshold as the trainer chooses them, for a model that does not choose its own."""
-    slope, intercept = platt(log_odds, defaulted)
-    calibration = Calibration(slope=slope, intercept=intercept)
-    return calibration, best_threshold(calibration.probabilities(log_odds), defaulted)
 
 
 def verdict(log_odds: Floats, defaulted: Mask, calibration: Calibration, threshold: float) -> Verdict:

@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from loanloop_common.bundle import Calibration
 from loanloop_common.portfolio_file import load_portfolio
+from loanloop_trainer.domain.calibration import fitted_on_validation
 
 from bench.contenders import Fit, Task, logistic_regression
 from bench.fits import KeptFits
-from bench.judging import Verdict, fitted_on_validation, reliability, verdict
+from bench.judging import Verdict, reliability, verdict
 from bench.loans import LoanFile, Split
 from bench.machine import machine
 from bench.quality import Judged, goal_of, notes

@@ -1,7 +1,7 @@
 """From scores to probabilities (Platt) and from probabilities to a threshold, both on validation loans."""
 
 import numpy as np
-from loanloop_common.bundle import declines
+from loanloop_common.bundle import Calibration, declines
 from loanloop_common.features import Floats
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import (
@@ -37,6 +37,13 @@ def best_threshold(probabilities: Floats, labels: Mask) -> float:
     # Halfway to the next lower score: the threshold itself then is no loan's score, and rounding can't flip one.
     below = thresholds[best - 1] if best > 0 else 0.0
     return float((thresholds[best] + below) / 2)
+
+
+def fitted_on_validation(log_odds: Floats, labels: Mask) -> tuple[Calibration, float]:
+    """Calibration and threshold of a model that said `log_odds` of loans that it had not learnt from."""
+    slope, intercept = platt(log_odds, labels)
+    calibration = Calibration(slope=slope, intercept=intercept)
+    return calibration, best_threshold(calibration.probabilities(log_odds), labels)
 
 
 def validation_metrics(probabilities: Floats, labels: Mask, threshold: float) -> dict[str, float | None]:

@@ -15,7 +15,7 @@ from loanloop_common.portfolio import ModelConfig, Portfolio
 
 from loanloop_trainer.domain.audit import Finding, audit_features
 from loanloop_trainer.domain.blending import best_share
-from loanloop_trainer.domain.calibration import best_threshold, platt, validation_metrics
+from loanloop_trainer.domain.calibration import fitted_on_validation, validation_metrics
 from loanloop_trainer.domain.split import Mask
 from loanloop_trainer.model.boosting import best_boosted, boosted
 from loanloop_trainer.model.checkpoint import CheckpointUnusable, Position, copied
@@ -197,11 +197,8 @@ def _ensemble(learner: Learner, loans: EncodedLoans, by_network: Floats) -> tupl
 
 
 def _calibrated(log_odds: Floats, defaulted: Mask) -> tuple[Calibration, float, dict[str, float | None]]:
-    slope, intercept = platt(log_odds, defaulted)
-    calibration = Calibration(slope=slope, intercept=intercept)
-    probabilities = calibration.probabilities(log_odds)
-    threshold = best_threshold(probabilities, defaulted)
-    return calibration, threshold, validation_metrics(probabilities, defaulted, threshold)
+    calibration, threshold = fitted_on_validation(log_odds, defaulted)
+    return calibration, threshold, validation_metrics(calibration.probabilities(log_odds), defaulted, threshold)
 
 
 def _fresh_modules(
