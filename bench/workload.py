@@ -24,6 +24,7 @@ from loanloop_trainer.model.encoding import fit_encoder
 from loanloop_trainer.model.exporting import export
 from loanloop_trainer.model.tabtransformer import TabTransformer
 from loanloop_trainer.model.trained import HeldOut, TrainedModel
+from loanloop_trainer.model.training import network_of
 
 PORTFOLIO = load_portfolio("sba")
 CODEC = LoanCodec(PORTFOLIO)
@@ -96,18 +97,8 @@ def encoded() -> EncodedBatch:
 
 
 def make_network() -> TabTransformer:
-    model = PORTFOLIO.model
     torch.manual_seed(1)
-    return TabTransformer(
-        category_ids=[part.n_ids for part in encoder().categories],
-        exact_ids=[part.n_ids for part in encoder().numbers],
-        d_model=model.d_model,
-        n_layers=model.n_layers,
-        n_heads=model.n_heads,
-        d_feedforward=model.d_feedforward,
-        dropout=model.dropout,
-        embedding_std=model.embedding_std,
-    ).eval()
+    return network_of(encoder(), PORTFOLIO.model).eval()
 
 
 @cache

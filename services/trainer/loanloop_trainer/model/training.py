@@ -205,7 +205,12 @@ def _fresh_modules(
     encoder: Encoder, config: ModelConfig, seed: int, device: torch.device
 ) -> tuple[TabTransformer, Projection]:
     torch.manual_seed(seed)
-    network = TabTransformer(
+    return network_of(encoder, config).to(device), Projection(config.d_model).to(device)
+
+
+def network_of(encoder: Encoder, config: ModelConfig) -> TabTransformer:
+    """With weights that torch's own generator draws."""
+    return TabTransformer(
         category_ids=[part.n_ids for part in encoder.categories],
         exact_ids=[part.n_ids for part in encoder.numbers],
         d_model=config.d_model,
@@ -215,7 +220,6 @@ def _fresh_modules(
         dropout=config.dropout,
         embedding_std=config.embedding_std,
     )
-    return network.to(device), Projection(config.d_model).to(device)
 
 
 def _resume(learner: Learner, data: bytes | None) -> None:
