@@ -5,16 +5,17 @@ and a look at the held-out loans after each epoch, of which the best counts.
 """
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from loanloop_common.features import Encoder
 from loanloop_common.portfolio import ModelConfig
-from loanloop_trainer.model.learning import MAX_GRADIENT_NORM
+from loanloop_trainer.model.learning import MAX_GRADIENT_NORM, optimizer_of
 from loanloop_trainer.model.loans import Inputs, rows_of
 from loanloop_trainer.model.phases import EVALUATION_ROWS
 from loanloop_trainer.model.schedule import epoch_order, one_cycle, steps_per_epoch
-from loanloop_trainer.model.tabtransformer import N_CLASSES, Tokens
+from loanloop_trainer.model.tabtransformer import N_CLASSES, Tokens, parameter_groups
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional
@@ -60,38 +61,46 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Learnt:
-    """`roc_auc`: of the best epoch on the held-out loans; None where the time was over first."""
+    """`roc_auc`: of the best epoch on the held-out loans; None where the time was over first.
+
+    `n_steps` and `n_validations` are those that were taken.
+    """
 
     rows_per_s: float
     roc_auc: float | None
+    n_steps: int
+    n_validations: int
 
 
 def learn_eagerly(
     loans: Encoded, held_out: Encoded, config: ModelConfig, *, threads: int, seed: int, within_s: float
 ) -> Learnt:
     """All steps of the training, or as many as fit into `within_s`; timed after WARM_UP_STEPS, validation included."""
-    inputs, labels = loans.inputs, loans.labels
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     network = EagerTabTransformer(loans.encoder, config)
-    optimizer = AdamW(network.parameters(), weight_decay=config.weight_decay)
-    per_epoch = steps_per_epoch(len(labels), config.batch_size)
-    n_steps = per_epoch * config.epochs
-    started, n_rows, scores = time.perf_counter(), 0, list[float]()
-    for step in range(n_steps):
-        if step == WARM_UP_STEPS:
+    optimizer = optimizer_of(parameter_groups(network, network.tokens, config.weight_decay))
+    per_epoch = steps_per_epoch(len(loans.labels), config.batch_size)
+    step, started, n_rows, scores = 0, time.perf_counter(), 0, list[float]()
+    for step, rows in enumerate(_batches(len(loans.labels), per_epoch, config.epochs, seed), start=1):
+        if step == WARM_UP_STEPS + 1:
             started, n_rows = time.perf_counter(), 0
-        epoch, i = divmod(step, per_epoch)
-        rows = epoch_order(len(labels), seed=seed, epoch=epoch).tensor_split(per_epoch)[i]
-        optimizer.param_groups[0]["lr"] = one_cycle(step + 1, n_steps, config.learning_rate)
-        _step(network, optimizer, rows_of(inputs, rows), labels[rows])
+        for group in optimizer.param_groups:
+            group["lr"] = one_cycle(step, per_epoch * config.epochs, config.learning_rate)
+        _step(network, optimizer, rows_of(loans.inputs, rows), loans.labels[rows])
         n_rows += len(rows)
-        if (step + 1) % per_epoch == 0:
+        if step % per_epoch == 0:
             scores.append(_roc_auc(network, held_out))
         if step > WARM_UP_STEPS and time.perf_counter() - started > within_s:
             break
     rows_per_s = n_rows / (time.perf_counter() - started)
-    return Learnt(rows_per_s, max(scores) if len(scores) == config.epochs else None)
+    return Learnt(rows_per_s, max(scores) if len(scores) == config.epochs else None, step, len(scores))
+
+
+def _batches(n_rows: int, per_epoch: int, epochs: int, seed: int) -> Iterator[Tensor]:
+    """As the product takes them: each epoch is put in order and divided once."""
+    for epoch in range(epochs):
+        yield from epoch_order(n_rows, seed=seed, epoch=epoch).tensor_split(per_epoch)
 
 
 @torch.no_grad()

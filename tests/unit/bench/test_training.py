@@ -6,10 +6,11 @@ import torch
 from loanloop_common.resources import SAMPLE
 from loanloop_trainer.model import Hooks, Progress, train
 
+from bench.eager import WARM_UP_STEPS, learn_eagerly
 from bench.memory import forget_peak, held_bytes, peak_bytes
 from bench.training import MODEL, ON_GPU, Raced, best_of_each, growth_of_steps, race_goals
 from bench.training_loans import loans, portfolio
-from bench.training_race import eager, parts_of
+from bench.training_race import parts_of
 
 
 def ours(rows_per_s: float = 3_000.0) -> dict[str, object]:
@@ -66,15 +67,27 @@ def test_the_shipped_training_takes_as_many_steps_as_the_eager_loop_and_looks_as
 
     train(data, portfolio(**small), seed=1, threads=1, hooks=hooks)
     threads = torch.get_num_threads()
+    parts, config = parts_of(data), portfolio(**small).model
     try:
-        row = eager(parts_of(data), threads=1, seed=1, **small)
+        learnt = learn_eagerly(*parts.encoded(), config, threads=1, seed=1, within_s=60.0)
     finally:
         torch.set_num_threads(threads)
 
-    n_learnt = len(parts_of(data).older)
-    assert steps[-2].steps == 2 * round(n_learnt / portfolio().model.batch_size)
-    assert looks == [1, 2]
-    assert 0 < row["roc_auc"] < 1
+    taken = [progress.step for progress in steps if progress.phase == "train"][-1]
+    assert taken == learnt.n_steps == 2 * round(len(parts.older) / config.batch_size)
+    assert len(looks) == learnt.n_validations == 2
+    assert 0 < (learnt.roc_auc or 0) < 1
+
+
+def test_an_eager_loop_whose_time_is_over_says_how_far_it_came() -> None:
+    parts, threads = parts_of(loans(6_000, SAMPLE)), torch.get_num_threads()
+    config = portfolio(**MODEL, d_model=8, n_layers=1, n_heads=2, d_feedforward=8).model
+    try:
+        learnt = learn_eagerly(*parts.encoded(), config, threads=1, seed=1, within_s=0.0)
+    finally:
+        torch.set_num_threads(threads)
+
+    assert (learnt.n_steps, learnt.n_validations, learnt.roc_auc) == (WARM_UP_STEPS + 1, 0, None)
 
 
 def test_a_peak_is_remembered_until_it_is_forgotten_and_freed_memory_is_not_held() -> None:

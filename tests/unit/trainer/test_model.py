@@ -10,7 +10,7 @@ from loanloop_trainer.model.phases import class_weights, passes_per_epoch, with_
 from loanloop_trainer.model.pretraining import masked_view, nt_xent
 from loanloop_trainer.model.schedule import epoch_order, one_cycle, steps_per_epoch
 from loanloop_trainer.model.serving_form import ServingForm
-from loanloop_trainer.model.tabtransformer import TabTransformer, kept
+from loanloop_trainer.model.tabtransformer import TabTransformer, kept, parameter_groups
 from torch import Tensor
 
 
@@ -107,7 +107,7 @@ def test_heads_must_divide_the_model() -> None:
 
 def test_every_parameter_is_in_one_group_and_embeddings_do_not_decay() -> None:
     network = make_network()
-    decayed, spared = network.parameter_groups(0.1)
+    decayed, spared = parameter_groups(network, network.tokens, 0.1)
 
     assert len(decayed["params"]) + len(spared["params"]) == len([*network.parameters()])
     assert any(p is network.tokens.embedding.weight for p in spared["params"])

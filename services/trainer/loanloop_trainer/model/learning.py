@@ -5,6 +5,7 @@ import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from time import monotonic
+from typing import Any
 
 import torch
 from loanloop_common.portfolio import ModelConfig
@@ -17,7 +18,7 @@ from loanloop_trainer.model.checkpoint import Position
 from loanloop_trainer.model.loans import Inputs, rows_of
 from loanloop_trainer.model.pretraining import Projection
 from loanloop_trainer.model.schedule import epoch_order, seed_of, steps_per_epoch
-from loanloop_trainer.model.tabtransformer import TabTransformer
+from loanloop_trainer.model.tabtransformer import TabTransformer, parameter_groups
 from loanloop_trainer.model.workers import Workers
 
 MAX_GRADIENT_NORM = 1.0
@@ -205,6 +206,11 @@ class Learner:
         checkpoint.load_optimizer(self._optimizer, checkpoint.part("optimizer", tensors))
 
     def _fresh_optimizer(self) -> AdamW:
-        groups = [*self.network.parameter_groups(self.config.weight_decay), {"params": [*self.projection.parameters()]}]
-        learning_rate = torch.tensor(0.0, device=self.device) if self.captures else 0.0  # until a step says
-        return AdamW(groups, lr=learning_rate, fused=True, capturable=self.captures)
+        groups = parameter_groups(self.network, self.network.tokens, self.config.weight_decay)
+        learning_rate = torch.tensor(0.0, device=self.device) if self.captures else 0.0
+        return optimizer_of([*groups, {"params": [*self.projection.parameters()]}], learning_rate)
+
+
+def optimizer_of(groups: list[dict[str, Any]], learning_rate: float | Tensor = 0.0) -> AdamW:
+    """`learning_rate`: until a step says another; a tensor where a graph of the GPU reads it."""
+    return AdamW(groups, lr=learning_rate, fused=True, capturable=isinstance(learning_rate, Tensor))

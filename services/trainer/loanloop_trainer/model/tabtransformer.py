@@ -144,10 +144,11 @@ class TabTransformer(nn.Module):
         mean: Tensor = self.norm(x).mean(dim=1)
         return mean
 
-    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
-        """Only the matrices of the encoder and the head decay: not embeddings, norms and biases."""
-        spared = {id(parameter) for parameter in self.tokens.parameters()}
-        parameters = [*self.parameters()]
-        decayed = [p for p in parameters if p.ndim > 1 and id(p) not in spared]
-        others = [p for p in parameters if p.ndim <= 1 or id(p) in spared]
-        return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+def parameter_groups(network: nn.Module, tokens: Tokens, weight_decay: float) -> list[dict[str, Any]]:
+    """Only the matrices of encoder and head decay: not embeddings (the network's `tokens`), norms and biases."""
+    spared = {id(parameter) for parameter in tokens.parameters()}
+    parameters = [*network.parameters()]
+    decayed = [p for p in parameters if p.ndim > 1 and id(p) not in spared]
+    others = [p for p in parameters if p.ndim <= 1 or id(p) in spared]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
