@@ -1,7 +1,9 @@
 """The models whose quality is compared: each learns from the same loans and judges the same later ones.
 
 All of them hold out the same newest loans of those they learn from, for calibration and threshold, and learn these too
-before they judge; to all of them older loans count as the portfolio says.
+before they judge; to all of them older loans count as the portfolio says. The network alone chooses more on those held
+out: its number of epochs. LightGBM learns 400 trees, a number that is prescribed, and logistic regression chooses
+nothing else.
 """
 
 import json
@@ -61,7 +63,12 @@ class Task:
 
 @dataclass(frozen=True)
 class Fit:
-    """`train_s`: seconds from the loans to a model that can be judged."""
+    """`train_s`: seconds of learning, with and without the held-out loans; not the same of all.
+
+    Of TabTransformer from the audit of the fields to the exported bundle, calibration included; of one that was cut off
+    those up to its last checkpoint and from there on. Of LightGBM its program, from its start to the scores of the
+    judged loans, without calibration. Of logistic regression all, its verdict too.
+    """
 
     verdict: Verdict
     train_s: float
