@@ -1,4 +1,4 @@
-"""The training, from frozen loans to a calibrated network: audit, pretrain, train, calibrate, refit."""
+"""The training, from frozen loans to a calibrated network: audit, pretrain, train, refit, calibrate."""
 
 import copy
 import math
