@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import loanloop_trainer.model
-from loanloop_common import bundle, features, portfolio, scoring
+from loanloop_common import bundle, features, portfolio, portfolio_part, scoring
 from loanloop_trainer import domain
 
 from bench.contenders import Fit
@@ -65,7 +65,7 @@ def _code() -> str:
     """Of all that decides what a fit gives, but for the packages."""
     folders = [Path(str(module.__file__)).parent for module in (loanloop_trainer.model, domain)]
     files = [path for folder in folders for path in sorted(folder.glob("*.py"))]
-    files += [Path(str(module.__file__)) for module in (bundle, features, portfolio, scoring)]
+    files += [Path(str(module.__file__)) for module in (bundle, features, portfolio, portfolio_part, scoring)]
     files += [
         _BENCH / name
         for name in ("contenders.py", "judging.py", "loans.py", "trials.py", "peers/lightgbm.py", "peers/lightgbm.txt")

@@ -48,8 +48,8 @@ class Trial:
 class Trials:
     """On the loans of one file. Its judged loans are read once a portfolio and split."""
 
-    def __init__(self, file: LoanFile, say: Callable[[str], None]) -> None:
-        self._file, self._say, self._kept = file, say, KeptFits()
+    def __init__(self, file: LoanFile, kept: KeptFits, say: Callable[[str], None]) -> None:
+        self._file, self._kept, self._say = file, kept, say
         self._judged: dict[tuple[str, Split], TrainingData] = {}
 
     @property
@@ -110,4 +110,4 @@ def ground(presets: Sequence[str], splits: Sequence[Split], options: Options) ->
     portfolios = [load_portfolio(preset) for preset in presets]
     file = LoanFile(options.loans or SAMPLE, portfolios[0])
     covered = [split for split in splits if file.covers(split)]
-    return Ground(portfolios, file, covered, Trials(file, options.say))
+    return Ground(portfolios, file, covered, Trials(file, KeptFits(), options.say))

@@ -16,8 +16,7 @@ from bench.trials import Trial, Trials
 def test_a_fit_is_said_with_its_number_among_all_also_behind_one_that_was_kept(tmp_path: Path) -> None:
     said: list[str] = []
     counted, portfolio = Counted(said.append, n_fits=3), load_portfolio("sba_application")
-    trials = Trials(LoanFile(SAMPLE, portfolio), counted)
-    trials._kept = KeptFits(tmp_path)
+    trials = Trials(LoanFile(SAMPLE, portfolio), KeptFits(tmp_path), counted)
     once, other = (Trial(portfolio, SPLITS[4], "logistic regression", seed, 300) for seed in (0, 1))
 
     for trial in (once, once, other):
