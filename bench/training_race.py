@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from loanloop_common.errors import in_one_line
 from loanloop_common.features import Encoder
 from loanloop_trainer.domain.split import split_by_day
 from loanloop_trainer.model import Hooks, Progress, TrainedModel, TrainingData, train
@@ -20,12 +20,15 @@ from loanloop_trainer.runner.following import together
 from loanloop_trainer.runner.orders import Orders
 from loanloop_trainer.runner.training import unless_lost
 
+from bench.apart import NoFigures, figures_of
 from bench.eager import Encoded, learn_eagerly
 from bench.peers import PeerUnavailable, environment, program
 from bench.result import Row
 from bench.training_loans import portfolio
 
 EAGER_WITHIN_S = 45.0
+PEER_WITHIN_S = 300.0
+NOTE_LENGTH = 200
 
 
 @dataclass
@@ -121,8 +124,14 @@ def peer(one: Peer, parts: Parts, say: Any, *, threads: int, seed: int, seconds:
     try:
         python = environment(one.name, say)
         return {**row, "rows_per_s": _peer_rows_per_s(python, one, parts, threads, seed, seconds)}
-    except (PeerUnavailable, subprocess.SubprocessError) as missing:
-        return {**row, "rows_per_s": None, "note": str(missing)[:200]}
+    except (PeerUnavailable, NoFigures) as missing:
+        return {**row, "rows_per_s": None, "note": note_of(missing)}
+
+
+def note_of(missing: Exception) -> str:
+    """Short enough for a table: its beginning says what there is not, its end why."""
+    said = in_one_line(missing)
+    return said if len(said) <= NOTE_LENGTH else f"{said[:60]} … {said[63 - NOTE_LENGTH :]}"
 
 
 def _peer_rows_per_s(python: Path, one: Peer, parts: Parts, threads: int, seed: int, seconds: float) -> float:
@@ -146,5 +155,4 @@ def _peer_rows_per_s(python: Path, one: Peer, parts: Parts, threads: int, seed: 
         }  # fmt: skip
         # -P: the program is called as the package it imports.
         command = [str(python), "-P", str(program(one.name)), str(file), json.dumps(given)]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True, cwd=folder)
-    return float(json.loads(ended.stdout.splitlines()[-1])["rows_per_s"])
+        return float(figures_of(command, within_s=PEER_WITHIN_S, folder=Path(folder))["rows_per_s"])

@@ -7,7 +7,6 @@ Run as a program it reads one run's loans in a process of its own and prints sec
 import asyncio
 import json
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from loanloop_common.postgres import Pool, create_pool
 from loanloop_trainer.runner.loading import load_rows
 from loanloop_trainer.store.claimed import Run
 
+from bench.apart import figures_of
 from bench.installation import fresh_installation
 from bench.memory import forget_peak, held_bytes, peak_bytes
 from bench.workload import PORTFOLIO
@@ -100,9 +100,7 @@ async def measure(n: int, path: Path) -> dict[str, float]:
 
 
 def _read_apart(dsn: str, run_id: UUID, n: int) -> dict[str, float]:
-    command = [sys.executable, "-m", "bench.training_read", dsn, str(run_id), str(n)]
-    said: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    return said
+    return figures_of([sys.executable, "-m", "bench.training_read", dsn, str(run_id), str(n)])
 
 
 async def _read(dsn: str, run_id: UUID, n: int) -> None:
