@@ -5,15 +5,14 @@ loan is passed once, however few there are: with the default `min_steps` few loa
 """
 
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
 
-import psutil
 from loanloop_trainer.model import train
 
-from bench.memory import forget_peak, peak_bytes
+from bench.apart import figures_of
+from bench.memory import forget_peak, held_bytes, peak_bytes
 from bench.training_loans import loans, portfolio
 
 Figures = dict[str, float]
@@ -21,17 +20,14 @@ Figures = dict[str, float]
 
 def measured(n: int, path: Path, *, pretrain_epochs: int) -> Figures:
     command = [sys.executable, "-m", "bench.training_growth", str(n), str(path), str(pretrain_epochs)]
-    said: Figures = json.loads(
-        subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
-    )
-    return said
+    return figures_of(command)
 
 
 def main() -> None:
     n, path, pretrain_epochs = int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     chosen = portfolio(epochs=1, min_steps=0, refit=False, pretrain_epochs=pretrain_epochs)
     train(loans(2000, path), chosen, seed=1)  # what comes once
-    data, before = loans(n, path), psutil.Process().memory_info().rss
+    data, before = loans(n, path), held_bytes()
     forget_peak()  # the loans themselves apart
     started = time.perf_counter()
     train(data, chosen, seed=1)

@@ -1,16 +1,19 @@
 """What the benchmark `training` judges, and with what its contestants are given."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
 from loanloop_common.resources import SAMPLE
 from loanloop_trainer.model import Hooks, Progress, train
 
+from bench.apart import NoFigures, figures_of
 from bench.eager import WARM_UP_STEPS, learn_eagerly
 from bench.memory import forget_peak, held_bytes, peak_bytes
-from bench.training import MODEL, ON_GPU, Raced, best_of_each, growth_of_steps, race_goals
+from bench.training import MODEL, ON_GPU, Raced, best_of_each, growth_of_steps, race_goals, spreads
 from bench.training_loans import loans, portfolio
-from bench.training_race import parts_of
+from bench.training_race import note_of, parts_of
 
 
 def ours(rows_per_s: float = 3_000.0) -> dict[str, object]:
@@ -53,6 +56,22 @@ def test_a_race_of_a_gpu_against_an_eager_loop_on_cores_is_not_judged() -> None:
         (pytest.approx(0.02), ON_GPU, False),
         (pytest.approx(30 / 11), ON_GPU, False),
     ]
+
+
+@pytest.mark.parametrize(("n_cores", "raced"), [(1, [(1, 1)]), (2, [(2, 1), (1, 2)])])
+def test_on_one_core_the_training_is_raced_once(n_cores: int, raced: list[tuple[int, int]]) -> None:
+    assert spreads(n_cores) == raced
+
+
+def test_the_note_of_a_peer_that_did_not_run_has_the_end_of_its_traceback() -> None:
+    command = [sys.executable, "-c", f"raise ValueError('{'no ' * 100}such module')"]
+    with pytest.raises(NoFigures) as failed:
+        figures_of(command)
+
+    note = note_of(failed.value)
+    assert len(note) == 200
+    assert note.startswith("python")
+    assert note.endswith("no such module")
 
 
 @pytest.mark.parametrize(("first", "last", "found"), [(2.0, 3.0, 1.5), (2.0, -3.0, None), (-2.0, 3.0, None)])
