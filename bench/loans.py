@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from loanloop_common.errors import LoanloopError
 from loanloop_common.portfolio import Portfolio
 from loanloop_trainer.domain.split import Mask
 from loanloop_trainer.model import TrainingData
@@ -34,12 +37,23 @@ SPLITS = (
 )
 
 
+class OutcomesMissing(LoanloopError):
+    """Loans of the file have no known end: they can be neither learnt nor judged."""
+
+    def __init__(self, path: Path, column: str, n_missing: int, n_loans: int) -> None:
+        super().__init__(
+            f"{path}: the column {column} is empty in {n_missing:,} of {n_loans:,} rows; leave loans without a known "
+            "end out of the file"
+        )
+
+
 class LoanFile:
-    """All loans of a Parquet file with the columns of `portfolios/sba/README.md`."""
+    """All loans of a Parquet file with the columns of `portfolios/sba/README.md`. Raises OutcomesMissing."""
 
     def __init__(self, path: Path, portfolio: Portfolio) -> None:
         self._table = pq.read_table(path)
         self._mapping = portfolio.file
+        self._defaulted = _outcomes(self._table, str(self._mapping.defaulted), path)
         self.occurred_at = self._table[self._mapping.occurred_at].to_numpy().astype("datetime64[us]")
         self._year = self.occurred_at.astype("datetime64[Y]").astype(int) + 1970
         self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -67,5 +81,13 @@ class LoanFile:
     def loans(self, chosen: Mask, portfolio: Portfolio) -> TrainingData:
         table = self._table.filter(chosen)
         columns = {name: table[name].to_pylist() for name in portfolio.features}
-        defaulted = table[str(self._mapping.defaulted)].to_numpy(zero_copy_only=False).astype(bool)
-        return TrainingData(columns, defaulted, self.occurred_at[chosen])
+        return TrainingData(columns, self._defaulted[chosen], self.occurred_at[chosen])
+
+
+def _outcomes(table: pa.Table, column: str, path: Path) -> Mask:
+    # As a truth value a missing one would be a loan that was repaid, or for NaN one that was not.
+    n_missing = pc.sum(pc.is_null(table[column], nan_is_null=True)).as_py() or 0
+    if n_missing:
+        raise OutcomesMissing(path, column, n_missing, len(table))
+    outcomes: Mask = table[column].to_numpy(zero_copy_only=False).astype(bool)
+    return outcomes

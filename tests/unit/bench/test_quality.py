@@ -1,5 +1,6 @@
 """What the benchmark `quality` compares: the same loans, later ones judged, nothing chosen on them."""
 
+import math
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -16,7 +17,7 @@ from loanloop_trainer.domain.calibration import fitted_on_validation
 from bench.contenders import Fit, Task, logistic_regression
 from bench.fits import KeptFits
 from bench.judging import Verdict, reliability, verdict
-from bench.loans import LoanFile, Split
+from bench.loans import LoanFile, OutcomesMissing, Split
 from bench.machine import machine
 from bench.quality import Judged, goal_of, notes
 
@@ -25,14 +26,19 @@ N_LOANS = 400
 
 
 @pytest.fixture(scope="module")
-def loan_file(tmp_path_factory: pytest.TempPathFactory) -> LoanFile:
+def table() -> pa.Table:
     """Two loans of three years in turn, defaults only among the loans of one state."""
-    path = tmp_path_factory.mktemp("loans") / "loans.parquet"
     columns: dict[str, Any] = {f.name: [f.example] * N_LOANS for f in PORTFOLIO.features.values()}
     columns["state"] = ["CA", "TX"] * (N_LOANS // 2)
     columns["approved_at"] = [date(2001 + i * 3 // N_LOANS, 1 + i % 12, 1 + i % 28) for i in range(N_LOANS)]
     columns["defaulted"] = [i % 2 == 0 and i % 10 != 0 for i in range(N_LOANS)]
-    pq.write_table(pa.table(columns), path)
+    return pa.table(columns)
+
+
+@pytest.fixture(scope="module")
+def loan_file(table: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> LoanFile:
+    path = tmp_path_factory.mktemp("loans") / "loans.parquet"
+    pq.write_table(table, path)
     return LoanFile(path, PORTFOLIO)
 
 
@@ -45,6 +51,17 @@ def test_a_split_needs_loans_of_each_of_its_years(loan_file: LoanFile) -> None:
     assert loan_file.covers(Split(2001, 2002, 2003))
     assert not loan_file.covers(Split(2000, 2002, 2003))
     assert not loan_file.covers(Split(2002, 2003, 2004))
+
+
+@pytest.mark.parametrize("known", [[None, True, None, False], [math.nan, 1.0, math.nan, 0.0]])
+def test_a_file_with_loans_whose_end_is_not_known_is_refused(
+    table: pa.Table, known: list[bool | float | None], tmp_path: Path
+) -> None:
+    place = table.column_names.index("defaulted")
+    pq.write_table(table.slice(0, 4).set_column(place, "defaulted", pa.array(known)), tmp_path / "mine")
+
+    with pytest.raises(OutcomesMissing, match="mine: the column defaulted is empty in 2 of 4 rows"):
+        LoanFile(tmp_path / "mine", PORTFOLIO)
 
 
 def test_loans_are_drawn_by_seed_from_their_years_alone(loan_file: LoanFile) -> None:
