@@ -57,7 +57,7 @@ def loans_of(published: pa.Table) -> pa.Table:
             "business_age": told(known["NewExist"], BUSINESS_AGE),
             "jobs_created": known["CreateJob"].cast(pa.int32()),
             "jobs_retained": known["RetainedJob"].cast(pa.int32()),
-            "franchise": pc.invert(pc.is_in(known["FranchiseCode"].cast(pa.int32()), pa.array(NO_FRANCHISE))),
+            "franchise": is_franchise(known["FranchiseCode"]),
             "urban_rural": told(known["UrbanRural"], URBAN_RURAL),
             "revolving_credit": told(known["RevLineCr"], YES_NO),
             "low_doc": told(known["LowDoc"], YES_NO),
@@ -81,6 +81,12 @@ def zip3_of(text: pa.ChunkedArray) -> pa.ChunkedArray:
     """The zip code is published as a number, without its leading zeros; 0 is none."""
     given = pc.if_else(pc.equal(text, "0"), None, text)
     return pc.utf8_slice_codeunits(pc.utf8_lpad(given, 5, "0"), 0, 3)
+
+
+def is_franchise(codes: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Missing where no code is given."""
+    is_none = pc.is_in(codes.cast(pa.int32()), pa.array(NO_FRANCHISE, pa.int32()))
+    return pc.if_else(pc.is_null(codes), None, pc.invert(is_none))
 
 
 def told(codes: pa.ChunkedArray, meaning: dict[str, str] | dict[str, bool]) -> pa.ChunkedArray:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from portfolios.sba.make_loans import date_of, loans_of, read_published, zip3_of
+from portfolios.sba.make_loans import date_of, is_franchise, loans_of, read_published, zip3_of
 
 SCRIPT = Path(__file__).parents[2] / "portfolios" / "sba" / "make_loans.py"
 SAMPLE = SCRIPT.with_name("loans.parquet")
@@ -70,6 +70,11 @@ def test_a_zip_code_has_its_leading_zeros_again() -> None:
     assert zip3_of(pa.chunked_array([["96817", "2767", "802", "0", None]])).to_pylist() == [
         "968", "027", "008", None, None,
     ]  # fmt: skip
+
+
+def test_whether_a_loan_is_of_a_franchise_is_missing_where_it_has_no_code() -> None:
+    codes = pa.chunked_array([["1", "0", "81965", None]], pa.string())
+    assert is_franchise(codes).to_pylist() == [False, False, True, None]
 
 
 def test_the_script_writes_a_file_and_says_how_many(published: Path, tmp_path: Path) -> None:
