@@ -89,6 +89,18 @@ def test_trees_of_the_graph_decide_as_scikit_learn_does(ensemble: Ensemble, trai
     assert np.abs(by_graph - ensemble.boosting.log_odds(loans)).max() < 1e-5
 
 
+def test_trees_that_find_nothing_to_tell_loans_apart_by_are_a_graph_too(trained: TrainedModel) -> None:
+    """Fewer loans than two leaves must have."""
+    loans = trained.validation.rows(slice(0, 30))
+    few = LabelledLoans(loans, np.arange(30) % 3 == 0, np.ones(30, np.float32))
+
+    boosting = best_boosted(trained.encoder, few, few, trained.portfolio.model, seed=1)
+
+    by_graph = TreeForm(boosting, weight=1.0).eval()(*tensors(loans)).numpy()
+    assert by_graph == pytest.approx(boosting.log_odds(loans), abs=1e-5)
+    assert len(set(by_graph.tolist())) == 1
+
+
 def test_values_at_a_threshold_go_to_the_same_side(ensemble: Ensemble, trained: TrainedModel) -> None:
     """Float32 values at, next below and next above each threshold, in the feature that it is of."""
     boosting, n_categories = ensemble.boosting, len(ensemble.boosting.tables)

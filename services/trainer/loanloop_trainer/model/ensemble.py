@@ -109,7 +109,8 @@ def _distinct_comparisons(trees: PerfectTrees) -> tuple[Ids, Singles, Ids]:
     pairs["feature"], pairs["threshold"] = trees.feature.reshape(-1), trees.threshold.reshape(-1)
     distinct, which = np.unique(pairs, return_inverse=True)
     return (
-        np.ascontiguousarray(distinct["feature"]),
-        np.ascontiguousarray(distinct["threshold"]),
+        # Not ascontiguousarray: a single number is that wherever it lies, and torch refuses its stride.
+        distinct["feature"].copy(),
+        distinct["threshold"].copy(),
         which.reshape(trees.feature.shape).astype(np.int64),
     )
