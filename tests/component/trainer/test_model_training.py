@@ -270,6 +270,22 @@ def test_the_export_computes_what_the_network_computes(trained: TrainedModel) ->
     assert Scorer(bundle).self_test() == 0.0
 
 
+def test_where_one_loan_alone_is_held_out_the_export_takes_any_number() -> None:
+    """The exporter is shown that one, and torch would take a size of one for the only one."""
+    data = make_data(60)
+    days = np.datetime64("2005-01-01", "us") + np.arange(60) * np.timedelta64(1, "D")
+    portfolio = small_portfolio(validation_share=0.01, pretrain_epochs=0, epochs=1)
+    trained = train(replace(data, occurred_at=days), portfolio, seed=1, threads=1)
+
+    bundle = unpack(export(trained, version="v1", code_version="test"))
+
+    loans = bundle.encoder.encode_columns(data.columns)
+    with Workers(1) as workers:
+        by_network = log_odds(trained.network, loans, workers)
+    assert trained.n_validation == 1
+    assert Scorer(bundle).log_odds(loans) == pytest.approx(by_network, abs=PARITY)
+
+
 def test_an_export_that_computes_otherwise_is_not_served(
     trained: TrainedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
