@@ -30,7 +30,6 @@ class KeptFits:
     def __init__(self, folder: Path = FOLDER, *, on: dict[str, Any] | None = None) -> None:
         self._folder = folder
         self._on = on or computed_on()
-        self._folder.mkdir(parents=True, exist_ok=True)
         self._code = _code()  # as it was imported: a file that is edited while this runs changes no fit
         self.n_kept = 0
 
@@ -44,6 +43,7 @@ class KeptFits:
             self.n_kept += 1
             data = json.loads(path.read_text())
             return Fit(Verdict.from_dict(data["verdict"]), data["train_s"])
+        self._folder.mkdir(parents=True, exist_ok=True)
         fit = make(path.with_suffix(".checkpoint"))
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         text = json.dumps({"key": key, "on": self._on, "at": at, **asdict(fit)})

@@ -117,6 +117,14 @@ def test_reliability_adds_up_over_models() -> None:
     assert both.expected[-1] == pytest.approx(1.99)
 
 
+def test_a_folder_for_fits_is_made_for_the_first_of_them(tmp_path: Path) -> None:
+    kept = KeptFits(tmp_path / "results" / "fits")
+
+    assert not (tmp_path / "results").exists()
+    kept.fit({"said": "sba, seed 0"}, lambda _: made(0.7), print)
+    assert len([*(tmp_path / "results" / "fits").iterdir()]) == 1
+
+
 def test_a_model_that_was_fitted_is_not_fitted_again(tmp_path: Path) -> None:
     key = {"said": "sba, seed 0"}
     first = KeptFits(tmp_path).fit(key, lambda _: made(0.7), print)
