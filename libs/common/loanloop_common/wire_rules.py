@@ -25,7 +25,9 @@ NO_NUL = r"^[^\u0000]*$"  # as a pattern of JSON Schema
 UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _FUTURE_TOLERANCE = timedelta(minutes=5)
 _FIRST_YEAR, _LAST_YEAR = 1900, 9998  # within both datetime and timestamptz, whatever the zone
-_TEXT_IN_JSON = re.compile(rb'"(?:[^"\\]|\\.)*"')
+# Takes each byte once: what is taken is kept (++, *+), and a text that does not end goes to the end of the message. The
+# decoder sees the same texts up to the first fault, where it stops; so it meets no bracket that was not counted.
+_TEXT_IN_JSON = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _BRACKET = re.compile(rb"[\[\]{}]")
 _PATH = re.compile(r" - at `\$\.?([^`]*)`$")
 _ABSENT = re.compile(r"missing required field `([^`]*)`")
