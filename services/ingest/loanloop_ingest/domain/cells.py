@@ -11,8 +11,9 @@ from loanloop_common.portfolio import Feature
 
 _TRUE = frozenset({"true", "t", "yes", "y", "1", "1.0"})
 _FALSE = frozenset({"false", "f", "no", "n", "0", "0.0"})
-# Python reads more as a number than a file means by one: 1_000, digits of other scripts.
-_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
+# Python reads more as a number than a file means by one: 1_000, digits of other scripts. Digits once taken are kept
+# (++, *+): a long cell that is no number in the end would else be tried in as many ways as it has digits.
+_NUMBER = re.compile(r"\s*+[+-]?(\d++(\.\d*+)?|\.\d++)([eE][+-]?\d++)?\s*+", re.ASCII)
 _WITH_COMMAS = re.compile(r"\s*[+-]?[\d.]*,[\d.,]*\s*", re.ASCII)
 _COMMA_RULE = ", with a point before decimals and nothing between thousands, such as 1234.5"
 UTF8_RULE = "is not UTF-8 text; save the file as UTF-8"
