@@ -1,6 +1,7 @@
 """A batch read loan by loan, beside one that is parsed as a whole."""
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -122,6 +123,21 @@ def test_what_is_said_to_be_holdable_is(body: bytes) -> None:
     else:
         with pytest.raises(InvalidField):
             refuse_unholdable(content)
+
+
+def test_saying_where_a_value_lies_holds_a_long_name_once_and_not_at_each_level() -> None:
+    name, depth = "a" * 1_000_000, 500
+    content, _ = parsed(b'{"%s":%s1e400%s}' % (name.encode(), b'{"b":' * depth, b"}" * depth))
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidField) as refused:
+            refuse_unholdable(content)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert refused.value.field == ".".join([name, *(["b"] * depth)])
+    assert peak < 10 * len(name)
 
 
 @pytest.mark.parametrize(

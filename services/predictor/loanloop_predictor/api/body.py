@@ -78,17 +78,20 @@ def _whole(digits: str) -> int | float:
         return float(digits)
 
 
-def refuse_unholdable(value: Any, path: str = "") -> None:
-    """Raises InvalidField where `parsed` has left what no JSON value can hold."""
+def refuse_unholdable(value: Any, path: tuple[str, ...] = ()) -> None:
+    """Raises InvalidField where `parsed` has left what no JSON value can hold.
+
+    The path is put together only for the error: a long name would be held once more by each level below it.
+    """
     match value:
         case float() if not math.isfinite(value):
-            raise InvalidField(path, value, "must be a number that 64 bits can hold")
+            raise InvalidField(".".join(path), value, "must be a number that 64 bits can hold")
         case str() if not _is_unicode(value):
-            raise InvalidField(path, value, "must be valid Unicode")
+            raise InvalidField(".".join(path), value, "must be valid Unicode")
         case dict():
             for name, part in value.items():
                 refuse_unholdable(name, path)
-                refuse_unholdable(part, f"{path}.{name}" if path else name)
+                refuse_unholdable(part, (*path, name))
         case list():
             for part in value:
                 refuse_unholdable(part, path)
