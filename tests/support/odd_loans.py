@@ -15,7 +15,10 @@ _ENVELOPES = st.fixed_dictionaries(
     optional={
         "event_id": st.sampled_from([None, str(UUID(int=9)), UUID(int=9).hex, "no", 3]),
         "occurred_at": st.sampled_from(
-            [None, "2005-05-20T00:00:00+02:00", "2005-05-20", "0001-01-01T00:00:00Z", "2020-01-01T00:06:00Z", 5]
+            [
+                *(None, "2005-05-20T00:00:00+02:00", "2005-05-20", "0001-01-01T00:00:00Z", 5),
+                *("2020-01-01T00:00:59Z", "2020-01-01T00:02:00Z", "2020-01-01T00:06:00Z"),
+            ]
         ),
         "schema_version": st.sampled_from([None, 1, 1.0, 2, "1"]),
         "outcome": st.sampled_from([None, {}, {"defaulted": True}]),

@@ -6,7 +6,7 @@ field, its value and the rule.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, cast
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from loanloop_common.errors import InvalidMessage
 from loanloop_common.portfolio import Feature, Portfolio
 from loanloop_common.wire_rules import (
     ENVELOPE_RULES,
+    FUTURE_TOLERANCE,
     NO_NUL,
     TIMESTAMP_RULE,
     TOO_DEEP,
@@ -162,11 +163,11 @@ class LoanCodec:
         }
 
 
-def check_dates(loan: Loan, now: datetime) -> None:
-    """Raises InvalidField where a date lies more than five minutes after `now`."""
-    refuse_future("occurred_at", loan.occurred_at, now)
+def check_dates(loan: Loan, now: datetime, tolerance: timedelta = FUTURE_TOLERANCE) -> None:
+    """Raises InvalidField where a date lies more than `tolerance` after `now`."""
+    refuse_future("occurred_at", loan.occurred_at, now, tolerance)
     if loan.outcome is not None:
-        refuse_future("outcome.known_at", loan.outcome.known_at, now)
+        refuse_future("outcome.known_at", loan.outcome.known_at, now, tolerance)
 
 
 def _struct_field(feature: Feature) -> tuple[str, Any] | tuple[str, Any, None]:

@@ -23,7 +23,8 @@ MAX_DEPTH = 100
 TOO_DEEP = f"the message is nested too deeply, more than {MAX_DEPTH} levels"
 NO_NUL = r"^[^\u0000]*$"  # as a pattern of JSON Schema
 UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_FUTURE_TOLERANCE = timedelta(minutes=5)
+_MINUTE = timedelta(minutes=1)
+FUTURE_TOLERANCE = 5 * _MINUTE  # of what comes by stream: clocks of producers may run so fast
 _FIRST_YEAR, _LAST_YEAR = 1900, 9998  # within both datetime and timestamptz, whatever the zone
 # Takes each byte once: what is taken is kept (++, *+), and a text that does not end goes to the end of the message. The
 # decoder sees the same texts up to the first fault, where it stops; so it meets no bracket that was not counted.
@@ -89,10 +90,11 @@ def refuse_year(field: str, moment: datetime) -> None:
         raise InvalidField(field, moment.isoformat(), TIMESTAMP_RULE)
 
 
-def refuse_future(field: str, moment: datetime, now: datetime) -> None:
-    """Raises InvalidField; clocks of producers may run 5 minutes fast."""
-    if moment > now + _FUTURE_TOLERANCE:
-        raise InvalidField(field, moment.isoformat(), "must not lie more than 5 minutes in the future")
+def refuse_future(field: str, moment: datetime, now: datetime, tolerance: timedelta = FUTURE_TOLERANCE) -> None:
+    """Raises InvalidField; `tolerance` is of whole minutes."""
+    if moment > now + tolerance:
+        minutes = "1 minute" if tolerance == _MINUTE else f"{tolerance // _MINUTE} minutes"
+        raise InvalidField(field, moment.isoformat(), f"must not lie more than {minutes} in the future")
 
 
 def may_hold_nul(data: bytes) -> bool:

@@ -89,8 +89,28 @@ def test_loan_dated_in_the_future_is_not_decided() -> None:
     late = make_loan(1, occurred_at="2020-01-01T00:06:00Z")
 
     assert read_streamed(CODEC, [(as_bytes(late), NOW)]).n_invalid == 1
-    with pytest.raises(InvalidField, match=r"occurred_at .* 5 minutes in the future"):
+    with pytest.raises(InvalidField, match=r"occurred_at .* 1 minute in the future"):
         read_requested(CODEC, late, event_id=UUID(int=1), now=NOW)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(minutes=1), timedelta(minutes=1, seconds=1), timedelta(minutes=4.99)])
+def test_a_request_is_decided_only_if_the_stream_takes_it_by_a_clock_that_is_behind(ahead: timedelta) -> None:
+    loan = make_loan(1, occurred_at=(NOW + ahead).isoformat())
+    brokers = NOW - timedelta(minutes=3)
+
+    def read_long() -> object:
+        return read_requested(CODEC, loan, event_id=UUID(int=1), now=NOW)
+
+    def read_short() -> object:
+        return PLAIN.read(as_bytes(loan), make_id=lambda: UUID(int=7), now=NOW)
+
+    for read in (read_long, read_short):
+        if ahead <= timedelta(minutes=1):
+            assert read() is not None
+            assert read_streamed(CODEC, [(as_bytes(loan), brokers)]).n_invalid == 0
+        else:
+            with pytest.raises(InvalidField, match="must not lie more than 1 minute in the future"):
+                read()
 
 
 @given(odd_loans())

@@ -2,13 +2,17 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
 from loanloop_common.errors import InvalidField, InvalidMessage
 from loanloop_common.loan_codec import Loan, LoanCodec, check_dates
+
+# Less than the stream's: a loan decided here by our clock goes to the stream, where ingest and we judge it again by the
+# broker's. As long as that one is not four minutes behind ours, what was decided is stored.
+REQUEST_TOLERANCE = timedelta(minutes=1)
 
 
 class IncomingLoan(msgspec.Struct, frozen=True, gc=False):
@@ -100,7 +104,7 @@ def read_requested(codec: LoanCodec, body: Any, *, event_id: UUID, now: datetime
     payload.setdefault("event_id", str(event_id))
     payload.setdefault("occurred_at", now.isoformat())
     loan = codec.convert(payload)
-    check_dates(loan, now)
+    check_dates(loan, now, REQUEST_TOLERANCE)
     ignored = set(body["features"]) - set(codec.feature_names)
     return IncomingLoan(loan, codec.payload_hash(loan), dated_here, tuple(sorted(ignored)))
 

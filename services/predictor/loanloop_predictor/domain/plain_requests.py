@@ -9,7 +9,7 @@ import msgspec
 from loanloop_common.loan_codec import Loan, LoanCodec, check_dates
 from loanloop_common.wire_rules import UNDECODABLE, LoanId, Timestamp, is_of_known_year, may_hold_nul
 
-from loanloop_predictor.domain.incoming import IncomingLoan
+from loanloop_predictor.domain.incoming import REQUEST_TOLERANCE, IncomingLoan
 
 
 class _Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,5 +64,5 @@ class PlainRequests:
             loan_id=asked.loan_id,
             features=asked.features,
         )
-        check_dates(loan, now)
+        check_dates(loan, now, REQUEST_TOLERANCE)
         return IncomingLoan(loan, self._codec.payload_hash(loan), dated_here=asked.occurred_at is None)
