@@ -19,7 +19,7 @@ from loanloop_predictor.serving.decider import Answer
 
 PORTFOLIO = load_portfolio("sba")
 CODEC = LoanCodec(PORTFOLIO)
-MAX_BYTES, MAX_LOANS, MAX_REQUESTS = 20_000, 40, 3
+MAX_BYTES, MAX_LOAN_BYTES, MAX_BYTES_AT_ONCE, MAX_LOANS, MAX_REQUESTS = 20_000, 15_000, 30_000, 40, 3
 
 
 class FakeDecider:
@@ -63,8 +63,9 @@ def api_in_memory(decider: FakeDecider) -> Api:
         stream_state=lambda: "waiting",
         database_state=lambda: "ok",
         reconcile_state=lambda: "looking",
-        admission=Admission(max_requests=MAX_REQUESTS),
+        admission=Admission(max_requests=MAX_REQUESTS, max_bytes=MAX_BYTES_AT_ONCE),
         max_batch_loans=MAX_LOANS,
         max_body_bytes=MAX_BYTES,
+        max_loan_bytes=MAX_LOAN_BYTES,
         body_within=TimeLimit(0.2),
     )

@@ -150,7 +150,7 @@ def make_routes(
 ) -> Api:
     options = base.settings.predictor
     codec = LoanCodec(base.portfolio)
-    admission = Admission(max_requests=options.max_requests)
+    admission = Admission(max_requests=options.max_requests, max_bytes=options.max_batch_bytes_at_once)
     watch_gauge("loanloop_http_requests_in_progress", lambda: admission.n_admitted)
     return Api(
         codec=codec,
@@ -163,6 +163,7 @@ def make_routes(
         admission=admission,
         max_batch_loans=options.max_batch_loans,
         max_body_bytes=options.max_body_bytes,
+        max_loan_bytes=options.max_loan_bytes,
         body_within=TimeLimit(options.body_within_s),
     )
 

@@ -17,7 +17,11 @@ class PredictorOptions(BaseModel):
     )
     batch_records: int = Field(default=4096, ge=1, le=100_000, description="Records of the stream taken together")
     max_batch_loans: int = Field(default=1000, ge=1, le=100_000, description="Of one POST /predict/batch")
-    max_body_bytes: int = Field(default=5_000_000, ge=1000, le=1_000_000_000)
+    max_body_bytes: int = Field(default=5_000_000, ge=1000, le=1_000_000_000, description="Of one POST; else 413")
+    max_loan_bytes: int = Field(default=64_000, ge=1000, le=1_000_000_000, description="Of one POST /predict; else 413")
+    max_batch_bytes_at_once: int = Field(
+        default=64_000_000, ge=1000, le=1_000_000_000_000, description="Of all batches' bodies; one more gets 503"
+    )
     max_requests: int = Field(
         default=256, ge=1, le=100_000, description="Waiting for a decision at once; one more gets 503"
     )

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -13,7 +14,15 @@ from structlog.testing import capture_logs
 
 from tests.support.eventually import eventually
 from tests.support.loans import as_bytes, make_features, make_loan
-from tests.support.rest_in_memory import MAX_BYTES, MAX_LOANS, MAX_REQUESTS, FakeDecider, api_in_memory
+from tests.support.rest_in_memory import (
+    MAX_BYTES,
+    MAX_BYTES_AT_ONCE,
+    MAX_LOAN_BYTES,
+    MAX_LOANS,
+    MAX_REQUESTS,
+    FakeDecider,
+    api_in_memory,
+)
 
 LOAN = {"loan_id": "a", "features": make_features(1)}
 
@@ -72,15 +81,68 @@ async def test_what_is_no_loan_is_422_in_the_same_shape(client: httpx.AsyncClien
         assert answer.json()["error"]["message"]
 
 
-async def test_body_over_the_limit_is_413_declared_or_not(client: httpx.AsyncClient) -> None:
+@pytest.mark.parametrize(
+    ("path", "limit", "said"),
+    [
+        ("/predict", MAX_LOAN_BYTES, "15,000 bytes, the limit of one loan"),
+        ("/predict/batch", MAX_BYTES, "20,000 bytes, the limit of a batch; send fewer loans"),
+    ],
+)
+async def test_body_over_the_limit_is_413_declared_or_not(
+    client: httpx.AsyncClient, path: str, limit: int, said: str
+) -> None:
     async def undeclared() -> AsyncIterator[bytes]:
         for _ in range(3):
-            yield b" " * (MAX_BYTES // 2)
+            yield b" " * (limit // 2)
 
-    declared = await client.post("/predict", content=b" " * (MAX_BYTES + 1))
-    chunked = await client.post("/predict/batch", content=undeclared())
-    assert (declared.status_code, chunked.status_code) == (413, 413)
-    assert chunked.json()["error"]["kind"] == "too_large"
+    within = await client.post(path, content=b" " * limit)
+    declared = await client.post(path, content=b" " * (limit + 1))
+    chunked = await client.post(path, content=undeclared())
+    assert (within.status_code, declared.status_code, chunked.status_code) == (422, 413, 413)
+    for refused in (declared, chunked):
+        assert refused.json()["error"]["kind"] == "too_large"
+        assert said in refused.json()["error"]["message"]
+
+
+async def test_batches_that_are_too_many_bytes_together_are_turned_away(
+    client: httpx.AsyncClient, decider: FakeDecider
+) -> None:
+    """One whose size is not declared counts as the largest that there may be."""
+
+    async def undeclared() -> AsyncIterator[bytes]:
+        yield json.dumps({"loans": [LOAN]}).encode()
+
+    half = json.dumps({"loans": [LOAN]}).encode().ljust(MAX_BYTES_AT_ONCE // 2)
+    decider.may_answer.clear()
+    waiting = asyncio.create_task(client.post("/predict/batch", content=half))
+    await eventually(lambda: decider.n_asked == 1)
+    too_much = await client.post("/predict/batch", content=undeclared())
+    waiting_too = asyncio.create_task(client.post("/predict/batch", content=half))
+    await eventually(lambda: decider.n_asked == 2)
+    one_more = await client.post("/predict/batch", json={"loans": [LOAN]})
+
+    for refused in (too_much, one_more):
+        assert (refused.status_code, refused.json()["error"]["kind"]) == (503, "overloaded")
+        assert "more than 30,000" in refused.json()["error"]["message"]
+    decider.may_answer.set()
+    assert {answer.status_code for answer in await asyncio.gather(waiting, waiting_too)} == {200}
+    assert (await client.post("/predict/batch", content=undeclared())).status_code == 200
+
+
+async def test_while_a_long_body_is_read_others_are_answered(decider: FakeDecider) -> None:
+    api = replace(api_in_memory(decider), max_body_bytes=10_000_000, max_loan_bytes=10_000_000)
+    hostile = b'{"loan_id": "a", "features": {}, "more": [%s1e999]}' % (b'"a",' * 1_000_000)
+    n_alive = 0
+    transport = httpx.ASGITransport(make_api(api))
+    async with httpx.AsyncClient(transport=transport, base_url="http://predictor", timeout=60) as client:
+        reading = asyncio.create_task(client.post("/predict", content=hostile))
+        while not reading.done():
+            assert (await client.get("/alive")).status_code == 200
+            n_alive += 1
+            await asyncio.sleep(0)  # asked within the process, it never waits by itself
+
+    assert reading.result().json()["error"]["field"] == "more"
+    assert n_alive > 5  # on the event loop reading would let one or two in between
 
 
 async def test_body_that_never_ends_is_408_and_makes_room_for_others(client: httpx.AsyncClient) -> None:

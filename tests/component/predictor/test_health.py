@@ -34,9 +34,10 @@ async def health_of(champions: Champions, live: Poller) -> dict[str, Any]:
         stream_state=lambda: "consuming",
         database_state=lambda: database_state(live),
         reconcile_state=lambda: live.state,
-        admission=Admission(max_requests=1),
+        admission=Admission(max_requests=1, max_bytes=1000),
         max_batch_loans=1,
         max_body_bytes=1000,
+        max_loan_bytes=1000,
         body_within=TimeLimit(1),
     )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(make_api(api)), base_url="http://predictor") as client:

@@ -13,10 +13,15 @@ from loanloop_predictor.api.time_limit import TimeLimit
 
 _TELLING_DIGITS = 20  # so many are too large whatever follows, and Python refuses to read thousands
 
+OF_LOAN = "one loan; send its features alone, and several loans to /predict/batch"
+OF_BATCH = "a batch; send fewer loans at once"
+
 
 class BodyTooLarge(LoanloopError):
-    def __init__(self, max_bytes: int) -> None:
-        super().__init__(f"the body is over {max_bytes:,} bytes; send fewer loans at once")
+    """`of_what` the limit is, and what the sender may do."""
+
+    def __init__(self, max_bytes: int, of_what: str) -> None:
+        super().__init__(f"the body is over {max_bytes:,} bytes, the limit of {of_what}")
 
 
 class BodyTooSlow(LoanloopError):
@@ -28,10 +33,10 @@ class NotJson(InvalidMessage):
     """The body is none, or nested deeper than can be followed."""
 
 
-async def read_body(request: Request, *, max_bytes: int, within: TimeLimit) -> bytes:
+async def read_body(request: Request, *, max_bytes: int, of_what: str, within: TimeLimit) -> bytes:
     """Raises BodyTooLarge or BodyTooSlow."""
-    if _declared_bytes(request) > max_bytes:
-        raise BodyTooLarge(max_bytes)
+    if (_declared_bytes(request) or 0) > max_bytes:
+        raise BodyTooLarge(max_bytes, of_what)
     body = bytearray()
     try:
         with within:
@@ -41,18 +46,23 @@ async def read_body(request: Request, *, max_bytes: int, within: TimeLimit) -> b
                     raise ClientDisconnect
                 body += message.get("body", b"")
                 if len(body) > max_bytes:
-                    raise BodyTooLarge(max_bytes)
+                    raise BodyTooLarge(max_bytes, of_what)
                 if not message.get("more_body", False):
                     return bytes(body)
     except TimeoutError as slow:
         raise BodyTooSlow(within.seconds) from slow
 
 
-def _declared_bytes(request: Request) -> int:
-    """Zero where nothing is."""
+def most_bytes(request: Request, *, max_bytes: int) -> int:
+    """That its body can have, of those that `read_body` takes."""
+    declared = _declared_bytes(request)
+    return max_bytes if declared is None else min(declared, max_bytes)
+
+
+def _declared_bytes(request: Request) -> int | None:
+    """None where nothing is."""
     declared = next((value for name, value in request.scope["headers"] if name == b"content-length"), b"")
-    digits = declared.lstrip(b"0") if declared.isdigit() else b""
-    return int(digits[:_TELLING_DIGITS] or b"0")
+    return int(declared.lstrip(b"0")[:_TELLING_DIGITS] or b"0") if declared.isdigit() else None
 
 
 def parsed(body: bytes) -> tuple[Any, bool]:
