@@ -171,7 +171,12 @@ def make_routes(
 def make_server(options: PredictorOptions, api: Api, access: Access | None) -> RestServer:
     tls = TlsFiles(options.tls_cert, options.tls_key) if options.tls_cert and options.tls_key else None
     return RestServer(
-        make_api(api, access), host=options.host, port=options.port, drain_s=options.drain_requests_s, tls=tls
+        make_api(api, access),
+        host=options.host,
+        port=options.port,
+        head_within_s=options.body_within_s,
+        drain_s=options.drain_requests_s,
+        tls=tls,
     )
 
 

@@ -26,7 +26,7 @@ class PredictorOptions(BaseModel):
         default=256, ge=1, le=100_000, description="Waiting for a decision at once; one more gets 503"
     )
     body_within_s: float = Field(
-        default=10.0, gt=0, le=LONGEST_S, description="For a request's body to arrive; else 408"
+        default=10.0, gt=0, le=LONGEST_S, description="For a request's body to arrive, else 408; for its head too"
     )
     reconcile_every_s: float = Field(
         default=3.0, gt=0, le=LONGEST_S, description="Look into the database for what is live"

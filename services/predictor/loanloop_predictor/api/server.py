@@ -14,6 +14,8 @@ from loanloop_common.errors import LoanloopError, in_one_line
 from loanloop_common.listening import listening_socket, url_of
 from starlette.types import ASGIApp
 
+from loanloop_predictor.api.connections import protocol_that_waits
+
 # The pages under /docs have their script in the page; nothing of any page comes from elsewhere.
 SECURITY_HEADERS = {
     "x-content-type-options": "nosniff",
@@ -41,7 +43,9 @@ class TlsFiles:
 class RestServer:
     name = "rest"
 
-    def __init__(self, app: ASGIApp, *, host: str, port: int, drain_s: int, tls: TlsFiles | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, *, host: str, port: int, head_within_s: float, drain_s: int, tls: TlsFiles | None = None
+    ) -> None:
         """Listens from now on, answers from `start` on. Raises PortTaken or TlsUnusable."""
         if tls:
             _check(tls)
@@ -51,6 +55,7 @@ class RestServer:
         headers = SECURITY_HEADERS | (_ONLY_TLS if tls else {})
         config = uvicorn.Config(
             app,
+            http=protocol_that_waits(head_within_s),
             log_config=None,
             log_level=logging.ERROR,  # of uvicorn's own lines: its warnings are of requests that are none, one for each
             ws="none",

@@ -1,7 +1,45 @@
-"""A time limit for many short tasks on one timer: one for each would cost as much as what they do."""
+"""A time limit for many short things on one timer: one for each would cost as much as what they do."""
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
+from typing import Generic, TypeVar
+
+Waiting = TypeVar("Waiting")
+
+
+class Deadlines(Generic[Waiting]):
+    """Calls `end` with whoever is still waiting `seconds` after `begin`."""
+
+    def __init__(self, seconds: float, end: Callable[[Waiting], None]) -> None:
+        self.seconds = seconds
+        self._end = end
+        self._waiting: dict[Waiting, float] = {}  # the oldest first: all have the same limit
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, one: Waiting) -> None:
+        """Who waits already goes on waiting."""
+        if one in self._waiting:
+            return
+        loop = asyncio.get_running_loop()
+        self._waiting[one] = loop.time() + self.seconds
+        if self._timer is None:
+            self._timer = loop.call_at(self._waiting[one], self._look)
+
+    def discard(self, one: Waiting) -> None:
+        self._waiting.pop(one, None)
+
+    def _look(self) -> None:
+        """Ends who is overdue, and comes again when the oldest of the others would be."""
+        loop = asyncio.get_running_loop()
+        now, self._timer = loop.time(), None
+        while self._waiting:
+            one, ends_at = next(iter(self._waiting.items()))
+            if ends_at > now:
+                self._timer = loop.call_at(ends_at, self._look)
+                return
+            del self._waiting[one]
+            self._end(one)
 
 
 class TimeLimit:
@@ -9,39 +47,26 @@ class TimeLimit:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._inside: dict[asyncio.Task[object], float] = {}  # the oldest first: all have the same limit
+        self._inside = Deadlines[asyncio.Task[object]](seconds, self._end)
         self._overdue: set[asyncio.Task[object]] = set()
-        self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> None:
-        loop = asyncio.get_running_loop()
-        task = asyncio.current_task(loop)
+        task = asyncio.current_task()
         assert task is not None
-        self._inside[task] = loop.time() + self.seconds
-        if self._timer is None:
-            self._timer = loop.call_at(self._inside[task], self._look)
+        self._inside.begin(task)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._inside.pop(task, None)
+        self._inside.discard(task)
         if task in self._overdue:
             self._overdue.remove(task)
             # Somebody else may want the task to end as well.
             if task.uncancel() <= 0 and kind is asyncio.CancelledError:
                 raise TimeoutError from error
 
-    def _look(self) -> None:
-        """Ends who is overdue, and comes again when the oldest of the others would be."""
-        loop = asyncio.get_running_loop()
-        now, self._timer = loop.time(), None
-        while self._inside:
-            task, ends_at = next(iter(self._inside.items()))
-            if ends_at > now:
-                self._timer = loop.call_at(ends_at, self._look)
-                return
-            del self._inside[task]
-            self._overdue.add(task)
-            task.cancel()
+    def _end(self, task: asyncio.Task[object]) -> None:
+        self._overdue.add(task)
+        task.cancel()
