@@ -46,6 +46,9 @@ class ObservedConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka is u
     coordinates comes out of the next call as a CancelledError, with which FastStream ends its loop in silence
     (aiokafka 0.14, FastStream 0.7).
 
+    After an error nothing more is handed over: what aiokafka had taken from other partitions by then is lost with it,
+    their positions have moved on, and what follows would be committed behind the gap.
+
     With `auto_offset_reset="none"` it begins where the log starts, and tells what was removed before the group read it:
     aiokafka's own reset would pass over it in silence.
     """
@@ -56,6 +59,8 @@ class ObservedConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka is u
         self._on_removed = on_removed
 
     async def getmany(self, *partitions: Any, timeout_ms: int = 0, max_records: int | None = None) -> Any:
+        if self.fetching_failed.is_set():
+            raise ConsumerStoppedError  # FastStream's loop ends with it, and is not begun again
         try:
             # Where nothing has come in its time, the framework sleeps for as long again, and so does what comes then.
             wait_ms = max(timeout_ms, WAIT_FOR_RECORDS_MS)
