@@ -1,7 +1,7 @@
 """Batches of records as other clients send them, and aiokafka's producer never would."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -21,7 +21,7 @@ _ZSTD = 4
 
 
 def batch_of(records: Sequence[Said], *, base_offset: int = 0) -> bytes:
-    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1_000_000)
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 100_000_000)
     for offset, (key, value, headers) in enumerate(records):
         builder.append(offset, None, key, value, headers)
     return struct.pack(">q", base_offset) + bytes(builder.build())[8:]  # the sum of the rest does not count it
@@ -33,9 +33,9 @@ def no_text(batch: bytes) -> bytes:
     return _sealed(bytearray(batch.replace(ODD_NAME.encode(), NO_TEXT)))
 
 
-def compressed(batch: bytes) -> bytes:
-    changed = bytearray(batch[:_HEAD]) + zstd_encode(batch[_HEAD:])
-    struct.pack_into(">h", changed, _ATTRIBUTES, _ZSTD)
+def compressed(batch: bytes, codec: int = _ZSTD, encode: Callable[[bytes], bytes] = zstd_encode) -> bytes:
+    changed = bytearray(batch[:_HEAD]) + encode(batch[_HEAD:])
+    struct.pack_into(">h", changed, _ATTRIBUTES, codec)
     return _sealed(changed)
 
 

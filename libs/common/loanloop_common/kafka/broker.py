@@ -25,13 +25,13 @@ from faststream.middlewares import AckPolicy
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
 from loanloop_common.errors import Unavailable, in_one_line
-from loanloop_common.kafka.header_names import read_any_header_name
+from loanloop_common.kafka.fetched import read_every_batch
 from loanloop_common.kafka.refused import why_refused
 from loanloop_common.kafka.removed import OnRemoved, RemovedRecords, log_removed
 from loanloop_common.settings import KafkaSettings, SettingsInvalid
 
 log = structlog.get_logger()
-read_any_header_name()
+read_every_batch()
 
 MAX_BATCH_BYTES = 256 * 1024
 METADATA_MAX_AGE_MS = 30_000

@@ -1,4 +1,4 @@
-"""Header names that are not UTF-8, on a real broker: no partition stands still for one, and none loses a record."""
+"""Batches that other clients can send and aiokafka can't read, on a real broker: no partition stands still for one."""
 
 import asyncio
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from loanloop_common.kafka import (
     stop_broker,
 )
 from loanloop_common.kafka.handling import Handle
+from loanloop_common.kafka.unpacking import MAX_UNPACKED_BYTES
 from loanloop_common.postgres import create_pool
 from loanloop_common.settings import KafkaSettings
 
@@ -31,6 +32,7 @@ from tests.support.topics import committed, make_topic
 
 QUICK = RetryPolicy(attempts=3, first_delay_s=0.02, restart_after_s=0.2)
 ODD = no_text(batch_of([(b"k", b"odd%d" % n, [(ODD_NAME, b"x")]) for n in range(3)]))
+TOO_LARGE = compressed(batch_of([(b"k", bytes(MAX_UNPACKED_BYTES), [])]))
 
 
 def consumer_of(broker: Broker, topic: str, handler: RecordingHandler) -> BatchConsumer:
@@ -106,7 +108,7 @@ def _finished_later(handler: RecordingHandler, may_finish: asyncio.Semaphore) ->
     return handle
 
 
-async def test_loan_with_such_a_name_is_stored_and_a_bad_one_is_a_dead_letter(
+async def test_loan_with_such_a_name_is_stored_and_what_is_bad_is_a_dead_letter(
     infrastructure: Backend, database: str, topics: str
 ) -> None:
     pool = await create_pool(database, application_name="test")
@@ -118,18 +120,20 @@ async def test_loan_with_such_a_name_is_stored_and_a_bad_one_is_a_dead_letter(
         await world.produce(make_loan(n) for n in range(10))
         odd = no_text(batch_of([(b"k", value, [(ODD_NAME, b"x")]) for value in values]))
         await send(topics, Topic.LOAN_RECEIVED, 1, odd)
+        await send(topics, Topic.LOAN_RECEIVED, 1, TOO_LARGE)
         await world.produce(make_loan(n) for n in range(10, 20))
 
         await world.start_ingest()
-        totals = await world.consumed(23)
-        (letter,) = await world.dead_letters()
+        totals = await world.consumed(24)
+        letters = {letter.value: headers_of(letter)["reason"] for letter in await world.dead_letters()}
     finally:
         await infrastructure.stop_services()
         await stop_broker(broker)
         await pool.close()
 
-    assert (totals.stored, totals.rejected, totals.duplicates) == (22, 1, 0)
-    assert (letter.value, headers_of(letter)["reason"]) == (b"not json", "invalid_message")
+    assert (totals.stored, totals.rejected, totals.duplicates) == (22, 2, 0)
+    assert letters[b"not json"] == "invalid_message"
+    assert [value[61:] for value in letters if value != b"not json"] == [TOO_LARGE[61:]]  # the broker sets the offset
 
 
 async def _is_committed(bootstrap: str, topic: str, n: int) -> bool:
