@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import asyncpg
 import msgspec
@@ -152,16 +152,19 @@ def _apply_migrations(dsn: str, folder: Path, only: Collection[str] | None) -> i
             raise LoanloopError(f"PostgreSQL refuses the migrations: {in_one_line(cause)}") from cause
 
 
-def _bounded(dsn: str) -> str:
-    """Said in the address: Yoyo makes connections of its own. What the operator's says of options holds."""
-    if "options" in dict(parse_qsl(urlsplit(dsn).query)):
-        return dsn
-    return f"{dsn}{'&' if '?' in dsn else '?'}options=-c%20lock_timeout%3D{_TABLE_WITHIN_S * 1000:.0f}ms"
+def _as_migrations_need(dsn: str) -> str:
+    """Said in the address, where the last options hold: Yoyo makes connections of its own.
+
+    UTC, whatever the server's time zone is. What the operator's options say of waiting holds.
+    """
+    theirs = dict(parse_qsl(urlsplit(dsn).query)).get("options", "")
+    options = f"-c lock_timeout={_TABLE_WITHIN_S * 1000:.0f}ms {theirs} -c TimeZone=UTC"
+    return f"{dsn}{'&' if '?' in dsn else '?'}options={quote(options)}"
 
 
 def _migration_backend(dsn: str) -> DatabaseBackend:
     try:
-        return get_backend(re.sub("^postgres(ql)?://", "postgresql+psycopg://", _bounded(dsn)))
+        return get_backend(re.sub("^postgres(ql)?://", "postgresql+psycopg://", _as_migrations_need(dsn)))
     except (BadConnectionURI, ValueError) as cause:  # neither says the DSN, which holds a password
         raise LoanloopError(
             "The address of PostgreSQL cannot be read: it must be postgresql://USER:PASSWORD@HOST:PORT/DATABASE, "
