@@ -13,15 +13,18 @@ Batches = list[list[dict[str, Any]]]
 
 _HISTORY = make_loan(2, outcome={"defaulted": True, "known_at": "2007-09-01T00:00:00Z"})
 _CORRECTION = make_outcome(1, correction=1)
-_AT_THE_SAME_TIME = make_outcome(1, correction=2, occurred_at=_CORRECTION["occurred_at"])
+_KNOWN_LATER = make_outcome(
+    1, correction=2, event_id=str(UUID(int=1)), occurred_at=_CORRECTION["occurred_at"], known_at="2007-12-21T00:00:00Z"
+)
+_OF_ONE_MOMENT = [make_outcome(3), make_outcome(3, correction=1, occurred_at=make_outcome(3)["occurred_at"])]
 EVENTS = [
     make_loan(1),
     _HISTORY,
     make_outcome(1),
     _CORRECTION,
-    _AT_THE_SAME_TIME,
+    _KNOWN_LATER,
     make_outcome(2),
-    make_outcome(3),
+    *_OF_ONE_MOMENT,
 ]
 
 
@@ -45,11 +48,11 @@ def _kept(loan: dict[str, Any] | None, outcome: dict[str, Any]) -> Kept:
     )
 
 
-# Of two corrections of one moment the higher id holds; loan 3 never comes.
+# Of corrections of one moment the one known later holds, then the higher id; loan 3 never comes.
 KEPT = {
-    "loan-1": _kept(make_loan(1), max(_CORRECTION, _AT_THE_SAME_TIME, key=lambda event: UUID(event["event_id"]))),
+    "loan-1": _kept(make_loan(1), _KNOWN_LATER),
     "loan-2": _kept(_HISTORY, make_outcome(2)),
-    "loan-3": _kept(None, make_outcome(3)),
+    "loan-3": _kept(None, max(_OF_ONE_MOMENT, key=lambda event: UUID(event["event_id"]))),
 }
 
 

@@ -87,6 +87,26 @@ async def test_correction_moves_when_the_outcome_came_and_not_when_the_first_one
     assert await arrivals_in(pool, begun) == {"loan-1": Arrivals(loan=1, outcome=3, first_outcome=2)}
 
 
+@pytest.mark.parametrize("ids", [(1, 2), (2, 1)])
+async def test_loan_of_history_that_is_exported_again_gets_the_outcome_known_later(
+    pool: Pool, ids: tuple[int, int]
+) -> None:
+    store = LoanStore(pool, READER.fields)
+    outcomes = (HISTORY, {"defaulted": False, "known_at": "2007-09-02T00:00:00Z"})
+    exported, again = (
+        make_loan(1, event_id=str(UUID(int=event_id)), outcome=outcome)
+        for event_id, outcome in zip(ids, outcomes, strict=True)
+    )
+    for offset, event in enumerate([exported, again]):
+        await store.store(arrive([event], first_offset=offset))
+    assert (await kept_in(pool))["loan-1"].outcome_event_id == UUID(again["event_id"])
+
+    await empty(pool)
+    for offset, event in enumerate([again, exported]):
+        await store.store(arrive([event], first_offset=offset))
+    assert (await kept_in(pool))["loan-1"].outcome_event_id == UUID(again["event_id"])
+
+
 async def test_key_without_its_place_tells_a_redelivery_from_a_duplicate_by_the_raw_row(pool: Pool) -> None:
     store = LoanStore(pool, READER.fields)
     await store.store(arrive([make_loan(1), make_loan(2)]))

@@ -1,4 +1,5 @@
 from datetime import UTC, datetime
+from uuid import UUID
 
 import pytest
 from loanloop_common.errors import InvalidField
@@ -35,11 +36,32 @@ def test_newest_correction_gives_the_label_in_any_order() -> None:
         assert str(change.outcome_event_id) == corrections[2]["event_id"]
 
 
-def test_of_corrections_of_one_moment_the_greater_id_holds() -> None:
+def test_of_corrections_of_one_moment_and_one_day_the_greater_id_holds() -> None:
     same = [make_outcome(1, correction=n, occurred_at="2008-01-01T00:00:00Z") for n in range(2)]
     for order in (same, same[::-1]):
         (change,) = loan_changes(events(*order))
         assert str(change.outcome_event_id) == max(outcome["event_id"] for outcome in same)
+
+
+@pytest.mark.parametrize("ids", [(1, 2), (2, 1)])
+def test_of_outcomes_within_loans_of_history_the_one_known_later_holds(ids: tuple[int, int]) -> None:
+    """A file that is exported again: each event says the date of the application."""
+    exported, again = (
+        make_loan(1, event_id=str(UUID(int=event_id)), outcome=HISTORY | {"known_at": known_at})
+        for event_id, known_at in zip(ids, ("2007-09-01T00:00:00Z", "2007-09-02T00:00:00Z"), strict=True)
+    )
+    for order in ([exported, again], [again, exported]):
+        (change,) = loan_changes(events(*order))
+        assert str(change.outcome_event_id) == again["event_id"]
+
+
+@pytest.mark.parametrize("ids", [(1, 2), (2, 1)])
+def test_correction_said_later_holds_though_it_tells_of_an_earlier_day(ids: tuple[int, int]) -> None:
+    first = make_outcome(1, event_id=str(UUID(int=ids[0])))
+    mended = make_outcome(1, event_id=str(UUID(int=ids[1])), correction=1, known_at="2007-12-01T00:00:00Z")
+    for order in ([first, mended], [mended, first]):
+        (change,) = loan_changes(events(*order))
+        assert str(change.outcome_event_id) == mended["event_id"]
 
 
 def test_outcome_inside_a_loan_counts_as_one_of_that_event() -> None:

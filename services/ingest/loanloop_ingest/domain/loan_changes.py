@@ -1,6 +1,7 @@
 """What a batch of new events changes: one row a loan, and the counts of missing values."""
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -57,10 +58,15 @@ def _combined(before: LoanChange, arrived: LoanChange) -> LoanChange:
 
 
 def _is_newer(arrived: LoanChange, before: LoanChange) -> bool:
-    """The newest correction holds: by its event time, then by its id, whatever the order of arrival."""
+    """The newest correction holds, whatever the order of arrival: the one said later; of those of one moment, as all
+    that come within loans of history, the one known later; then the greater id.
+    """
     if arrived.outcome is None or arrived.outcome_event_id is None:
         return False
     if before.outcome is None or before.outcome_event_id is None:
         return True
-    newer = (arrived.outcome.occurred_at, arrived.outcome_event_id)
-    return newer > (before.outcome.occurred_at, before.outcome_event_id)
+    return _rank(arrived.outcome, arrived.outcome_event_id) > _rank(before.outcome, before.outcome_event_id)
+
+
+def _rank(outcome: OutcomePart, event_id: UUID) -> tuple[datetime, datetime, UUID]:
+    return outcome.occurred_at, outcome.known_at, event_id

@@ -49,8 +49,8 @@ CHANGE_LOANS = """
     WHERE stored.event_id IS NULL OR excluded.outcome_event_id IS NOT NULL
 """.replace(
     "{newer}",
-    """stored.outcome_event_id IS NULL OR (excluded.outcome_occurred_at, excluded.outcome_event_id)
-                   > (stored.outcome_occurred_at, stored.outcome_event_id)""",
+    """stored.outcome_event_id IS NULL OR (excluded.outcome_occurred_at, excluded.known_at, excluded.outcome_event_id)
+                   > (stored.outcome_occurred_at, stored.known_at, stored.outcome_event_id)""",
 )
 
 COUNT_MISSING = """
