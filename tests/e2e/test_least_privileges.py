@@ -21,7 +21,7 @@ from tests.e2e.world import QUICK, SERVICES, World, loans
 from tests.support.database_users import PASSWORD, as_user, make_user
 from tests.support.eventually import eventually
 from tests.support.guarded_kafka import GuardedKafka, guarded_kafka
-from tests.support.infrastructure import Backend, fresh_database
+from tests.support.infrastructure import Backend, database_name, fresh_database
 from tests.support.kubernetes import named
 from tests.support.tiny_portfolio import write_tiny_portfolio
 
@@ -39,6 +39,7 @@ async def guarded_world(
     infrastructure: Backend, database: str, kafka: GuardedKafka, tmp_path: Path
 ) -> AsyncIterator[World]:
     pool = await create_pool(database, application_name="test")
+    await pool.execute(f"REVOKE TEMPORARY ON DATABASE {database_name(database)} FROM PUBLIC")
     broker = make_broker(KafkaSettings(bootstrap_servers=kafka.bootstrap), service="test")
     await broker.connect()
     try:

@@ -46,8 +46,7 @@ SESSION_STATEMENTS = re.compile(r"pg_(try_)?advisory_lock|\bCREATE TEMP|\bLISTEN
 def test_no_statement_leaves_its_mark_on_a_session_of_the_pool() -> None:
     """Connections go back into it as they are.
 
-    Migrations and a restore have one of their own; a search ends the one with its lock; each commit empties ingest's
-    temporary table.
+    Migrations and a restore have one of their own; a search ends the one with its lock.
     """
     marking = set()
     for folder in ("libs", "services"):
@@ -59,7 +58,6 @@ def test_no_statement_leaves_its_mark_on_a_session_of_the_pool() -> None:
     assert marking == {
         f"{COMMAND}/backups/marker.py",
         f"{KERNEL}/postgres.py",
-        "services/ingest/loanloop_ingest/store/loan_rows.py",
         "services/trainer/loanloop_trainer/store/only_search.py",
     }
 

@@ -9,12 +9,16 @@ from pathlib import Path
 import asyncpg
 import pytest
 from loanloop.main import app
-from loanloop_common.postgres import grant_roles
+from loanloop_common.postgres import create_pool, grant_roles
+from loanloop_ingest.store.loans import LoanStore
 from typer.testing import CliRunner
 
+from tests.support.arrivals import READER, arrive
 from tests.support.dashboards import boards, fill_in
 from tests.support.database_users import as_user, dsn_of_reader, make_user
-from tests.support.infrastructure import Backend
+from tests.support.infrastructure import Backend, database_name
+from tests.support.loans import make_loan
+from tests.support.outcomes import make_outcome
 
 SERVICES = ("ingest", "predictor", "trainer", "evaluator")
 PAGE = (Path(__file__).parents[3] / "docs" / "architecture.md").read_text()
@@ -152,6 +156,21 @@ async def test_user_of_a_service_is_refused_what_is_anothers(granted: asyncpg.Co
                 await ingest.execute(statement)
     finally:
         await ingest.close()
+
+
+async def test_ingest_stores_changes_of_loans_where_only_the_owner_may_make_temporary_tables(
+    granted: asyncpg.Connection, database: str
+) -> None:
+    await granted.execute(f"REVOKE TEMPORARY ON DATABASE {database_name(database)} FROM PUBLIC")
+    await make_user(granted, "as_ingest", "loanloop_ingest")
+    pool = await create_pool(as_user(database, "as_ingest"), application_name="test")
+    try:
+        store = LoanStore(pool, READER.fields)
+        await store.store(arrive([make_loan(1)]))
+        await store.store(arrive([make_outcome(1)]))
+        assert await pool.fetchval("SELECT defaulted FROM loan_data.processed_data")
+    finally:
+        await pool.close()
 
 
 async def test_service_makes_partitions_that_belong_to_the_owner_of_the_tables(

@@ -12,13 +12,6 @@ SELECT_STORED = """
     SELECT now(), array_agg(loan_id) FROM loan_data.processed_data WHERE loan_id = ANY ($1::text[])
 """
 
-CREATE_ARRIVED_LOANS = """
-    CREATE TEMPORARY TABLE IF NOT EXISTS arrived_loans (
-        loan_id text, event_id uuid, occurred_at timestamptz, features json, is_history boolean, matured_at timestamptz,
-        outcome_event_id uuid, outcome_occurred_at timestamptz, defaulted boolean, known_at timestamptz
-    ) ON COMMIT DELETE ROWS
-"""
-
 # That there is a row was seen; INSERT all the same, for its way to the row is the key, whatever the planner knows of
 # the tables, and the locks are taken in order. The newest correction holds.
 CHANGE_LOANS = """
@@ -31,7 +24,13 @@ CHANGE_LOANS = """
            outcome_event_id, outcome_occurred_at, defaulted, known_at,
            CASE WHEN outcome_event_id IS NOT NULL THEN now() END,
            CASE WHEN outcome_event_id IS NOT NULL THEN now() END
-    FROM arrived_loans
+    FROM unnest(
+        $1::text[], $2::uuid[], $3::timestamptz[], $4::json[], $5::boolean[], $6::timestamptz[],
+        $7::uuid[], $8::timestamptz[], $9::boolean[], $10::timestamptz[]
+    ) AS arrived (
+        loan_id, event_id, occurred_at, features, is_history, matured_at,
+        outcome_event_id, outcome_occurred_at, defaulted, known_at
+    )
     ORDER BY loan_id COLLATE "C"
     ON CONFLICT (loan_id) DO UPDATE SET
         event_id = coalesce(stored.event_id, excluded.event_id),
@@ -82,9 +81,7 @@ async def store_loans(connection: Connection, changes: Sequence[LoanChange]) -> 
     if new := [(*_row_of(each), *_moments_of(each, now)) for each in changes if each.loan_id not in stored]:
         await connection.copy_records_to_table("processed_data", schema_name="loan_data", columns=_COLUMNS, records=new)
     if changed := [_row_of(each) for each in changes if each.loan_id in stored]:
-        await connection.execute(CREATE_ARRIVED_LOANS)
-        await connection.copy_records_to_table("arrived_loans", records=changed)
-        await connection.execute(CHANGE_LOANS)
+        await connection.execute(CHANGE_LOANS, *zip(*changed, strict=True))
 
 
 def _row_of(change: LoanChange) -> tuple[object, ...]:
