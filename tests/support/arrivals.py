@@ -68,6 +68,7 @@ class FakeArrivalStore:
     loans: dict[str, LoanChange] = field(default_factory=dict)
     arrivals: dict[str, Arrivals] = field(default_factory=dict)
     duplicates: set[tuple[Place, UUID]] = field(default_factory=set)
+    settled: set[Message] = field(default_factory=set)
     rejected: dict[Message, Refusal] = field(default_factory=dict)
     n_missing: dict[str, int] = field(default_factory=dict)
     n_batches: int = 0
@@ -81,6 +82,7 @@ class FakeArrivalStore:
         verdicts = sort_out(acceptable, claimed, self.keys)
         self.keys |= {event.event_id: KnownEvent(event.payload_sha256, event.place) for event in verdicts.fresh}
         self.duplicates |= {(event.place, event.event_id) for event in verdicts.duplicates}
+        self.settled |= {(event.place, event.payload) for event in (*verdicts.fresh, *verdicts.duplicates)}
         self._keep_loans(verdicts.fresh)
         refusals = self._refusals(arrived, verdicts.conflicts)
         for refusal in refusals:
@@ -111,7 +113,8 @@ class FakeArrivalStore:
 
     def _refusals(self, arrived: Sequence[Arrived], conflicts: Sequence[Incoming]) -> list[Refusal]:
         by_place = {place_of(a.record): a for a in arrived}
-        invalid = [a.read for a in arrived if isinstance(a.read, Refusal)]
+        unfit = [a.read for a in arrived if isinstance(a.read, Refusal)]
+        invalid = [refusal for refusal in unfit if message_of(refusal.record) not in self.settled]
         valid = [message_of(a.record) for a in arrived if isinstance(a.read, Incoming)]
         before = [self.rejected[message] for message in valid if message in self.rejected]
         taken = [refusal_of(by_place[e.place].record, EventConflict(str(e.event_id))) for e in conflicts]

@@ -89,6 +89,16 @@ async def test_message_refused_for_its_date_stays_refused_when_the_day_has_come(
     assert {letter.field for letter in ingest.dead_letters} == {"occurred_at"}
 
 
+async def test_message_that_is_stored_stays_stored_though_it_would_be_refused_by_now() -> None:
+    ingest = Ingest()
+    records = [make_record(make_loan(1), 0), make_record(make_loan(1), 1)]
+    await ingest.take(*records)
+    ingest.now = datetime.fromisoformat("2001-01-01T00:00:00Z")
+    await ingest.take(*records, make_record(make_loan(2), 2))
+    assert [place_of(letter.record).offset for letter in ingest.dead_letters] == [2]
+    assert len(ingest.store.keys) + len(ingest.store.duplicates) + len(ingest.store.rejected) == 3
+
+
 @pytest.mark.parametrize("read_after", [timedelta(0), timedelta(days=400), timedelta(days=-1)])
 async def test_a_date_is_judged_by_when_the_broker_took_the_message_however_late_it_is_read(
     read_after: timedelta,

@@ -57,6 +57,40 @@ async def test_another_message_at_a_refused_place_is_judged_by_itself(pool: Pool
     assert (await fetch_totals(pool))[Topic.LOAN_RECEIVED].stored == 1
 
 
+async def test_message_that_is_stored_or_counted_is_not_rejected_when_the_portfolio_allows_less(pool: Pool) -> None:
+    """Ingest died before it committed the offsets, and starts again with other limits."""
+    store = LoanStore(pool, READER.fields)
+    before = arrive([make_loan(1), make_outcome(1), make_loan(1), make_loan(2)])
+    await store.store(before)
+    await pool.execute(
+        "UPDATE loan_data.event_keys SET topic = NULL WHERE event_id = $1", UUID(make_loan(2)["event_id"])
+    )
+
+    for _ in range(2):
+        refusals = await store.store([refused(each) for each in (*before, *arrive([make_loan(3)], first_offset=4))])
+        assert kinds(refusals) == [(Topic.LOAN_RECEIVED, 4, "invalid_field")]
+
+    totals = (await fetch_totals(pool))[Topic.LOAN_RECEIVED]
+    assert (totals.stored, totals.duplicates, totals.rejected) == (2, 1, 1)
+    assert (await fetch_totals(pool))[Topic.LOAN_OUTCOME].add_up
+
+
+async def test_other_bytes_at_the_place_of_a_stored_event_are_rejected(pool: Pool) -> None:
+    store = LoanStore(pool, READER.fields)
+    await store.store(arrive([make_loan(1)]))
+
+    (other,) = arrive([make_loan(1, loan_id="other")])
+    refusals = await store.store([refused(other)])
+
+    assert kinds(refusals) == [(Topic.LOAN_RECEIVED, 0, "invalid_field")]
+    assert await pool.fetchval("SELECT count(*) FROM loan_data.rejected") == 1
+
+
+def refused(arrived: Arrived) -> Arrived:
+    error = InvalidField("features.term_months", 300, "must be at most 12")
+    return Arrived(arrived.record, refusal_of(arrived.record, error))
+
+
 async def test_books_count_what_lies_at_the_old_places_of_a_topic_made_anew(pool: Pool) -> None:
     store = LoanStore(pool, READER.fields)
     known, taken = [make_loan(1), make_loan(2)], [make_loan(n, loan_id="other") for n in (1, 2)]

@@ -10,19 +10,28 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
+from uuid import UUID
 
 from aiokafka import ConsumerRecord
 from asyncpg.exceptions import UniqueViolationError
-from loanloop_common.dead_letters import Refusal, record_refusals, refusal_of
+from loanloop_common.dead_letters import Refusal, Refused, record_refusals, refusal_of
 from loanloop_common.errors import EventConflict
 from loanloop_common.postgres import Connection, Pool
+from loanloop_common.sampled_lines import ids_of
 from loanloop_common.telemetry import count
 from msgspec import Struct
 
 from loanloop_ingest.domain.loan_changes import loan_changes, missing_counts
 from loanloop_ingest.domain.messages import Incoming, Place
 from loanloop_ingest.domain.verdicts import Verdicts, firsts, sort_out
-from loanloop_ingest.store.event_rows import fetch_known, store_duplicates, store_raw, take_keys
+from loanloop_ingest.store.event_rows import (
+    Message,
+    fetch_known,
+    fetch_settled,
+    store_duplicates,
+    store_raw,
+    take_keys,
+)
 from loanloop_ingest.store.loan_rows import count_missing, store_loans
 
 # now() is when a transaction began: readers that look from time to time reach back further than this (the evaluator's
@@ -56,7 +65,7 @@ class LoanStore:
         self._fields = fields
 
     async def store(self, arrived: Sequence[Arrived]) -> list[Refusal]:
-        """Store what is new and count what is not, in one transaction; returns every refusal, to be published.
+        """Store what is new and count what is not, in one transaction; returns the refusals, to be published.
 
         Idempotent on place and event_id: a message delivered again changes nothing and meets the same fate. Raises
         one of REFUSED_BY_DATABASE, and stores nothing, when the database refuses any part.
@@ -77,7 +86,8 @@ class LoanStore:
             if refused_before:
                 events = [event for event in events if event.place not in refused_before]
             verdicts = await _store_events(connection, events)
-            refusals = [each.read for each in arrived if isinstance(each.read, Refusal)]
+            unfit = [each.read for each in arrived if isinstance(each.read, Refusal)]
+            refusals = await _without_settled(connection, unfit) if unfit else []
             if refused_before or verdicts.conflicts:
                 records = {_place_of(each.record): each.record for each in arrived}
                 refusals += [Refusal(records[place], **why) for place, why in refused_before.items()]
@@ -97,7 +107,7 @@ def _count(verdicts: Verdicts) -> None:
         count("loanloop_event_duplicates_total", n, topic=topic)
 
 
-def _place_of(record: ConsumerRecord) -> Place:
+def _place_of(record: Refused) -> Place:
     return Place(record.topic, record.partition, record.offset)
 
 
@@ -123,6 +133,19 @@ async def _fetch_refused_before(connection: Connection, events: Sequence[Incomin
         if (payload := payloads.get(place := Place(*row[:3]))) is not None
         and hashlib.sha256(payload).digest() == row["payload_sha256"]
     }
+
+
+async def _without_settled(connection: Connection, refusals: Sequence[Refusal]) -> list[Refusal]:
+    """Without those of messages that were stored, or counted, before ingest died and started again with a portfolio
+    that allows less. What was stored had an id.
+    """
+    messages = {
+        _place_of(refusal.record): Message(UUID(str(event_id)), hashlib.sha256(refusal.record.value or b"").digest())
+        for refusal in refusals
+        if (event_id := ids_of(refusal.record).get("event_id"))
+    }
+    settled = await fetch_settled(connection, messages)
+    return [refusal for refusal in refusals if _place_of(refusal.record) not in settled]
 
 
 def _ranges(places: Iterable[Place]) -> list[tuple[str, int, int, int]]:
