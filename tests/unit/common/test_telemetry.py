@@ -27,11 +27,11 @@ def test_json_logs_are_one_object_a_line_with_the_service() -> None:
     set_up_logging("ingest", log_format="json", stream=stream)
 
     structlog.get_logger().info("loans_stored", n=3)
-    logging.getLogger("uvicorn.error").warning("from the %s", "library")
+    logging.getLogger("a.library").warning("from the %s", "library")
 
     own, librarys = (json.loads(line) for line in stream.getvalue().splitlines())
     assert (own["event"], own["n"], own["service"], own["level"]) == ("loans_stored", 3, "ingest", "info")
-    assert (librarys["event"], librarys["logger"]) == ("from the library", "uvicorn.error")
+    assert (librarys["event"], librarys["logger"]) == ("from the library", "a.library")
 
 
 def test_moments_are_written_as_json_has_them() -> None:
