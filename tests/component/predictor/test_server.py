@@ -35,7 +35,9 @@ async def test_nobody_without_a_key_fills_the_log_with_requests_that_are_none(
     finally:
         await server.stop()
 
-    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+    # Of the server alone: what an earlier test began, an exporter of spans, say, may still say something.
+    said = [record for record in caplog.records if record.name.startswith("uvicorn")]
+    assert [record.getMessage() for record in said if record.levelno >= logging.WARNING] == []
 
 
 HEAD_WITHIN_S = 0.5
