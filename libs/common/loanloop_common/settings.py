@@ -167,7 +167,7 @@ def load_settings(kind: type[Settings]) -> Settings:
     """The settings from the environment. Raises SettingsInvalid, one sentence that names the variable."""
     try:
         return kind()
-    except SettingsError as unreadable:  # its cause quotes what is set, which may be a password
+    except SettingsError as unreadable:  # what is set, which may be a password, is quoted by both causes
         field = re.search(r'field "(\w+)"', str(unreadable))
         variable = f"LOANLOOP_{field[1].upper()}" if field else "A variable LOANLOOP_…"
         raise SettingsInvalid(
@@ -177,4 +177,4 @@ def load_settings(kind: type[Settings]) -> Settings:
         first = invalid.errors()[0]
         variable = "LOANLOOP_" + "__".join(str(part).upper() for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
-        raise SettingsInvalid(f"{variable} is not usable: {message}.") from invalid
+        raise SettingsInvalid(f"{variable} is not usable: {message}.") from None

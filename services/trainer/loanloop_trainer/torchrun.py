@@ -39,7 +39,14 @@ class NothingToTrain(LoanloopError):
 
 
 def main() -> int:
-    settings = load_settings(TorchrunSettings)
+    try:
+        return _train_or_follow(load_settings(TorchrunSettings))
+    except LoanloopError as error:
+        sys.stderr.write(f"loanloop-trainer: {error}\n")
+        return 1
+
+
+def _train_or_follow(settings: TorchrunSettings) -> int:
     set_up_logging("trainer", log_format=settings.log_format, level=settings.log_level)
     os.nice(settings.trainer.niceness)
     ranks = Ranks.by_torchrun()
@@ -48,11 +55,7 @@ def main() -> int:
             follow(ranks, threads=settings.trainer.threads or 1, on_progress=on_progress)
         return 0
     spare_collector()
-    try:
-        return asyncio.run(train_one(settings, load_portfolio(settings.portfolio), ranks))
-    except LoanloopError as error:
-        sys.stderr.write(f"loanloop-trainer: {error}\n")
-        return 1
+    return asyncio.run(train_one(settings, load_portfolio(settings.portfolio), ranks))
 
 
 async def train_one(settings: TorchrunSettings, portfolio: Portfolio, ranks: Ranks) -> int:

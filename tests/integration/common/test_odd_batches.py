@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import pytest
 from aiokafka import ConsumerRecord
-from aiokafka.consumer import fetcher
 from aiokafka.record.memory_records import MemoryRecords
 from loanloop_common.events import Topic
 from loanloop_common.kafka import (
@@ -13,12 +12,13 @@ from loanloop_common.kafka import (
     Broker,
     Finish,
     RetryPolicy,
+    fetched,
     make_broker,
     publish_batch,
     stop_broker,
 )
+from loanloop_common.kafka.broker import MAX_UNPACKED_BYTES_PER_BYTE
 from loanloop_common.kafka.handling import Handle
-from loanloop_common.kafka.unpacking import MAX_UNPACKED_BYTES
 from loanloop_common.postgres import create_pool
 from loanloop_common.settings import KafkaSettings
 
@@ -32,7 +32,7 @@ from tests.support.topics import committed, make_topic
 
 QUICK = RetryPolicy(attempts=3, first_delay_s=0.02, restart_after_s=0.2)
 ODD = no_text(batch_of([(b"k", b"odd%d" % n, [(ODD_NAME, b"x")]) for n in range(3)]))
-TOO_LARGE = compressed(batch_of([(b"k", bytes(MAX_UNPACKED_BYTES), [])]))
+TOO_LARGE = compressed(batch_of([(b"k", bytes(MAX_UNPACKED_BYTES_PER_BYTE * KafkaSettings().max_message_bytes), [])]))
 
 
 def consumer_of(broker: Broker, topic: str, handler: RecordingHandler) -> BatchConsumer:
@@ -61,7 +61,7 @@ async def test_nothing_behind_what_an_error_dropped_is_handled_before_it(
     broker: Broker, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where nobody reads such names, they stand for whatever error aiokafka meets in what it has fetched."""
-    monkeypatch.setattr(fetcher, "MemoryRecords", MemoryRecords)
+    monkeypatch.setattr(fetched, "FetchedRecords", lambda data, max_unpacked_bytes: MemoryRecords(data))
     bootstrap = broker.settings.bootstrap_servers
     topic = await make_topic(bootstrap, f"{topic_prefix}two", partitions=2)
     handler, may_finish = RecordingHandler(), asyncio.Semaphore(0)

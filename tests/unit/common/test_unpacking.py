@@ -1,5 +1,6 @@
 """What a batch unpacks to is bounded, by whatever it was compressed; what is below the bound is read as before."""
 
+import asyncio
 import gzip
 from collections.abc import Callable
 
@@ -7,8 +8,9 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.codec import lz4_encode, snappy_encode, zstd_encode
 from aiokafka.consumer import fetcher
-from loanloop_common.kafka import Broker  # noqa: F401  # whoever has consumers reads by what it puts in place
-from loanloop_common.kafka.unpacking import MAX_UNPACKED_BYTES, TooLarge, without_compression
+from aiokafka.record.memory_records import MemoryRecords
+from loanloop_common.kafka.fetched import FetchedRecords, every_batch_read
+from loanloop_common.kafka.unpacking import NotUnpacked, without_compression
 
 from tests.support.odd_batches import batch_of, compressed
 
@@ -23,6 +25,7 @@ CODECS = [(1, gzip.compress), (2, snappy_encode), (2, raw_snappy), (3, lz4_encod
 each_codec = pytest.mark.parametrize(("codec", "encode"), CODECS, ids=["gzip", "xerial", "snappy", "lz4", "zstd"])
 BATCH = batch_of([(b"k", bytes(50_000), [])])
 CONTENT = BATCH[61:]
+MAX_UNPACKED_BYTES = 1_000_000
 
 
 @each_codec
@@ -30,26 +33,37 @@ def test_batch_is_unpacked_up_to_the_limit_and_no_further(codec: int, encode: En
     batch = compressed(BATCH, codec, encode)
 
     assert bytes(without_compression(batch, limit=len(CONTENT)))[61:] == CONTENT
-    with pytest.raises(TooLarge):
+    with pytest.raises(NotUnpacked):
         without_compression(batch, limit=len(CONTENT) - 1)
 
 
 @each_codec
 def test_what_is_not_compressed_as_it_says_is_refused(codec: int, encode: Encode) -> None:
-    with pytest.raises(TooLarge):
-        without_compression(compressed(BATCH, codec, lambda data: encode(data)[:-9]))
+    with pytest.raises(NotUnpacked):
+        without_compression(compressed(BATCH, codec, lambda data: encode(data)[:-9]), limit=2 * len(CONTENT))
 
 
 def test_batch_that_is_too_large_is_one_record_between_its_neighbours() -> None:
     large = compressed(batch_of([(b"k", bytes(MAX_UNPACKED_BYTES // 2), [])] * 2, base_offset=1))
     data = batch_of([(b"k", b"v0", [])]) + large + compressed(batch_of([(b"k", bytes(9000), [])], base_offset=3))
 
-    records = list(
-        fetcher.PartitionRecords(TopicPartition("t", 0), fetcher.MemoryRecords(data), None, 0, None, None, True, 0)
-    )
+    fetched = FetchedRecords(data, max_unpacked_bytes=MAX_UNPACKED_BYTES)
+    records = list(fetcher.PartitionRecords(TopicPartition("t", 0), fetched, None, 0, None, None, True, 0))
 
     assert [(record.offset, record.key, record.value) for record in records] == [
         (0, b"k", b"v0"),
         (2, None, large),
         (3, b"k", bytes(9000)),
     ]
+
+
+async def test_only_a_consumer_that_asks_for_it_reads_so() -> None:
+    async def read() -> object:
+        return fetcher.MemoryRecords(BATCH)
+
+    with every_batch_read(max_unpacked_bytes=MAX_UNPACKED_BYTES):
+        its_task = asyncio.create_task(read())
+    another = asyncio.create_task(read())
+
+    assert isinstance(await its_task, FetchedRecords)
+    assert isinstance(await another, MemoryRecords)

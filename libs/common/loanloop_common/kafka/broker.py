@@ -25,17 +25,18 @@ from faststream.middlewares import AckPolicy
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
 from loanloop_common.errors import Unavailable, in_one_line
-from loanloop_common.kafka.fetched import read_every_batch
+from loanloop_common.kafka.fetched import every_batch_read
 from loanloop_common.kafka.refused import why_refused
 from loanloop_common.kafka.removed import OnRemoved, RemovedRecords, log_removed
 from loanloop_common.settings import KafkaSettings, SettingsInvalid
 
 log = structlog.get_logger()
-read_every_batch()
 
 MAX_BATCH_BYTES = 256 * 1024
 METADATA_MAX_AGE_MS = 30_000
 WAIT_FOR_RECORDS_MS = 500
+# Of one byte that the broker may take; JSON is some ten times as large as what it is compressed to.
+MAX_UNPACKED_BYTES_PER_BYTE = 32
 _SASL = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
 
 
@@ -53,10 +54,15 @@ class ObservedConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka is u
     aiokafka's own reset would pass over it in silence.
     """
 
-    def __init__(self, *topics: str, on_removed: OnRemoved, **options: Any) -> None:
+    def __init__(self, *topics: str, on_removed: OnRemoved, max_unpacked_bytes: int, **options: Any) -> None:
         super().__init__(*topics, **options)
         self.fetching_failed = asyncio.Event()
         self._on_removed = on_removed
+        self._max_unpacked_bytes = max_unpacked_bytes
+
+    async def start(self) -> None:
+        with every_batch_read(max_unpacked_bytes=self._max_unpacked_bytes):
+            await super().start()
 
     async def getmany(self, *partitions: Any, timeout_ms: int = 0, max_records: int | None = None) -> Any:
         if self.fetching_failed.is_set():
@@ -121,6 +127,7 @@ class Broker(KafkaBroker):
         observed: Callable[..., AIOKafkaConsumer] = partial(
             ObservedConsumer,
             on_removed=self._report_removed,
+            max_unpacked_bytes=MAX_UNPACKED_BYTES_PER_BYTE * self.settings.max_message_bytes,
             **builder.keywords,  # type: ignore[attr-defined]  # FastStream builds a partial
         )
         self.config.broker_config.builder = observed

@@ -11,8 +11,6 @@ import numpy as np
 from aiokafka.codec import _detect_xerial_stream, snappy_decode
 from aiokafka.record.default_records import DefaultRecordBase
 
-# A client fills a batch of 1 MB at most, as the broker's default has it; what it holds is some ten times that in JSON.
-MAX_UNPACKED_BYTES = 32 * 1024 * 1024
 _HEAD = DefaultRecordBase.HEADER_STRUCT.size
 _ATTRIBUTES = DefaultRecordBase.ATTRIBUTES_OFFSET
 _CODEC = DefaultRecordBase.CODEC_MASK
@@ -20,14 +18,12 @@ _XERIAL_HEAD = 16
 _UNREADABLE = (cramjam.DecompressionError, OSError, EOFError, zlib.error, struct.error)
 
 
-class TooLarge(Exception):
-    """More than the limit, or no such compressed data at all."""
+class NotUnpacked(Exception):
+    """It would be more than the limit, or is no such compressed data at all."""
 
 
-def without_compression(
-    batch: bytes | memoryview, *, limit: int = MAX_UNPACKED_BYTES
-) -> bytes | bytearray | memoryview:
-    """The batch with its records as they are; its sum is not made anew. Raises TooLarge."""
+def without_compression(batch: bytes | memoryview, *, limit: int) -> bytes | bytearray | memoryview:
+    """The batch with its records as they are; its sum is not made anew. Raises NotUnpacked."""
     (attributes,) = struct.unpack_from(">h", batch, _ATTRIBUTES)
     unpack = _UNPACK.get(attributes & _CODEC)
     if unpack is None:
@@ -37,20 +33,20 @@ def without_compression(
     try:
         return head + unpack(bytes(batch[_HEAD:]), limit)
     except _UNREADABLE as cause:
-        raise TooLarge from cause
+        raise NotUnpacked from cause
 
 
 def _gzip(data: bytes, limit: int) -> bytes:
     with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
         unpacked = file.read(limit + 1)
     if len(unpacked) > limit:
-        raise TooLarge
+        raise NotUnpacked
     return unpacked
 
 
 def _snappy(data: bytes, limit: int) -> bytes:
     if _snappy_size(data) > limit:
-        raise TooLarge
+        raise NotUnpacked
     return bytes(snappy_decode(data))
 
 
@@ -62,7 +58,7 @@ def _snappy_size(data: bytes) -> int:
     while at < len(data):
         (length,) = struct.unpack_from("!i", data, at)
         if length < 0:
-            raise TooLarge
+            raise NotUnpacked
         at += 4 + length
         size += cramjam.snappy.decompress_raw_len(data[at - length : at])
     return size
