@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 from loanloop_common.bundle import declines, unpack
-from loanloop_common.errors import LoanloopError
 from loanloop_common.features import Floats
 from loanloop_common.portfolio import Policy, Portfolio
 from loanloop_common.portfolio_file import load_portfolio
@@ -31,12 +30,10 @@ from loanloop_trainer.model import TrainingData
 from loanloop_trainer.model import export as exported
 from loanloop_trainer.model import train as trained
 
+from bench.loans import outcomes_of
+
 TRAIN_FROM, TRAIN_TO = date(2002, 1, 1), date(2004, 12, 31)
 LATER_FROM = date(2005, 1, 1)
-
-
-class NoOutcome(LoanloopError):
-    """Some loans of the file are neither repaid nor defaulted."""
 
 
 class Loans:
@@ -55,13 +52,12 @@ class Loans:
 
 
 def read_loans(path: Path, portfolio: Portfolio, until: date) -> Any:
-    """By approval. Raises NoOutcome: a loan whose end is unknown is not a repaid one."""
+    """By approval. Raises OutcomesMissing: a loan whose end is unknown is not a repaid one."""
     table = pq.read_table(path, columns=["approved_at", "defaulted", *portfolio.features])
     approved = table["approved_at"].cast("int32").to_numpy()
     chosen = (approved >= _epoch_day(TRAIN_FROM)) & (approved <= _epoch_day(until))
     loans = table.filter(chosen).take(np.argsort(approved[chosen], kind="stable"))
-    if n_unknown := loans["defaulted"].null_count:
-        raise NoOutcome(f"{n_unknown:,} of {len(loans):,} loans in {path} have no outcome: leave them out of the file")
+    outcomes_of(loans, "defaulted", path)
     return loans
 
 

@@ -8,7 +8,6 @@ nothing else.
 
 import json
 import os
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -31,6 +30,7 @@ from scipy.sparse import csr_matrix, hstack
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import OneHotEncoder
 
+from bench.child_process import output_of
 from bench.judging import Verdict, verdict
 from bench.machine import cores
 from bench.peers import environment, program
@@ -123,7 +123,7 @@ class _Elapsed:
 
 
 def lightgbm(task: Task) -> Fit:
-    """In an environment of its own. Raises PeerUnavailable where that can't be made."""
+    """In an environment of its own. Raises PeerUnavailable where that can't be made, NoFigures where it ends early."""
     python, split = environment("lightgbm", task.say), task.split
     parts = {"train": split.train, "validation": split.validation}
     with tempfile.TemporaryDirectory(prefix="loanloop-bench-") as name:
@@ -139,7 +139,7 @@ def lightgbm(task: Task) -> Fit:
         pq.write_table(_inputs(task.judged, task.portfolio, categories), folder / "judged.parquet")
         started = time.monotonic()
         # Threads that wait by spinning take the cores from those that still compute.
-        subprocess.run([python, "-P", program("lightgbm"), folder], check=True, env=_ENVIRONMENT)
+        output_of([str(python), "-P", str(program("lightgbm")), str(folder)], environment=_ENVIRONMENT)
         train_s = time.monotonic() - started
         log_odds = np.load(folder / "log_odds.npz")
     chosen = fitted_on_validation(log_odds["validation"], task.learnt.defaulted[split.validation])

@@ -5,8 +5,6 @@ in the faster of two arrangements: chunks of 128 rows shared by sessions of one 
 batch in one session of as many threads. Each other engine has the first arrangement unless its name says otherwise.
 """
 
-import statistics
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,13 +13,13 @@ from functools import partial
 import numpy as np
 import onnxruntime as ort
 import torch
-from loanloop_common.features import EncodedBatch, Floats
+from loanloop_common.features import Floats
 from loanloop_common.scoring import CHUNK_ROWS, FEW_ROWS
 from loanloop_trainer.model.exporting import onnx_of
 from loanloop_trainer.model.loans import inputs_of
 from loanloop_trainer.model.serving_form import ServingForm
 
-from bench.arranged import Arranged, Engine, Served, Session
+from bench.engine_sessions import Arranged, Engine, Served, Session, rows_per_s, same_bits
 from bench.machine import cores
 from bench.registry import Options
 from bench.result import Found, Goal, Row
@@ -86,30 +84,6 @@ def engines(say: Callable[[str], None]) -> list[Engine]:
         Engine("ONNX Runtime, served form, one session", onnxruntime_of(served, shared=True), BATCHES[-1]),
         Engine("OpenVINO, served form, one stream", openvino_of(served, shared=True)),
     ]
-
-
-def rows_per_s(session: Callable[[EncodedBatch], object], batch: EncodedBatch, *, within_s: float) -> float:
-    """The median of five stretches."""
-    session(batch)
-    n_rows, rates = len(batch.x_cat), []
-    for _ in range(5):
-        n, started = 0, time.perf_counter()
-        while (took := time.perf_counter() - started) < within_s / 5:
-            session(batch)
-            n += n_rows
-        rates.append(n / took)
-    return statistics.median(rates)
-
-
-def same_bits(session: Arranged) -> bool:
-    """Whether a row's log-odds don't depend on the batch that it is in: its size, its place, its neighbours."""
-    batch = encoded().rows(slice(0, 700))
-    whole = session(batch)
-    for size in (1, 2, 3, 5, 17, 64, 100, 127, 128, 129, 256, 700):
-        if not np.array_equal(session(batch.rows(slice(0, size))), whole[:size]):
-            return False
-    order = np.random.default_rng(0).permutation(700)
-    return np.array_equal(session(batch.rows(order)), whole[order])
 
 
 @contextmanager

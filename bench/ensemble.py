@@ -26,7 +26,7 @@ from loanloop_trainer.model.serving_form import ServingForm
 from loanloop_trainer.model.workers import Workers
 
 from bench.covering import refuse_uncovered
-from bench.engines import rows_per_s
+from bench.engine_sessions import rows_per_s
 from bench.loans import SPLITS, LoanFile
 from bench.machine import cores
 from bench.registry import Options
@@ -36,9 +36,8 @@ from bench.saying import only_errors_logged
 
 TITLE = "TabTransformer, boosted trees, and both in one bundle"
 PORTFOLIO = "sba_application"
-FEWEST_LEARNT = 1000
 LEARNT_LOANS = 20_000  # of each split by default, drawn by chance; --long: all
-LONG_SEEDS = (0, 1, 2)
+SEEDS = (0, 1, 2)  # by default the first
 MODELS = ("network", "trees", "ensemble")
 MEASURES = ("roc_auc", "pr_auc", "brier", "f1")
 COST_WITHIN_S = 2.0
@@ -52,15 +51,11 @@ class SplitLoans:
 
 
 def splits_of(file: LoanFile, portfolio: Portfolio, *, at_most: int | None) -> Iterator[SplitLoans]:
-    """A file that begins later has fewer loans of a split, or none."""
-    for split in SPLITS:
+    """Those that the file covers."""
+    for split in filter(file.covers, SPLITS):
         learnt = file.drawn(file.years(split.first, split.last), at_most, seed=split.judged)
         judged = file.years(split.judged, split.judged)
-        if learnt.sum() < FEWEST_LEARNT or not judged.any():
-            continue
-        begins = file.occurred_at[learnt].min().astype("datetime64[Y]")
-        name = f"{begins}–{split.last} → {split.judged}"
-        yield SplitLoans(name, file.loans(learnt, portfolio), file.loans(judged, portfolio))
+        yield SplitLoans(str(split), file.loans(learnt, portfolio), file.loans(judged, portfolio))
 
 
 def log_odds_of(trained: TrainedModel, loans: EncodedBatch) -> dict[str, Floats]:
@@ -147,16 +142,16 @@ def compared(options: Options) -> Found:
     portfolio = load_portfolio(PORTFOLIO)
     both = portfolio.with_model(kind="ensemble")
     file = LoanFile(options.loans or SAMPLE, portfolio)
+    refuse_uncovered(file.occurred_at, SPLITS, [*filter(file.covers, SPLITS)])
     rows: list[dict[str, Any]] = []
     for split in splits_of(file, portfolio, at_most=None if options.long else LEARNT_LOANS):
-        for seed in options.seeds(LONG_SEEDS if options.long else LONG_SEEDS[:1]):
+        for seed in options.seeds(SEEDS if options.long else SEEDS[:1]):
             started = time.monotonic()
             trained = train(split.learnt, both, seed=seed)
             rows += rows_of(split, trained, seed)
             figures = ", ".join(f"{row['model']} {row['roc_auc']:.4f}" for row in rows[-len(MODELS) :])
             took_s = time.monotonic() - started
             options.say(f"{split.name}, seed {seed}: {len(split.learnt):,} loans, {took_s:.0f} s, ROC-AUC {figures}")
-    refuse_uncovered(file.occurred_at, SPLITS, rows)
     return result_of(rows, trained, trained.encoder.encode_columns(split.judged.columns), len(file))
 
 

@@ -27,8 +27,7 @@ from loanloop_trainer.model.workers import Workers
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from bench.arranged import Served, log_odds
-from bench.engines import rows_per_s, same_bits
+from bench.engine_sessions import Served, log_odds, rows_per_s, same_bits
 from bench.machine import cores
 from bench.registry import Options
 from bench.result import Found, Goal, Row

@@ -53,7 +53,7 @@ class LoanFile:
     def __init__(self, path: Path, portfolio: Portfolio) -> None:
         self._table = pq.read_table(path)
         self._mapping = portfolio.file
-        self._defaulted = _outcomes(self._table, str(self._mapping.defaulted), path)
+        self._defaulted = outcomes_of(self._table, str(self._mapping.defaulted), path)
         self.occurred_at = self._table[self._mapping.occurred_at].to_numpy().astype("datetime64[us]")
         self._year = self.occurred_at.astype("datetime64[Y]").astype(int) + 1970
         self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -84,7 +84,8 @@ class LoanFile:
         return TrainingData(columns, self._defaulted[chosen], self.occurred_at[chosen])
 
 
-def _outcomes(table: pa.Table, column: str, path: Path) -> Mask:
+def outcomes_of(table: pa.Table, column: str, path: Path) -> Mask:
+    """Raises OutcomesMissing."""
     # As a truth value a missing one would be a loan that was repaid, or for NaN one that was not.
     n_missing = pc.sum(pc.is_null(table[column], nan_is_null=True)).as_py() or 0
     if n_missing:

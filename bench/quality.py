@@ -18,6 +18,7 @@ from bench.contenders import CONTENDERS, Fit
 from bench.covering import refuse_uncovered
 from bench.judging import Reliability
 from bench.loans import SPLITS, Split
+from bench.peers import environment
 from bench.quality_plots import plot_reliability, plot_splits
 from bench.registry import Options
 from bench.result import Found, Goal
@@ -84,6 +85,7 @@ def run(options: Options) -> Found:
     on = ground(PRESETS, size.splits, replace(options, say=counted))
     on = replace(on, portfolios=[_with_refit(portfolio) for portfolio in on.portfolios])
     refuse_uncovered(on.file.occurred_at, size.splits, on.splits)
+    environment("lightgbm", options.say)  # where it can't be had, better known before the first hour than after it
     with only_errors_logged():
         judged = judge(on, size, counted)
     left_out = [str(split) for split in size.splits if split not in on.splits]

@@ -16,10 +16,10 @@ from loanloop_common.features import EncodedBatch
 from loanloop_trainer.model.exporting import onnx_of
 from loanloop_trainer.model.loans import inputs_of
 
-from bench.arranged import Arranged, Served, Session
 from bench.breakdown import steps
 from bench.bursts import GROUP, send
-from bench.engines import LIMITS, SERVED, limits_of, rows_per_s
+from bench.engine_sessions import Arranged, Served, Session, rows_per_s
+from bench.engines import LIMITS, SERVED, limits_of
 from bench.installation import Installation, fresh_installation
 from bench.machine import cores
 from bench.peers.serving import goals_beside

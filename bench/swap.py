@@ -195,6 +195,7 @@ def goals_of(measured: Measured) -> tuple[Goal, ...]:
     steady, swapped, whole = measured.rows
     swapping = measured.swapping
     return (
+        Goal("swaps", len(swapping.times), swapping.n_swaps),
         Goal("failed requests", measured.n_failed, 0, "<="),
         Goal(f"requests later than {LATE_S:g} s", whole["late"], 0, "<="),
         Goal("p99 while swapping / steady p99", swapped["p99_ms"] / steady["p99_ms"], 1.5, "<="),

@@ -14,10 +14,11 @@ from typing import Any
 from loanloop_common.resources import SAMPLE
 
 from bench import training_growth, training_read
+from bench.eager import WARM_UP_STEPS
 from bench.machine import cores, gpu
 from bench.registry import Options
 from bench.result import Found, Goal, Row
-from bench.training_loans import loans, portfolio
+from bench.training_loans import loans, n_distinct, portfolio
 from bench.training_race import Peer, eager, parts_of, peer, shipped
 
 TITLE = "training beside an eager loop and peers, its growth, its reading"
@@ -148,7 +149,8 @@ def run(options: Options) -> Found:
     grown, growth_goals = growth(sizes, pretrain_epochs=int(options.long), options=options)
     sizes_said = {
         "race_loans": n_race, "rounds": rounds, "batch": portfolio().model.batch_size, "epochs": MODEL["epochs"],
-        "read_loans": n_read, "warm_up_steps": 10, "preset": "sba",
+        "read_loans": n_read, "warm_up_steps": WARM_UP_STEPS, "preset": "sba",
+        "distinct_loans": n_distinct(options.loans or SAMPLE),
     }  # fmt: skip
     return Found(
         goals=(*race_goals(raced, not_judged=ON_GPU if gpu() else None), *growth_goals, *read_goals),

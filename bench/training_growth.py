@@ -11,7 +11,7 @@ from pathlib import Path
 
 from loanloop_trainer.model import train
 
-from bench.apart import figures_of
+from bench.child_process import figures_of
 from bench.memory import forget_peak, held_bytes, peak_bytes
 from bench.training_loans import loans, portfolio
 

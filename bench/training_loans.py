@@ -31,6 +31,11 @@ def loans(n: int, path: Path) -> TrainingData:
     return _taken(by_date, np.arange(n) % len(by_date))
 
 
+def n_distinct(path: Path) -> int:
+    """Of the file: a benchmark of more loans has them several times."""
+    return len(_by_date(path))
+
+
 def portfolio(**changes: object) -> Portfolio:
     """The preset with some hyperparameters changed."""
     return PORTFOLIO.with_model(**changes)

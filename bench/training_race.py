@@ -20,7 +20,7 @@ from loanloop_trainer.runner.following import together
 from loanloop_trainer.runner.orders import Orders
 from loanloop_trainer.runner.training import unless_lost
 
-from bench.apart import NoFigures, figures_of
+from bench.child_process import NoFigures, figures_of
 from bench.eager import Encoded, learn_eagerly
 from bench.peers import PeerUnavailable, environment, program
 from bench.result import Row

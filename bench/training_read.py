@@ -22,7 +22,7 @@ from loanloop_common.postgres import Pool, create_pool
 from loanloop_trainer.runner.loading import load_rows
 from loanloop_trainer.store.claimed import Run
 
-from bench.apart import figures_of
+from bench.child_process import figures_of
 from bench.installation import fresh_installation
 from bench.memory import forget_peak, held_bytes, peak_bytes
 from bench.workload import PORTFOLIO

@@ -10,12 +10,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from loanloop_common.errors import LoanloopError
+
 FOLDER = Path(__file__).parent
 _ENVIRONMENTS = FOLDER.parent.parent / ".loanloop" / "peers"
 _TOLD_LINES = 15
 
 
-class PeerUnavailable(Exception):
+class PeerUnavailable(LoanloopError):
     """The peer can't be installed or run here; the text says why."""
 
 

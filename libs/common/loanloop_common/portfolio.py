@@ -171,7 +171,6 @@ class ModelConfig(Part):
 class Portfolio(Part):
     name: str
     title: str = ""
-    currency: str | None = None
     file: FileMapping = FileMapping()
     features: dict[str, Feature]
     derived: dict[str, Derived] = Field(default_factory=dict)

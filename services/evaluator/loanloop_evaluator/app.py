@@ -91,7 +91,7 @@ def make_facts(base: Foundation[EvaluatorSettings]) -> FactsWatch:
 
 
 def make_telling(base: Foundation[EvaluatorSettings]) -> list[Poller]:
-    """None without an Alertmanager."""
+    """Nothing without an Alertmanager."""
     settings = base.settings
     if settings.alertmanager_url is None:
         return []

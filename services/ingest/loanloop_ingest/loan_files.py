@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from loanloop_common.errors import LoanloopError, in_one_line
 
+from loanloop_ingest.domain.cells import UTF8_RULE
 from loanloop_ingest.domain.file_events import RefusedRow, Row
 from loanloop_ingest.parquet_rows import parquet_rows
 
@@ -18,7 +19,6 @@ SUFFIXES = (".csv", ".parquet")
 _READ_BYTES = 1 << 20
 # What the readers raise for a file cut short, damaged, or with values that Python can't hold.
 _BROKEN = (OSError, pa.ArrowException, csv.Error, ValueError, OverflowError)
-_NOT_UTF8 = "is not UTF-8 text; save the file as UTF-8"
 _STRAY_QUOTE = "has a quote without its pair (a loan is one line, also within quotes)"
 
 
@@ -80,7 +80,7 @@ def open_loan_file(path: Path) -> LoanFile:
         if _suffix(path) == ".csv":
             return _checked(LoanFile(path, tuple(_csv_header(path)), max(_count_lines(path) - 1, 0)))
     except UnicodeDecodeError as not_utf8:
-        raise UnreadableFile(path, _NOT_UTF8) from not_utf8
+        raise UnreadableFile(path, UTF8_RULE) from not_utf8
     except _BROKEN as broken:
         raise UnreadableFile(path, f"can't be read: {_said(broken)}") from broken
     raise UnreadableFile(path, "is neither .csv nor .parquet")
@@ -143,7 +143,7 @@ def _csv_header(path: Path) -> list[str]:
     with path.open("rb") as file:
         line = file.readline(_READ_BYTES).decode("utf-8-sig")
     if "\0" in line:
-        raise UnreadableFile(path, _NOT_UTF8)
+        raise UnreadableFile(path, UTF8_RULE)
     if "\r" in line.removesuffix("\n").removesuffix("\r"):
         raise UnreadableFile(path, "ends its lines with CR alone; save the file with LF or CRLF")
     return next(csv.reader([line], delimiter=_delimiter(line)), [])

@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import sys
-from typing import Any
 from uuid import UUID
 
 import psutil
@@ -45,13 +44,6 @@ def training_processes(parent_pid: int) -> list[psutil.Process]:
     ]
 
 
-async def succeeded(world: TrainerWorld) -> Any:
-    run = await world.newest_run()
-    assert run is not None
-    assert run["state"] != "failed", run["error"]
-    return run if run["state"] == "succeeded" else None
-
-
 async def learning(world: TrainerWorld) -> bool:
     """Far enough for a checkpoint of the fine-tuning, and not at its end."""
     run = await world.newest_run()
@@ -71,7 +63,7 @@ async def test_killed_training_resumes_from_its_checkpoint_to_the_same_model(
     await world.label(2000)
     await world.take_outcomes(each=10)
     async with world.training():
-        undisturbed = await eventually(lambda: succeeded(world), within_s=TRAINED_WITHIN_S)
+        undisturbed = await eventually(world.succeeded, within_s=TRAINED_WITHIN_S)
         await world.judge("v1", passed=False)
         await world.runs.request_run(seed=1, requested_by="test")
         await eventually(lambda: learning(world), within_s=TRAINED_WITHIN_S)
@@ -79,7 +71,7 @@ async def test_killed_training_resumes_from_its_checkpoint_to_the_same_model(
         (child,) = training_processes(os.getpid())
         await world.give_outcomes()
         child.kill()
-        resumed = await eventually(lambda: succeeded(world), within_s=TRAINED_WITHIN_S)
+        resumed = await eventually(world.succeeded, within_s=TRAINED_WITHIN_S)
 
     assert (resumed["version"], resumed["crashes"], undisturbed["crashes"]) == ("v2", 1, 0)
     said = capfd.readouterr().err
@@ -102,7 +94,7 @@ async def test_lost_process_of_two_is_a_crash_and_the_run_goes_on_with_two(
         (child,) = training_processes(os.getpid())
         (follower,) = (each for each in child.children() if "loanloop-learning" in " ".join(each.cmdline()))
         follower.kill()
-        run = await eventually(lambda: succeeded(world), within_s=TRAINED_WITHIN_S)
+        run = await eventually(world.succeeded, within_s=TRAINED_WITHIN_S)
 
     assert (run["version"], run["crashes"]) == ("v1", 1)
     said = capfd.readouterr().err
@@ -133,7 +125,7 @@ async def test_torchrun_trains_the_waiting_run_on_two_processes_though_one_is_ki
     _, said = await asyncio.wait_for(torchrun.communicate(), timeout=TRAINED_WITHIN_S)
 
     assert torchrun.returncode == 0, said.decode()
-    run = await succeeded(world)
+    run = await world.succeeded()
     assert (run["run_id"], run["version"], run["crashes"]) == (run_id, "v1", 1)
     assert b"training_resumed" in said
     assert ((await manifest_of(world, run["run_id"])).metrics["roc_auc"] or 0) > 0.6
@@ -184,7 +176,7 @@ async def test_ensemble_that_hangs_is_killed_and_resumed_like_any_other(world: T
         await eventually(lambda: learning(world), within_s=TRAINED_WITHIN_S)
         (child,) = training_processes(os.getpid())
         child.suspend()
-        run = await eventually(lambda: succeeded(world), within_s=TRAINED_WITHIN_S)
+        run = await eventually(world.succeeded, within_s=TRAINED_WITHIN_S)
 
     model = await world.pool.fetchrow("SELECT bundle, bundle_sha256 FROM loan_data.model_metadata")
     assert model is not None
@@ -228,7 +220,7 @@ async def test_labels_alone_train_a_model_while_the_consumer_stays_in_its_group(
     before = await eventually(lambda: members(topics), within_s=60)
 
     await world.label(2000)
-    run = await eventually(lambda: succeeded(world), within_s=TRAINED_WITHIN_S)
+    run = await eventually(world.succeeded, within_s=TRAINED_WITHIN_S)
 
     assert (run["trigger"], run["version"]) == ("labels", "v1")
     assert (run["finished_at"] - run["started_at"]).total_seconds() > 3
@@ -255,7 +247,7 @@ async def test_killed_trainer_leaves_no_child_and_the_next_one_finishes_its_run(
     await eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, within_s=5)
     assert (await world.newest_run())["state"] == "running"
     await infrastructure.start_service("trainer", **settings(world))
-    run = await eventually(lambda: succeeded(world), within_s=TRAINED_WITHIN_S)
+    run = await eventually(world.succeeded, within_s=TRAINED_WITHIN_S)
     assert (run["crashes"], run["version"]) == (1, "v1")
     assert "training_resumed" in infrastructure.log_of("trainer").read_text()
     assert await world.pool.fetchval("SELECT count(*) FROM loan_data.training_runs") == 1

@@ -111,7 +111,7 @@ async def test_next_training_uses_what_was_found_and_says_so(world: TrainerWorld
     await world.pool.execute("UPDATE loan_data.tunings SET best = $1", best)  # other values than the file's, surely
 
     async with world.training():
-        run = await eventually(lambda: succeeded(world), within_s=TUNED_WITHIN_S)
+        run = await eventually(world.succeeded, within_s=TUNED_WITHIN_S)
 
     used = world.portfolio.model.model_dump(mode="json") | best
     manifest = unpack(await world.pool.fetchval("SELECT bundle FROM loan_data.model_metadata")).manifest
@@ -170,10 +170,3 @@ async def test_loans_of_a_file_serve_as_well(world: TrainerWorld, data_dir: Path
     n_rows = await world.pool.fetchval("SELECT n_rows FROM loan_data.tunings WHERE source = 'file loans.parquet'")
     assert said["n_loans"] == n_rows
     assert 1000 < n_rows < 2000
-
-
-async def succeeded(world: TrainerWorld) -> Any:
-    run = await world.newest_run()
-    assert run is not None
-    assert run["state"] != "failed", run["error"]
-    return run if run["state"] == "succeeded" else None

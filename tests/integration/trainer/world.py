@@ -171,5 +171,12 @@ class TrainerWorld:
     async def newest_run(self) -> Any:
         return await self.pool.fetchrow("SELECT * FROM loan_data.training_runs ORDER BY created_at DESC LIMIT 1")
 
+    async def succeeded(self) -> Any:
+        """The newest run, once it has; None before."""
+        run = await self.newest_run()
+        assert run is not None
+        assert run["state"] != "failed", run["error"]
+        return run if run["state"] == "succeeded" else None
+
     async def alerts(self, kind: str) -> list[Any]:
         return list(await self.pool.fetch("SELECT * FROM loan_data.alerts WHERE kind = $1", kind))

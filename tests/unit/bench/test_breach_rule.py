@@ -9,7 +9,8 @@ import pytest
 from loanloop_common.portfolio_file import load_portfolio
 from loanloop_evaluator.domain.rolling import decided_outcomes
 
-from bench.breach_rule import Loans, NoOutcome, by_quarter, options_of, read_loans
+from bench.breach_rule import Loans, by_quarter, options_of, read_loans
+from bench.loans import OutcomesMissing
 
 PORTFOLIO = load_portfolio("sba")
 UNTIL = date(2008, 11, 30)
@@ -47,7 +48,7 @@ def test_loans_are_taken_by_their_approval_with_their_outcomes(tmp_path: Path) -
 def test_a_loan_without_an_outcome_is_refused_and_not_read_as_repaid(tmp_path: Path) -> None:
     path = a_file(tmp_path, {date(2003, 1, 1): False, date(2005, 1, 1): None})
 
-    with pytest.raises(NoOutcome, match=r"^1 of 2 loans in .* have no outcome"):
+    with pytest.raises(OutcomesMissing, match=r"the column defaulted is empty in 1 of 2 rows"):
         read_loans(path, PORTFOLIO, UNTIL)
 
 

@@ -7,7 +7,7 @@ from loanloop_common.features import EncodedBatch, Floats
 from loanloop_trainer.model.exporting import onnx_of
 from loanloop_trainer.model.loans import inputs_of
 
-from bench.arranged import Served, Session, log_odds
+from bench.engine_sessions import Served, Session, log_odds, same_bits
 from bench.engines import (
     COLUMNS,
     FASTEST,
@@ -17,7 +17,6 @@ from bench.engines import (
     goals_of,
     limit_of,
     limits_of,
-    same_bits,
     tried,
 )
 from bench.report import _section

@@ -8,7 +8,7 @@ import torch
 from loanloop_common.resources import SAMPLE
 from loanloop_trainer.model import Hooks, Progress, train
 
-from bench.apart import NoFigures, figures_of
+from bench.child_process import NoFigures, figures_of
 from bench.eager import WARM_UP_STEPS, learn_eagerly
 from bench.memory import forget_peak, held_bytes, peak_bytes
 from bench.training import MODEL, ON_GPU, Raced, best_of_each, growth_of_steps, race_goals, spreads

@@ -239,7 +239,7 @@ def test_labels_that_are_too_young_to_count_bring_no_training_nearer() -> None:
     waiting = make_snapshot(loans=make_counts(labelled=8_000, mature=3_000))
 
     assert training_line(waiting).plain == (
-        "training: none yet (3,000 of 30,000 labelled loans; 5,000 more are younger than maturity_days)"
+        "training: none yet (3,000 of 30,000 labelled loans; 5,000 more do not count yet)"
     )
     assert "younger" not in training_line(make_snapshot(loans=make_counts(labelled=3_000, mature=3_000))).plain
 

@@ -18,7 +18,7 @@ FIRST, SECOND = TopicPartition("t", 0), TopicPartition("t", 1)
 @pytest.fixture
 async def consumer() -> AsyncIterator[ObservedConsumer]:
     """Has no broker; aiokafka's own fetcher hands over what the test puts there as fetched."""
-    consumer = ObservedConsumer(on_removed=log_removed)
+    consumer = ObservedConsumer(on_removed=log_removed, max_unpacked_bytes=1_000_000)
     consumer.assign([FIRST, SECOND])
     consumer._fetcher = Fetcher(consumer._client, consumer._subscription)
     consumer._coordinator = NoGroupCoordinator(consumer._client, consumer._subscription)

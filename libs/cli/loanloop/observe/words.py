@@ -64,9 +64,9 @@ def live_words(deployment: Deployment, now: datetime) -> str:
 def first_labels_words(snapshot: Snapshot) -> str:
     """How far it is to the first training, and what of the labels does not count yet."""
     loans = snapshot.loans
-    young = loans.labelled - loans.mature
+    waiting = loans.labelled - loans.mature
     said = f"{loans.mature:,} of {snapshot.rule.first_labels:,} labelled loans"
-    return f"{said}; {young:,} more are younger than maturity_days" if young else said
+    return f"{said}; {waiting:,} more do not count yet" if waiting else said
 
 
 def training_words(training: Training) -> str:

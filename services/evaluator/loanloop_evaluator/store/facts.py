@@ -11,23 +11,7 @@ from loanloop_common.postgres import Connection, Pool, create_pool
 
 from loanloop_evaluator.domain.facts import Beat, Breach, ClosedDay, Facts, LiveModel, Rejections, Table
 from loanloop_evaluator.store.candidates import fetch_candidates
-
-SELECT_LIVE = """
-    WITH live AS (
-        SELECT version, deployment_seq, kind, pinned FROM loan_data.deployments
-        WHERE slot = $1 ORDER BY deployment_seq DESC LIMIT 1
-    )
-    SELECT live.version, live.deployment_seq, live.kind, live.pinned, first.deployed_at, first.as_of,
-        extract(epoch FROM now() - first.deployed_at)::float8 AS age_s
-    FROM live CROSS JOIN LATERAL (
-        SELECT deployed_at, as_of FROM loan_data.deployments
-        WHERE slot = $1 AND deployment_seq > coalesce((
-            SELECT max(deployment_seq) FROM loan_data.deployments
-            WHERE slot = $1 AND version <> live.version), 0)
-        ORDER BY deployment_seq
-        LIMIT 1
-    ) first
-"""
+from loanloop_evaluator.store.reign import fetch_reign
 
 SELECT_LATEST_DAY = """
     SELECT day, tp, fp, tn, fn, metrics, value, lower, upper FROM loan_data.model_performance
@@ -109,7 +93,7 @@ class FactStore:
         return self._replica
 
     async def _of_loop(self, connection: Connection) -> dict[str, Any]:
-        live = await connection.fetchrow(SELECT_LIVE, self._slot)
+        live = await fetch_reign(connection, self._slot)
         version = live and live["version"]
         day = await connection.fetchrow(SELECT_LATEST_DAY, version)
         breach = await connection.fetchrow(SELECT_OPEN_BREACH, version)

@@ -12,6 +12,7 @@ from loanloop_common.postgres import Connection, Pool
 
 from loanloop_evaluator.domain.clock import spans_of, start_of
 from loanloop_evaluator.domain.rolling import DailyRow, WindowValue
+from loanloop_evaluator.store.reign import fetch_reign
 
 DecidedRow = tuple[date, float, bool, bool]
 
@@ -23,22 +24,6 @@ SELECT_LAST_LOOK = """
     SELECT coalesce(
         (SELECT max(evaluated_at) FROM loan_data.model_performance WHERE kind = 'daily'),
         (SELECT min(deployed_at) FROM loan_data.deployments WHERE slot = $1))
-"""
-
-SELECT_REIGN = """
-    WITH live AS (
-        SELECT version, deployment_seq FROM loan_data.deployments
-        WHERE slot = $1 ORDER BY deployment_seq DESC LIMIT 1
-    )
-    SELECT live.version, live.deployment_seq, first.as_of
-    FROM live CROSS JOIN LATERAL (
-        SELECT as_of FROM loan_data.deployments
-        WHERE slot = $1 AND deployment_seq > coalesce((
-            SELECT max(deployment_seq) FROM loan_data.deployments
-            WHERE slot = $1 AND version <> live.version), 0)
-        ORDER BY deployment_seq
-        LIMIT 1
-    ) first
 """
 
 SELECT_RECORDED_TO = "SELECT max(day) FROM loan_data.model_performance WHERE kind = 'daily'"
@@ -122,8 +107,8 @@ class RollingStore:
         return await fetch_as_of(connection, self._min_outcomes)
 
     async def fetch_reign(self, connection: Connection) -> Reign | None:
-        row = await connection.fetchrow(SELECT_REIGN, self._slot)
-        return Reign(*row) if row else None
+        row = await fetch_reign(connection, self._slot)
+        return Reign(row["version"], row["deployment_seq"], row["as_of"]) if row else None
 
     async def fetch_recorded_to(self, connection: Connection) -> date | None:
         """The newest day that has been recorded as closed."""

@@ -9,7 +9,7 @@ from loanloop_predictor.api.time_limit import Deadlines
 MAX_HEAD_BYTES = 65_536
 
 
-def protocol_that_waits(seconds: float) -> type[asyncio.Protocol]:
+def protocol_with_head_limits(seconds: float) -> type[asyncio.Protocol]:
     """uvicorn's, which takes a request's head of so many bytes within so many seconds, else closes the connection.
 
     uvicorn itself closes only where nothing at all comes after an answer. What is overridden has the public names by

@@ -14,7 +14,7 @@ from loanloop_common.errors import LoanloopError, in_one_line
 from loanloop_common.listening import listening_socket, url_of
 from starlette.types import ASGIApp
 
-from loanloop_predictor.api.connections import protocol_that_waits
+from loanloop_predictor.api.connections import protocol_with_head_limits
 
 # The pages under /docs have their script in the page; nothing of any page comes from elsewhere.
 SECURITY_HEADERS = {
@@ -55,7 +55,7 @@ class RestServer:
         headers = SECURITY_HEADERS | (_ONLY_TLS if tls else {})
         config = uvicorn.Config(
             app,
-            http=protocol_that_waits(head_within_s),
+            http=protocol_with_head_limits(head_within_s),
             log_config=None,
             log_level=logging.ERROR,  # of uvicorn's own lines: its warnings are of requests that are none, one for each
             ws="none",

@@ -40,7 +40,7 @@ _RANKS = {role: rank for rank, role in enumerate(Role)}
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """`name` stands in the log beside what was done: `key ID`, or `SUBJECT` of a token."""
+    """`name` stands in the log beside what was done: `key ID`, or `token of 'SUBJECT'`."""
 
     name: str
     role: Role

@@ -1,5 +1,7 @@
-"""An inference engine with its threads: how they share a batch, and what serves, which shares it in its own way."""
+"""An inference engine with its threads: how they share a batch, its speed, and whether a row keeps its bits."""
 
+import statistics
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ from loanloop_common.features import EncodedBatch, Floats
 from loanloop_common.scoring import Scorer
 
 from bench.runtimes import CHUNK, Logits, Run
-from bench.workload import make_bundle
+from bench.workload import encoded, make_bundle
 
 
 @dataclass(frozen=True)
@@ -73,3 +75,27 @@ def log_odds(logits: Logits) -> Floats:
     """(B,) of (B, 2), as the scorer computes them."""
     odds: Floats = (logits[:, 1] - logits[:, 0]).astype(np.float64)
     return odds
+
+
+def rows_per_s(session: Callable[[EncodedBatch], object], batch: EncodedBatch, *, within_s: float) -> float:
+    """The median of five stretches."""
+    session(batch)
+    n_rows, rates = len(batch.x_cat), []
+    for _ in range(5):
+        n, started = 0, time.perf_counter()
+        while (took := time.perf_counter() - started) < within_s / 5:
+            session(batch)
+            n += n_rows
+        rates.append(n / took)
+    return statistics.median(rates)
+
+
+def same_bits(session: Arranged) -> bool:
+    """Whether a row's log-odds don't depend on the batch that it is in: its size, its place, its neighbours."""
+    batch = encoded().rows(slice(0, 700))
+    whole = session(batch)
+    for size in (1, 2, 3, 5, 17, 64, 100, 127, 128, 129, 256, 700):
+        if not np.array_equal(session(batch.rows(slice(0, size))), whole[:size]):
+            return False
+    order = np.random.default_rng(0).permutation(700)
+    return np.array_equal(session(batch.rows(order)), whole[order])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.apart import NoFigures, figures_of
+from bench.child_process import NoFigures, figures_of
 
 WRITES_AND_WAITS = "import sys, time; print('begun', file=sys.stderr, flush=True); time.sleep(60)"
 
