@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from uuid import UUID
@@ -14,6 +15,7 @@ from loanloop_common.postgres import UNREACHABLE
 from loanloop_common.telemetry import observe, replace_series
 from loanloop_common.tracing import Span, span
 
+from loanloop_trainer.domain.arrival import Arrival
 from loanloop_trainer.domain.ports import ClaimedRun, Ended, Exit, Runs, TrainInChild
 from loanloop_trainer.domain.progress import nothing_trained, training_series
 from loanloop_trainer.domain.trigger import MAX_CRASHES, Decision, GiveUp, Situation, Train, Wait, decide
@@ -56,6 +58,7 @@ class Retraining:
         self._poll_s = poll_s
         self._stale_after_s = stale_after_s
         self._on_change = on_change
+        self._arrival = Arrival(over_s=poll_s)
 
     async def look(self) -> None:
         while await self.step():
@@ -74,7 +77,11 @@ class Retraining:
         return False
 
     async def _start_if_due(self) -> bool:
-        decision = self._decide(await self._runs.fetch_situation())
+        situation = await self._runs.fetch_situation()
+        decision = self._decide(situation)
+        self._arrival.note(situation.labels, time.monotonic())
+        if situation.last_run is None and decision == Train("labels") and self._arrival.is_going_on:
+            decision = Wait(f"{situation.labels:,} labelled loans for the first training, and more are coming in")
         if isinstance(decision, Wait):
             self._note(decision.reason)
             return False

@@ -126,6 +126,19 @@ async def test_enough_labels_start_one_training() -> None:
         assert (training.started, runs.state, it.doing) == (1, "running", "training (labels)")
 
 
+async def test_the_first_training_waits_for_the_rest_of_a_history_that_is_being_loaded() -> None:
+    runs = FakeRuns(labels=10)
+    retraining = make_retraining(runs, None, poll_s=0)
+
+    for labels in (10, 1_000, 2_000):
+        runs.labels = labels
+        assert not await retraining.step()
+
+    assert retraining.doing == "2,000 labelled loans for the first training, and more are coming in"
+    assert await retraining.step()
+    assert runs.state == "queued"
+
+
 async def test_trainer_that_does_not_train_makes_the_run_and_leaves_it_queued() -> None:
     runs = FakeRuns(labels=100)
 

@@ -1,4 +1,5 @@
-from datetime import UTC, date, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from loanloop.demo.checks import Ledger, Sent, SideBySide, checks_of, story_is_over
@@ -136,6 +137,18 @@ def test_a_version_below_the_threshold_as_well_does_not_hold() -> None:
         "F1 recovered: 0.750 since the swap (threshold 0.8); on the same 400 loans F1 0.820, of v1 0.740; "
         "a breach of its own on 2008-09-14"
     ]
+
+
+def test_a_late_version_that_does_not_hold_is_laid_at_the_door_of_a_slow_machine() -> None:
+    late = replace(make_deployment(2, previous="v1"), live_from_event_time=PLAN.until + timedelta(days=14))
+    days = (*make_days(date(2008, 5, 1), [0.70] * 30), *make_days(date(2008, 9, 1), [0.75] * 30, version="v2"))
+
+    (recovery,) = broken(told_story(days=days, deployments=(make_deployment(1), late)))
+
+    assert recovery.endswith(
+        "; the swap came on 2008-11-15, after the last month (2008-10): "
+        "training was slow here, run the demo again while nothing else keeps the cores busy"
+    )
 
 
 def test_a_breach_of_the_new_version_is_said_and_another_story() -> None:

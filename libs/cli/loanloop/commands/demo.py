@@ -13,7 +13,13 @@ def demo(
     portfolio: Annotated[
         str, typer.Option(help="`sba`, or `sba_application`: only what a lender knows at the application.")
     ] = "sba",
-    until: Annotated[str, typer.Option(metavar="YYYY-MM", help="The last month of applications replayed.")] = "2008-10",
+    until: Annotated[
+        str,
+        typer.Option(
+            metavar="YYYY-MM",
+            help="The last month replayed; later ones follow until the version after the breach is judged.",
+        ),
+    ] = "2008-10",
     file: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="Other loans than the shipped sample.")
     ] = None,

@@ -1,0 +1,51 @@
+"""The first training waits while a history is being loaded, and for nothing less."""
+
+import pytest
+from loanloop_trainer.domain.arrival import Arrival
+
+LOOK_EVERY_S = 3.0
+
+
+def looked(*looks: tuple[float, int]) -> Arrival:
+    arrival = Arrival(over_s=LOOK_EVERY_S)
+    for at_s, labels in looks:
+        arrival.note(labels, at_s)
+    return arrival
+
+
+def test_the_first_look_has_nothing_to_compare_to() -> None:
+    assert not looked((100.0, 30_000)).is_going_on
+
+
+@pytest.mark.parametrize(("labels", "arrives"), [(20_000, False), (20_200, False), (20_201, True), (45_000, True)])
+def test_labels_arrive_where_they_grew_by_more_than_a_hundredth(labels: int, arrives: bool) -> None:
+    assert looked((0.0, 20_000), (LOOK_EVERY_S, labels)).is_going_on is arrives
+
+
+@pytest.mark.parametrize(("labels", "arrives"), [(200, False), (201, True)])
+def test_some_labels_more_are_no_history(labels: int, arrives: bool) -> None:
+    assert looked((0.0, 100), (LOOK_EVERY_S, labels)).is_going_on is arrives
+
+
+def test_labels_that_came_since_the_last_look_arrive_however_soon_it_was() -> None:
+    assert looked((0.0, 0), (0.5, 6_000)).is_going_on
+
+
+def test_a_look_that_comes_too_soon_does_not_end_an_arrival() -> None:
+    arrival = looked((0.0, 0), (3.0, 15_000), (3.1, 15_050))
+    assert arrival.is_going_on
+
+    arrival.note(15_050, 6.0)
+    assert not arrival.is_going_on
+
+
+def test_a_history_that_is_loaded_at_a_steady_rate_is_waited_for_five_minutes_at_most() -> None:
+    arrival = Arrival(over_s=LOOK_EVERY_S)
+    ended_at_s = next(at_s for at_s in range(3, 3600, 3) if not _noted(arrival, at_s, labels=5_000 * at_s))
+
+    assert 290 < ended_at_s < 310
+
+
+def _noted(arrival: Arrival, at_s: float, *, labels: int) -> bool:
+    arrival.note(labels, at_s)
+    return arrival.is_going_on or at_s == 3
