@@ -70,7 +70,7 @@ READ_BY: dict[str, tuple[Topic, ...]] = {
 }
 
 _DEAD_LETTER_HEADERS = {
-    "reason": "A word to count by: invalid_message, invalid_field, too_large, conflict, refused_by_database",
+    "reason": "A word to count by: invalid_message, invalid_field, too_large, conflict, refused_by_database, not_read",
     "message": "One sentence",
     "field": "The field that broke a rule, if one did",
     "rule": "The rule",

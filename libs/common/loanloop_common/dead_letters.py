@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from loanloop_common.errors import EventConflict, InvalidField, InvalidMessage, MessageTooLarge
 from loanloop_common.kafka import Broker, Message, publish_messages
+from loanloop_common.kafka.fetched import NOT_READ
 from loanloop_common.postgres import Connection
 from loanloop_common.sampled_lines import Told
 from loanloop_common.telemetry import count
@@ -46,6 +47,8 @@ class Refusal:
 
 def refusal_of(record: Refused, error: Exception) -> Refusal:
     """The refusal that an error of the tree stands for; any other error is the database's."""
+    if record.value is not None and record.value.startswith(NOT_READ):
+        return Refusal(record, "not_read", record.value[: record.value.find(b"\n")].decode(errors="replace"))
     match error:
         case InvalidField():
             return Refusal(record, "invalid_field", str(error), error.field, error.rule)

@@ -44,6 +44,7 @@ AWAY = (
     asyncpg.exceptions.AdminShutdownError,
     asyncpg.exceptions.CrashShutdownError,
     asyncpg.exceptions.InsufficientResourcesError,  # too many connections, no memory, a full disk
+    asyncpg.exceptions.ReadOnlySQLTransactionError,  # a former primary, until the address leads to the new one
 )
 
 # What else the way to the database raises. Around its own calls alone: elsewhere it is this machine's full disk, a port

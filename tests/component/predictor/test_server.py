@@ -9,11 +9,11 @@ import httpx
 import pytest
 from loanloop_predictor.api import RestServer, make_api
 from loanloop_predictor.api.access import Access
-from loanloop_predictor.api.connections import MAX_HEAD_BYTES
+from loanloop_predictor.api.connections import MAX_HEAD_BYTES, MAX_PIPELINED
 from loanloop_predictor.domain.access import RateLimit
 
 from tests.support.eventually import eventually
-from tests.support.loans import make_loan
+from tests.support.loans import as_bytes, make_loan
 from tests.support.rest_in_memory import FakeDecider, api_in_memory
 
 UPGRADE = b"GET /alive HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
@@ -77,6 +77,15 @@ async def is_closed(connection: Connection) -> bool:
     return True
 
 
+async def is_cut_off(connection: Connection) -> bool:
+    """Whatever it has been answered before."""
+    async with asyncio.timeout(CLOSED_WITHIN_S):
+        with contextlib.suppress(ConnectionError):
+            await connection[0].read()
+    connection[1].close()
+    return True
+
+
 @pytest.mark.parametrize("sent", [b"", ALIVE, b"\r\n", b"G"])
 async def test_a_connection_without_a_whole_head_is_closed(sent: bytes) -> None:
     async with serving(FakeDecider()) as url:
@@ -118,6 +127,45 @@ async def test_a_head_without_end_is_not_kept() -> None:
         connection = await connected(url)
         connection[1].write(ALIVE + b"X: " + b"x" * MAX_HEAD_BYTES)
         assert await is_closed(connection)
+
+
+async def test_who_asks_ever_on_without_waiting_for_answers_is_closed() -> None:
+    async with serving(FakeDecider(), head_within_s=600) as url:
+        connection = await connected(url)
+        connection[1].write((ALIVE + b"\r\n") * (MAX_PIPELINED + 3))
+        assert await is_cut_off(connection)
+
+
+async def test_some_requests_in_one_go_are_answered_one_after_another() -> None:
+    async with serving(FakeDecider()) as url:
+        connection = await connected(url)
+        connection[1].write((ALIVE + b"\r\n") * (MAX_PIPELINED - 2))
+        for _ in range(MAX_PIPELINED - 2):
+            assert (await connection[0].readuntil(b"}")).split()[1] == b"200"
+        connection[1].close()
+
+
+async def test_trailers_without_end_are_not_kept() -> None:
+    async with serving(FakeDecider(), head_within_s=600) as url:
+        connection = await connected(url)
+        connection[1].write(ALIVE + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"a:b\r\n" * MAX_HEAD_BYTES)
+        assert await is_cut_off(connection)
+
+
+@pytest.mark.parametrize("name", [b"Upgrade", b"upgrade", b"UPGRADE"])
+async def test_a_wish_for_another_protocol_is_ignored_and_the_body_read(name: bytes) -> None:
+    """As Java's client sends it with each request that it may not make over TLS."""
+    body = as_bytes(make_loan(1))
+    head = b"POST /predict HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nContent-Length: %d\r\nHost: a\r\n" % len(
+        body
+    )
+    async with serving(FakeDecider()) as url:
+        reader, writer = connection = await connected(url)
+        for _ in range(2):
+            writer.write(head + b"HTTP2-Settings: AAEAAEAA\r\n" + name + b": h2c\r\nUser-Agent: Java\r\n\r\n" + body)
+            assert (await reader.readuntil(b"}")).split()[1] == b"200"
+        await alive(connection)
+        writer.close()
 
 
 async def test_who_asks_in_time_is_waited_for_however_long_the_answer_takes() -> None:

@@ -61,7 +61,7 @@ async def test_nothing_behind_what_an_error_dropped_is_handled_before_it(
     broker: Broker, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where nobody reads such names, they stand for whatever error aiokafka meets in what it has fetched."""
-    monkeypatch.setattr(fetched, "FetchedRecords", lambda data, max_unpacked_bytes: MemoryRecords(data))
+    monkeypatch.setattr(fetched, "FetchedRecords", lambda data, room: MemoryRecords(data))
     bootstrap = broker.settings.bootstrap_servers
     topic = await make_topic(bootstrap, f"{topic_prefix}two", partitions=2)
     handler, may_finish = RecordingHandler(), asyncio.Semaphore(0)
@@ -133,7 +133,11 @@ async def test_loan_with_such_a_name_is_stored_and_what_is_bad_is_a_dead_letter(
 
     assert (totals.stored, totals.rejected, totals.duplicates) == (22, 2, 0)
     assert letters[b"not json"] == "invalid_message"
-    assert [value[61:] for value in letters if value != b"not json"] == [TOO_LARGE[61:]]  # the broker sets the offset
+    (unread,) = (value for value in letters if value != b"not json")
+    said, _, batch = unread.partition(b"\n")
+    assert batch[61:] == TOO_LARGE[61:]  # the broker sets the offset
+    assert said.startswith(b"not read: a batch of 1 records, which unpacks to more than 33,554,816 bytes")
+    assert letters[unread] == "not_read"
 
 
 async def _is_committed(bootstrap: str, topic: str, n: int) -> bool:

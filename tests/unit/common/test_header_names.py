@@ -8,7 +8,7 @@ from aiokafka import TopicPartition
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
-from loanloop_common.kafka.fetched import FetchedRecords
+from loanloop_common.kafka.fetched import FetchedRecords, Room
 
 from tests.support.odd_batches import NO_TEXT, ODD_NAME, READ_AS, Said, batch_of, compressed, corrupt, no_text
 
@@ -28,7 +28,7 @@ def read(data: bytes, *, from_offset: int = 0) -> Iterator[Any]:
     """As aiokafka's fetcher reads what a broker answered."""
     return fetcher.PartitionRecords(  # type: ignore[no-any-return]
         TopicPartition("t", 0),
-        FetchedRecords(data, max_unpacked_bytes=1_000_000),
+        FetchedRecords(data, Room(1_000_000, 1_000_000)),
         None,
         from_offset,
         None,

@@ -7,7 +7,8 @@ from aiokafka import TopicPartition
 from aiokafka.consumer.fetcher import Fetcher, FetchResult, MemoryRecords, PartitionRecords
 from aiokafka.consumer.group_coordinator import NoGroupCoordinator
 from aiokafka.errors import ConsumerStoppedError, CorruptRecordException
-from loanloop_common.kafka.broker import ObservedConsumer
+from loanloop_common.kafka.broker import BYTES_AT_ONCE, RECORDS_AT_ONCE, ObservedConsumer
+from loanloop_common.kafka.fetched import Room
 from loanloop_common.kafka.removed import log_removed
 
 from tests.support.odd_batches import batch_of, corrupt
@@ -18,7 +19,7 @@ FIRST, SECOND = TopicPartition("t", 0), TopicPartition("t", 1)
 @pytest.fixture
 async def consumer() -> AsyncIterator[ObservedConsumer]:
     """Has no broker; aiokafka's own fetcher hands over what the test puts there as fetched."""
-    consumer = ObservedConsumer(on_removed=log_removed, max_unpacked_bytes=1_000_000)
+    consumer = ObservedConsumer(on_removed=log_removed, room=Room(1_000_000, 1_000_000))
     consumer.assign([FIRST, SECOND])
     consumer._fetcher = Fetcher(consumer._client, consumer._subscription)
     consumer._coordinator = NoGroupCoordinator(consumer._client, consumer._subscription)
@@ -58,3 +59,40 @@ async def test_what_was_fetched_is_handed_over_where_nothing_fails(consumer: Obs
         FIRST: [b"v0"],
         SECOND: [b"v1"],
     }
+
+
+def many(consumer: ObservedConsumer, partition: TopicPartition, n: int, value: bytes = b"v") -> None:
+    fetched(consumer, partition, 0, batch_of([(b"k", value, [])] * n))
+
+
+async def test_as_many_as_asked_for_are_handed_over_at_once_of_all_partitions(consumer: ObservedConsumer) -> None:
+    many(consumer, FIRST, 2 * RECORDS_AT_ONCE + 10)
+    many(consumer, SECOND, 2 * RECORDS_AT_ONCE)
+
+    handed = await consumer.getmany(max_records=3 * RECORDS_AT_ONCE)
+
+    assert [len(handed[partition]) for partition in (FIRST, SECOND)] == [2 * RECORDS_AT_ONCE + 10, RECORDS_AT_ONCE - 10]
+    assert [record.offset for record in handed[FIRST]] == list(range(2 * RECORDS_AT_ONCE + 10))
+    assert len((await consumer.getmany())[SECOND]) == RECORDS_AT_ONCE + 10
+
+
+async def test_large_records_are_handed_over_a_few_at_a_time_and_none_is_left_out(consumer: ObservedConsumer) -> None:
+    many(consumer, FIRST, RECORDS_AT_ONCE + 20, bytes(BYTES_AT_ONCE // RECORDS_AT_ONCE))
+
+    first, second = (await consumer.getmany())[FIRST], (await consumer.getmany())[FIRST]
+
+    assert (len(first), len(second)) == (RECORDS_AT_ONCE, 20)
+    assert [record.offset for record in (*first, *second)] == list(range(RECORDS_AT_ONCE + 20))
+
+
+async def test_an_error_behind_what_was_taken_is_raised_once_that_is_handed_over(consumer: ObservedConsumer) -> None:
+    many(consumer, FIRST, RECORDS_AT_ONCE)
+    fetched(consumer, SECOND, 0, corrupt(batch_of([(b"k", b"v", [])])))
+
+    handed = await consumer.getmany()
+
+    assert {partition: len(records) for partition, records in handed.items()} == {FIRST: RECORDS_AT_ONCE}
+    with pytest.raises(CorruptRecordException):
+        await consumer.getmany()
+    with pytest.raises(ConsumerStoppedError):
+        await consumer.getmany()

@@ -23,7 +23,7 @@ LetterId = Annotated[str, typer.Argument(metavar="ID", help="As `dlq list` shows
 def list_(
     *,
     reason: Annotated[
-        str | None, typer.Option(help="Only these: invalid_field, invalid_message, conflict, refused_by_database …")
+        str | None, typer.Option(help="Only these: invalid_field, invalid_message, conflict, not_read …")
     ] = None,
     topic: Annotated[str | None, typer.Option(help="Only those that came from this topic.")] = None,
     replayed: Annotated[bool, typer.Option("--replayed", help="Also those that were sent again.")] = False,

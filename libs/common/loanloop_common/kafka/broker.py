@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -25,7 +26,7 @@ from faststream.middlewares import AckPolicy
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
 from loanloop_common.errors import Unavailable, in_one_line
-from loanloop_common.kafka.fetched import every_batch_read
+from loanloop_common.kafka.fetched import Room, every_batch_read
 from loanloop_common.kafka.refused import why_refused
 from loanloop_common.kafka.removed import OnRemoved, RemovedRecords, log_removed
 from loanloop_common.settings import KafkaSettings, SettingsInvalid
@@ -37,6 +38,8 @@ METADATA_MAX_AGE_MS = 30_000
 WAIT_FOR_RECORDS_MS = 500
 # Of one byte that the broker may take; JSON is some ten times as large as what it is compressed to.
 MAX_UNPACKED_BYTES_PER_BYTE = 32
+BYTES_AT_ONCE = 64 * 1024 * 1024
+RECORDS_AT_ONCE = 64  # after so many it is looked whether they are as many bytes
 _SASL = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
 
 
@@ -52,16 +55,19 @@ class ObservedConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka is u
 
     With `auto_offset_reset="none"` it begins where the log starts, and tells what was removed before the group read it:
     aiokafka's own reset would pass over it in silence.
+
+    What is handed over at once has a limit in bytes as well: a few hundred of them can be made to unpack to a megabyte.
     """
 
-    def __init__(self, *topics: str, on_removed: OnRemoved, max_unpacked_bytes: int, **options: Any) -> None:
+    def __init__(self, *topics: str, on_removed: OnRemoved, room: Room, **options: Any) -> None:
         super().__init__(*topics, **options)
         self.fetching_failed = asyncio.Event()
         self._on_removed = on_removed
-        self._max_unpacked_bytes = max_unpacked_bytes
+        self._room = room
+        self._postponed: KafkaError | None = None
 
     async def start(self) -> None:
-        with every_batch_read(max_unpacked_bytes=self._max_unpacked_bytes):
+        with every_batch_read(self._room):
             await super().start()
 
     async def getmany(self, *partitions: Any, timeout_ms: int = 0, max_records: int | None = None) -> Any:
@@ -72,7 +78,7 @@ class ObservedConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka is u
             wait_ms = max(timeout_ms, WAIT_FOR_RECORDS_MS)
             if self._fetcher.error_future.done():
                 raise KafkaError("the task that fetches has ended")
-            return await super().getmany(*partitions, timeout_ms=wait_ms, max_records=max_records)
+            return await self._taken(partitions, wait_ms, max_records or sys.maxsize)
         except ConsumerStoppedError:
             raise
         except NoOffsetForPartitionError as first_time:
@@ -85,6 +91,31 @@ class ObservedConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka is u
         except BaseException:
             self.fetching_failed.set()
             raise
+
+    async def _taken(self, partitions: tuple[Any, ...], wait_ms: int, n_left: int) -> dict[TopicPartition, list[Any]]:
+        """Some at a time, until they are enough or large. But for the first of them it waits for nothing."""
+        if postponed := self._postponed:
+            self._postponed = None
+            raise postponed
+        taken: dict[TopicPartition, list[Any]] = {}
+        n_bytes = 0
+        while n_left and n_bytes < BYTES_AT_ONCE:
+            try:
+                some = await super().getmany(
+                    *partitions, timeout_ms=0 if taken else wait_ms, max_records=min(n_left, RECORDS_AT_ONCE)
+                )
+            except KafkaError as error:
+                if not taken:
+                    raise
+                self._postponed = error  # their positions have moved on: what is taken is handed over first
+                break
+            if not some:
+                break
+            for partition, records in some.items():
+                taken.setdefault(partition, []).extend(records)
+                n_left -= len(records)
+                n_bytes += sum(len(record.value or b"") for record in records)
+        return taken
 
     async def _go_to_start(self, partition: TopicPartition, *, unread_from: int | None) -> None:
         try:
@@ -127,7 +158,10 @@ class Broker(KafkaBroker):
         observed: Callable[..., AIOKafkaConsumer] = partial(
             ObservedConsumer,
             on_removed=self._report_removed,
-            max_unpacked_bytes=MAX_UNPACKED_BYTES_PER_BYTE * self.settings.max_message_bytes,
+            room=Room(
+                record_bytes=self.settings.max_message_bytes,
+                batch_bytes=MAX_UNPACKED_BYTES_PER_BYTE * self.settings.max_message_bytes,
+            ),
             **builder.keywords,  # type: ignore[attr-defined]  # FastStream builds a partial
         )
         self.config.broker_config.builder = observed

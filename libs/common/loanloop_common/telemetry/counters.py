@@ -44,7 +44,13 @@ COUNTERS: dict[CounterName, About] = {
         ("reason",),
         {
             "all": (("too_large",),),
-            "ingest": (("invalid_field",), ("invalid_message",), ("conflict",), ("refused_by_database",)),
+            "ingest": (
+                ("invalid_field",),
+                ("invalid_message",),
+                ("conflict",),
+                ("refused_by_database",),
+                ("not_read",),
+            ),
             "predictor": (("no_probability",),),
         },
     ),
