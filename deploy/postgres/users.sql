@@ -1,6 +1,7 @@
 -- Who logs in to the database beside its owner: each by its own name, with the rights that migrations/0013_who_did_it.sql grants its
 -- role. Run again after each migration: `docker compose up` does.
 \set ON_ERROR_STOP on
+SET client_min_messages = 'warning';  -- each grant that is there already would be a line
 -- A statement that fails is written to PostgreSQL's log as it came, with its password.
 SET log_statement = 'none';
 SET log_min_error_statement = 'panic';

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from loanloop_common.errors import Unavailable
+from loanloop_common.errors import LoanloopError, Unavailable
 from loanloop_common.installation import fetch_portfolio_name
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.portfolio_file import PortfolioInvalid, how_to_name, load_portfolio
-from loanloop_common.postgres import UNREACHABLE, Pool
+from loanloop_common.postgres import UNREACHABLE, Pool, create_pool
 from loanloop_common.settings import KafkaSettings, ServiceSettings, SettingsInvalid, kafka_hosts, load_settings
 
 from loanloop.options import DATA_DIR_VARIABLE
@@ -57,6 +57,28 @@ class Target:
         if served is None:
             raise Unavailable("the database serves no portfolio yet: no service has started")
         return self.portfolio_named(served)
+
+    async def refuse_other(self, portfolio: Portfolio) -> None:
+        """Raises SettingsInvalid where the database serves another one: what is sent would be refused there, each.
+
+        Where only Kafka can be reached from, nobody can tell.
+        """
+        try:
+            pool = await create_pool(self.dsn(), application_name="cli", max_size=1)
+        except LoanloopError:
+            return
+        try:
+            async with pool.acquire(timeout=5) as connection:
+                served = await fetch_portfolio_name(connection)
+        except UNREACHABLE:
+            return
+        finally:
+            pool.terminate()
+        if served not in (None, portfolio.name):
+            raise SettingsInvalid(
+                f"the database serves portfolio {served!r}, and the loans are described by {portfolio.name!r}: "
+                f"{how_to_name(str(served))}, or send to another installation by --kafka."
+            )
 
     def portfolio_named(self, served: str) -> Portfolio:
         """A file of one's own is known by its path only; a preset by the name that the database keeps."""

@@ -156,7 +156,7 @@ async def test_refusals_say_in_one_sentence_what_to_do() -> None:
         wrong = (await ask(client, "POST", "/predict", bearer("loanloop_of-read_x"))).json()["error"]
         less = (await ask(client, "POST", "/predict", bearer(KEYS[Role.READ]))).json()["error"]
     assert nothing["message"] == "no key was sent: send one as `Authorization: Bearer KEY` or as `X-API-Key: KEY`"
-    assert wrong["message"] == "this API key is not known here: it was mistyped, or revoked"
+    assert wrong["message"] == "this API key is not known here: it was mistyped, revoked, or made just now"
     assert less["message"] == "key of-read has the role read, and POST /predict needs score: use a key that has it"
     assert [error["kind"] for error in (nothing, wrong, less)] == ["unauthenticated", "unauthenticated", "forbidden"]
 

@@ -7,9 +7,12 @@ from asyncio.subprocess import PIPE
 from pathlib import Path
 
 from loanloop_common.events import Topic
+from loanloop_common.installation import check_installation
 from loanloop_common.kafka import create_topics
+from loanloop_common.portfolio_file import load_portfolio
+from loanloop_common.postgres import create_pool
 
-from tests.integration.cli.world import LOANLOOP, NO_ENVIRONMENT, WIDE, loanloop
+from tests.integration.cli.world import LOANLOOP, NO_ENVIRONMENT, WIDE, loanloop, says_in_one_sentence
 from tests.support.eventually import eventually
 from tests.support.infrastructure import delete_topics
 from tests.support.topics import read_all
@@ -75,3 +78,23 @@ async def test_into_topics_that_were_made_anew_all_is_sent(topics: str, tmp_path
     assert answer.code == 0, answer.err
     assert "Going on behind" not in answer.err
     assert len(await ids_sent(topics)) == N_LOANS
+
+
+async def test_loans_of_another_portfolio_than_the_installations_are_not_sent(
+    topics: str, database: str, tmp_path: Path
+) -> None:
+    pool = await create_pool(database, application_name="test")
+    await check_installation(pool, load_portfolio("sba"))
+    await pool.close()
+    settings = {"LOANLOOP_POSTGRES__DSN": database, "LOANLOOP_KAFKA__BOOTSTRAP_SERVERS": topics}
+
+    answer = await loanloop(
+        "produce", str(LOANS), "--limit", "10", "--portfolio", "sba_application", data_dir=tmp_path, **settings
+    )
+
+    says_in_one_sentence(
+        answer, "the database serves portfolio 'sba'", "described by 'sba_application'", "LOANLOOP_PORTFOLIO=sba,"
+    )
+    assert await ids_sent(topics) == []
+    answer = await loanloop("produce", str(LOANS), "--limit", "10", "--portfolio", "sba", data_dir=tmp_path, **settings)
+    assert answer.code == 0, answer.err

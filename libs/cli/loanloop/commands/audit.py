@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from loanloop.options import DataDir
+
 if TYPE_CHECKING:
     from loanloop_common.portfolio import Portfolio
     from loanloop_trainer.domain.audit import Finding
@@ -14,7 +16,11 @@ if TYPE_CHECKING:
 
 def audit(
     file: Annotated[Path, typer.Argument(help="Loans with their outcomes, CSV or Parquet.")],
-    portfolio: Annotated[str, typer.Option(help="`sba`, `sba_application` or a portfolio file.")] = "sba",
+    *,
+    portfolio: Annotated[
+        str | None, typer.Option(help="Preset or file; without it, that of the running `loanloop up`, or `sba`.")
+    ] = None,
+    data_dir: DataDir = Path(".loanloop"),
 ) -> None:
     """How well each field alone tells the outcome of the newest 30 % of the loans, judged by the older ones.
 
@@ -25,12 +31,12 @@ def audit(
     - `loanloop audit portfolios/sba/loans.parquet`
     - `loanloop audit loans.csv --portfolio my_loans.toml`
     """
-    from loanloop_common.portfolio_file import load_portfolio
     from loanloop_ingest.loan_files import open_loan_file
 
     from loanloop.labelled_loans import read_labelled_loans
+    from loanloop.target import find_target
 
-    chosen = load_portfolio(portfolio)
+    chosen = find_target(data_dir).portfolio(portfolio)
     loans = read_labelled_loans(open_loan_file(file), chosen)
     _show(chosen, loans, _findings(loans, chosen))
 

@@ -74,4 +74,10 @@ def produce(
     if dry_run:
         raise typer.Exit(validate_file(file, described, selection))
     destination = Destination(target.kafka(kafka), described, data_dir / "produce")
-    raise typer.Exit(asyncio.run(produce_file(file, destination, selection, rate=rate, restart=restart)))
+
+    async def send() -> int:
+        if kafka is None:
+            await target.refuse_other(described)
+        return await produce_file(file, destination, selection, rate=rate, restart=restart)
+
+    raise typer.Exit(asyncio.run(send()))

@@ -22,7 +22,7 @@ _HEADER = (
     "# API keys of loanloop: ID ROLE SHA-256 of the key, CREATED, EXPIRES. Written by `loanloop keys`; the keys are "
     "not in it.\n"
 )
-UNKNOWN = "this API key is not known here: it was mistyped, or revoked"
+UNKNOWN = "this API key is not known here: it was mistyped, revoked, or made just now"
 EXPIRED = "this API key has expired: ask for a new one, which `loanloop keys new` makes"
 
 
