@@ -61,7 +61,7 @@ async def test_a_model_below_the_threshold_is_rejected_with_the_reason(world: Wo
     assert await world.deployed() == []
     (row,) = await world.rows("gate")
     assert row["passed"] is False
-    assert row["reason"] == "F1 0.000 on 60 loans, below 0.8"
+    assert row["reason"] == "F1 0.000 on 60 loans, below 0.8; no champion to compare with"
 
 
 async def test_too_few_loans_wait_without_a_verdict_and_are_judged_once_labels_have_come(world: World) -> None:

@@ -23,7 +23,7 @@ def test_below_the_threshold_is_rejected_even_if_better_than_the_champion() -> N
     verdict = verdict_on(with_value("v2", 0.79), with_value("v1", 0.5), F1)
 
     assert not verdict.passed
-    assert verdict.reason == "F1 0.790 on 1000 loans, below 0.8"
+    assert verdict.reason == "F1 0.790 on 1000 loans, below 0.8; v1 has 0.500 on the same loans"
 
 
 def test_by_f1_as_good_as_the_champion_passes_and_worse_does_not() -> None:

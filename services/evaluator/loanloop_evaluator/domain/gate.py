@@ -59,11 +59,13 @@ def verdict_on(challenger: Judged, champion: Judged | None, rule: GateRule) -> V
     if challenger.value is None:
         return Verdict(False, f"{name} is undefined: the window's {challenger.counts.n} loans are all of one class")
     shown = f"{name} {challenger.value:.3f} on {challenger.counts.n} loans"
+    against = "no champion to compare with"
+    if champion is not None and champion.value is not None:
+        against = f"{champion.version} has {champion.value:.3f} on the same loans"
     if challenger.value < rule.at_least:
-        return Verdict(False, f"{shown}, below {rule.at_least:g}")
+        return Verdict(False, f"{shown}, below {rule.at_least:g}; {against}")
     if champion is None or champion.value is None:
-        return Verdict(True, f"{shown}, at least {rule.at_least:g}; no champion to compare with")
-    against = f"{champion.version} has {champion.value:.3f} on the same loans"
+        return Verdict(True, f"{shown}, at least {rule.at_least:g}; {against}")
     if challenger.value < champion.value or (rule.metric == "roc_auc" and challenger.value == champion.value):
         return Verdict(False, f"{shown}, not {'better' if rule.metric == 'roc_auc' else 'as good'}: {against}")
     return Verdict(True, f"{shown}, at least {rule.at_least:g}; {against}")
