@@ -13,6 +13,9 @@ import psutil
 import pytest
 import trustme
 from loanloop.runtime.data_directory import DataDirectory
+from loanloop_predictor.domain.access import Role
+from loanloop_predictor.domain.access_keys import make_key
+from loanloop_predictor.store.keys_file import changed_keys
 
 from tests.support.eventually import eventually
 from tests.support.tiny_portfolio import write_tiny_portfolio
@@ -28,6 +31,7 @@ async def start_up(folder: Path, *options: str, **env: str) -> Process:
         *command,
         stdout=PIPE,
         stderr=STDOUT,
+        cwd=folder.parent,
         env={**os.environ, **env},  # noqa: TID251 - handed down
     )
 
@@ -47,8 +51,8 @@ async def rest_of(up: Process) -> str:
     return said.decode()
 
 
-async def refusal(folder: Path, *options: str) -> str:
-    up = await start_up(folder, *options)
+async def refusal(folder: Path, *options: str, **env: str) -> str:
+    up = await start_up(folder, *options, **env)
     said = await rest_of(up)
     assert up.returncode == 1, said
     return said
@@ -75,6 +79,11 @@ async def test_up_refuses_another_portfolio_and_forgets_the_refused_one(tmp_path
     remembered = DataDirectory(folder).read_run()
     assert remembered is not None
     assert remembered.portfolio == str(mine)
+
+
+def make_key_in(file: Path) -> None:
+    with changed_keys(file) as keys:
+        _, keys["web-shop"] = make_key("web-shop", Role.SCORE, bytes(32))
 
 
 async def health_of(url: str) -> int | None:
@@ -114,6 +123,38 @@ async def test_up_shows_addresses_that_answer_and_keeps_its_page_running(tmp_pat
     await rest_of(up)
     assert up.returncode == 0
     assert await health_of(run.page_url) is None
+
+
+BEYOND = {"LOANLOOP_PREDICTOR__HOST": "0.0.0.0"}
+
+
+async def test_rest_listens_beyond_loopback_where_that_is_asked_for_with_keys_of_the_callers_folder(
+    tmp_path: Path,
+) -> None:
+    folder, asks = tmp_path / "data", BEYOND | {"LOANLOOP_PREDICTOR__KEYS_FILE": "keys"}
+    said = await refusal(folder, **asks)
+    assert f"there is no file of API keys at {tmp_path}/keys: `loanloop keys new` makes one." in said
+    assert not folder.exists()
+
+    make_key_in(tmp_path / "keys")
+    up = await start_up(folder, **asks)
+    await read_until(up, b"Ctrl-C stops")
+    run = DataDirectory(folder).read_run()
+    assert run is not None
+    assert run.rest_url == f"http://127.0.0.1:{run.ports.rest}"
+    other = f"http://127.0.0.2:{run.ports.rest}"
+    assert [await health_of(url) for url in (run.rest_url, other)] == [200, 200]
+    async with httpx.AsyncClient() as client:
+        assert (await client.get(f"{other}/model-info")).status_code == 401
+    up.send_signal(signal.SIGINT)
+    await rest_of(up)
+
+    assert "it would listen on 0.0.0.0 and let in everybody; set LOANLOOP_PREDICTOR__KEYS_FILE" in await refusal(
+        folder, **BEYOND
+    )
+    elsewhere = await refusal(folder, LOANLOOP_PREDICTOR__HOST="192.0.2.7")
+    assert "set LOANLOOP_PREDICTOR__HOST to an address or a name of this machine" in elsewhere
+    assert "starting Kafka" not in elsewhere
 
 
 async def test_up_ends_once_the_process_that_holds_everything_is_killed(tmp_path: Path) -> None:

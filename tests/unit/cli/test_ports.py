@@ -37,6 +37,14 @@ def test_the_page_goes_elsewhere_where_its_usual_port_is_taken_and_stays_there(
         assign_ports(Ports(page=taken), None)
 
 
+def test_a_port_of_rest_is_free_where_rest_is_to_listen(taken: int) -> None:
+    elsewhere = assign_ports(Ports(rest=taken), None, rest_host="127.0.0.2")
+
+    assert elsewhere.rest == taken
+    with pytest.raises(CannotRun, match=f"Port {taken}, asked for with --port, is not free"):
+        assign_ports(Ports(rest=taken), None, rest_host="0.0.0.0")
+
+
 def test_rest_may_have_the_page_s_usual_port(monkeypatch: pytest.MonkeyPatch) -> None:
     free = assign_ports(ANY_FREE, None).page
     monkeypatch.setattr(ports, "USUAL", Ports(kafka=0, postgres=0, rest=0, page=free))

@@ -18,9 +18,9 @@ CERTIFICATE = "LOANLOOP_PREDICTOR__TLS_CERT"
 
 def test_rest_is_asked_by_https_where_the_predictor_has_a_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(CERTIFICATE, raising=False)
-    plain = rest_url_at(8000)
+    plain = rest_url_at(HOST, 8000)
     monkeypatch.setenv(CERTIFICATE, "cert.pem")
-    secured = rest_url_at(8000)
+    secured = rest_url_at(HOST, 8000)
 
     assert (plain, secured) == ("http://127.0.0.1:8000", "https://127.0.0.1:8000")
     steps = [first_steps(load_portfolio("sba"), tools=Path("bin"), rest_url=url) for url in (plain, secured)]
@@ -35,9 +35,25 @@ def test_the_line_to_paste_has_a_place_for_the_key_where_rest_asks_for_one(monke
     assert steps.predict.startswith("curl -s http://127.0.0.1:8000/predict -H 'x-api-key: KEY' -H ")
 
 
-async def answer_of(url: str, folder: Path) -> int | str:
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("0.0.0.0", "http://127.0.0.1:8000"),
+        ("::", "http://127.0.0.1:8000"),
+        ("192.0.2.7", "http://192.0.2.7:8000"),
+        ("2001:db8::7", "http://[2001:db8::7]:8000"),
+        ("loans.example", "http://loans.example:8000"),
+    ],
+)
+def test_rest_is_asked_where_it_can_be_reached(host: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(CERTIFICATE, raising=False)
+
+    assert rest_url_at(host, 8000) == url
+
+
+async def answer_of(url: str) -> int | str:
     """The status, or why whoever answers is not trusted."""
-    async with httpx.AsyncClient(verify=rest_trust(folder)) as client:
+    async with httpx.AsyncClient(verify=rest_trust()) as client:
         try:
             return (await client.get(url)).status_code
         except httpx.ConnectError as refused:
@@ -60,21 +76,20 @@ async def test_only_the_predictor_s_own_certificate_is_trusted_whatever_host_it_
 
     async with await asyncio.start_server(answer, HOST, 0, ssl=context) as server:
         url = f"https://{HOST}:{server.sockets[0].getsockname()[1]}"
-        monkeypatch.setenv(CERTIFICATE, "own.pem")  # in the installation's folder, where the predictor runs
-        by_own = await answer_of(url, tmp_path)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv(CERTIFICATE, "own.pem")
+        by_own = await answer_of(url)
         monkeypatch.setenv(CERTIFICATE, "other.pem")
-        by_other = await answer_of(url, tmp_path)
+        by_other = await answer_of(url)
         monkeypatch.delenv(CERTIFICATE)
-        by_none = await answer_of(url, tmp_path)
+        by_none = await answer_of(url)
 
     assert by_own == 204
     assert all("CERTIFICATE_VERIFY_FAILED" in str(answer) for answer in (by_other, by_none))
 
 
-def test_a_certificate_that_is_not_there_is_told_in_one_sentence(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_certificate_that_is_not_there_is_told_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(CERTIFICATE, "/none.pem")
 
     with pytest.raises(CannotRun, match=r"/none\.pem cannot be loaded \(No such file or directory\): set LOANLOOP_"):
-        rest_trust(tmp_path)
+        rest_trust()

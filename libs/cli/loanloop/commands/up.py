@@ -66,9 +66,11 @@ def _installation(
     data_dir: Path, ports: "Ports", kafka: str | None, postgres: str | None, tell: "Tell"
 ) -> "Installation":
     from loanloop.runtime.infrastructure import EmbeddedInfrastructure, GivenInfrastructure
+    from loanloop.runtime.settings import RuntimeSettings
 
+    host = RuntimeSettings().rest_host
     if kafka and postgres:
-        return GivenInfrastructure(data_dir, kafka=kafka, postgres=postgres, ports=ports, progress=tell)
+        return GivenInfrastructure(data_dir, kafka=kafka, postgres=postgres, ports=ports, progress=tell, rest_host=host)
     if kafka or postgres:
         raise typer.BadParameter("--kafka and --postgres go together: give both or neither.")
-    return EmbeddedInfrastructure(data_dir, ports=ports, progress=tell)
+    return EmbeddedInfrastructure(data_dir, ports=ports, progress=tell, rest_host=host)

@@ -91,7 +91,7 @@ async def run_demo(plan: Plan, file: Path, data_dir: Path, stage: Stage) -> Play
                     kafka=kafka_settings(infrastructure),
                     dsn=infrastructure.postgres_dsn,
                     rest_url=infrastructure.rest_url,
-                    rest_trusted=rest_trust(infrastructure.directory.path),
+                    rest_trusted=rest_trust(),
                     start_trainer=partial(_start_trainer, keepers, stage),
                 )
                 result = await _play(plan, file, ground, stage, started)

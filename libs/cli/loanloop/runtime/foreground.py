@@ -13,10 +13,12 @@ import httpx
 from loanloop_common.errors import in_one_line
 from loanloop_common.installation import fetch_portfolio_name, fetch_schema_hash
 from loanloop_common.kafka import create_topics
+from loanloop_common.listening import listening_socket
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.postgres import UNREACHABLE, migrate
 from loanloop_common.settings import KafkaSettings, ServiceSettings, load_settings
+from loanloop_predictor.store.keys_file import load_keys
 
 from loanloop.runtime.begun import OTHERWISE, other_features, refuse_other
 from loanloop.runtime.infrastructure import EmbeddedInfrastructure
@@ -81,7 +83,12 @@ def mirrors_to_mlflow() -> bool:
 
 
 def _refuse_early(installation: Installation, asked: str | None) -> None:
-    """Before anything starts: a wrong name or file, and what the folder was not begun with, so far as it knows."""
+    """Before anything starts: an address or keys that REST could not have, a wrong name or file, and what the folder
+    was not begun with, so far as it knows.
+    """
+    listening_socket(installation.rest_host, 0, setting="LOANLOOP_PREDICTOR__PORT").close()
+    if keys := RuntimeSettings().rest_keys:
+        load_keys(keys)
     earlier = installation.directory.read_run()
     source = asked or (earlier and earlier.portfolio)
     if not source:
@@ -132,7 +139,7 @@ async def _check_portfolio(installation: Installation, chosen: Portfolio, source
 async def _announce(
     installation: Installation, portfolio: Portfolio, tell: Tell, ready: Callable[[Portfolio], None]
 ) -> None:
-    trusted = rest_trust(installation.directory.path)
+    trusted = rest_trust()
     if not await _answers(installation.rest_url, trusted, within_s=ANSWERS_WITHIN_S):
         tell(f"REST does not answer at {installation.rest_url} yet; see {installation.log_of('predictor')}")
         return

@@ -10,7 +10,7 @@ from loanloop.runtime.installation import Installation, quiet
 from loanloop.runtime.java import find_java
 from loanloop.runtime.kafka import EmbeddedKafka
 from loanloop.runtime.kafka_jars import kafka_jars
-from loanloop.runtime.ports import Ports
+from loanloop.runtime.ports import HOST, Ports
 from loanloop.runtime.postgres import EmbeddedPostgres
 from loanloop.runtime.problems import CannotRun
 from loanloop.runtime.settings import RuntimeSettings
@@ -29,10 +29,16 @@ class EmbeddedInfrastructure(Installation):
     postgres: EmbeddedPostgres
 
     def __init__(
-        self, data_dir: Path, *, ports: Ports | None = None, progress: Tell = quiet, restores: bool = False
+        self,
+        data_dir: Path,
+        *,
+        ports: Ports | None = None,
+        progress: Tell = quiet,
+        rest_host: str = HOST,
+        restores: bool = False,
     ) -> None:
         """Raises CannotRun, when entered, where a database is missing, unless it is there to restore one."""
-        super().__init__(data_dir, ports=ports, progress=progress)
+        super().__init__(data_dir, ports=ports, progress=progress, rest_host=rest_host)
         self._restores = restores
 
     async def _prepare(self) -> None:
@@ -118,9 +124,16 @@ class GivenInfrastructure(Installation):
     """Services on a Kafka and a PostgreSQL that are somebody else's, and are left running."""
 
     def __init__(
-        self, data_dir: Path, *, kafka: str, postgres: str, ports: Ports | None = None, progress: Tell = quiet
+        self,
+        data_dir: Path,
+        *,
+        kafka: str,
+        postgres: str,
+        ports: Ports | None = None,
+        progress: Tell = quiet,
+        rest_host: str = HOST,
     ) -> None:
-        super().__init__(data_dir, ports=ports, progress=progress)
+        super().__init__(data_dir, ports=ports, progress=progress, rest_host=rest_host)
         self._kafka = kafka
         self._postgres = postgres
 

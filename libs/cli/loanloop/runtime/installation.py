@@ -15,6 +15,7 @@ from typing import Self
 from loanloop_common.portfolio import Portfolio
 
 from loanloop.runtime.begun import Begun, begun_with
+from loanloop.runtime.callers_paths import absolute_paths
 from loanloop.runtime.children import Child, Children, Command
 from loanloop.runtime.data_directory import DataDirectory, RunState, now
 from loanloop.runtime.logs import new_log
@@ -46,9 +47,12 @@ class Installation(abc.ABC):
     portfolio: str
     begun: Begun | None
 
-    def __init__(self, data_dir: Path, *, ports: Ports | None = None, progress: Tell = quiet) -> None:
+    def __init__(
+        self, data_dir: Path, *, ports: Ports | None = None, progress: Tell = quiet, rest_host: str = HOST
+    ) -> None:
         self.directory = DataDirectory(data_dir)
         self.progress = progress
+        self.rest_host = rest_host
         self._asked_ports = ports or Ports()
         self._services: dict[str, Child] = {}
         self._state: RunState | None = None
@@ -68,7 +72,7 @@ class Installation(abc.ABC):
 
     @property
     def rest_url(self) -> str:
-        return rest_url_at(self.ports.rest)
+        return rest_url_at(self.rest_host, self.ports.rest)
 
     @property
     def page_url(self) -> str:
@@ -91,7 +95,7 @@ class Installation(abc.ABC):
         await self._prepare()
         lock = await self._exit.enter_async_context(self.directory.locked())
         earlier = self.directory.read_run()
-        self.ports = assign_ports(self._asked_ports, earlier.ports if earlier else None)
+        self.ports = assign_ports(self._asked_ports, earlier.ports if earlier else None, rest_host=self.rest_host)
         self.children = await Children.supervised(keep_open=[lock])
         self._exit.push_async_callback(self.children.close)
         self._exit.push_async_callback(self._stop_servers)
@@ -136,7 +140,8 @@ class Installation(abc.ABC):
         log = self.log_of(instance)
         new_log(log)
         argv = [sys.executable, "-m", module, *options]
-        command = Command(argv=argv, log=log, cwd=self.directory.path, env=env)
+        paths = absolute_paths(os.environ)  # noqa: TID251 - handed down
+        command = Command(argv=argv, log=log, cwd=self.directory.path, env=paths | dict(env))
         child = await self.children.start(command)
         self._services[instance] = child
         try:
@@ -151,7 +156,7 @@ class Installation(abc.ABC):
             "LOANLOOP_KAFKA__BOOTSTRAP_SERVERS": self.kafka_bootstrap,
             "LOANLOOP_TELEMETRY__DATA_FOLDER": str(self.directory.path),
             "LOANLOOP_POSTGRES__DSN": self.postgres_dsn,
-            "LOANLOOP_PREDICTOR__HOST": HOST,
+            "LOANLOOP_PREDICTOR__HOST": self.rest_host,
             "LOANLOOP_PREDICTOR__PORT": str(self.ports.rest),
             "LOANLOOP_INSTANCE_ID": instance,
             "PYTHONUNBUFFERED": "1",

@@ -36,8 +36,8 @@ class AssignedPorts:
     page: int = 0  # of a folder from before there was one: any will do
 
 
-def assign_ports(asked: Ports, earlier: AssignedPorts | None) -> AssignedPorts:
-    """Each port as asked for, else as in the earlier run, else the usual one, else a free one.
+def assign_ports(asked: Ports, earlier: AssignedPorts | None, *, rest_host: str = HOST) -> AssignedPorts:
+    """Each port as asked for, else as in the earlier run, else the usual one, else a free one; all but REST's on HOST.
 
     Raises CannotRun if a port that was asked for is busy.
     """
@@ -45,15 +45,18 @@ def assign_ports(asked: Ports, earlier: AssignedPorts | None) -> AssignedPorts:
     chosen: dict[str, int] = {}
     for name, wanted in asdict(asked).items():
         before = getattr(earlier, name) if earlier else None
-        port = _asked_for(name, wanted) if wanted else _first_free((before, getattr(USUAL, name)), taken, wanted)
-        chosen[name] = port
-        taken.add(port)
+        host = rest_host if name == "rest" else HOST
+        if wanted:
+            chosen[name] = _asked_for(name, wanted, host)
+        else:
+            chosen[name] = _first_free((before, getattr(USUAL, name)), taken, wanted, host)
+        taken.add(chosen[name])
     before = earlier.kafka_controller if earlier else None
     return AssignedPorts(**chosen, kafka_controller=_first_free((before,), taken, None))
 
 
-def _asked_for(name: str, port: int) -> int:
-    if not is_free(port):
+def _asked_for(name: str, port: int, host: str) -> int:
+    if not is_free(port, host):
         option = "--port" if name == "rest" else f"--{name}-port"
         raise CannotRun(
             f"Port {port}, asked for with {option}, is not free: stop what listens there or ask for another."
@@ -61,21 +64,22 @@ def _asked_for(name: str, port: int) -> int:
     return port
 
 
-def _first_free(preferred: tuple[int | None, ...], taken: Container[int], wanted: int | None) -> int:
+def _first_free(preferred: tuple[int | None, ...], taken: Container[int], wanted: int | None, host: str = HOST) -> int:
     candidates = () if wanted == 0 else preferred
     for port in (*candidates, *random.sample(FREE_RANGE, 200)):
-        if port and port not in taken and is_free(port):
+        if port and port not in taken and is_free(port, host):
             return port
     raise CannotRun(
         f"No free port between {FREE_RANGE.start} and {FREE_RANGE.stop}: stop some programs that listen there."
     )
 
 
-def is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
+def is_free(port: int, host: str = HOST) -> bool:
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError:
+        return False
     return True

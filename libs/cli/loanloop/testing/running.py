@@ -71,7 +71,7 @@ class Running:
         return await self._until(refused, within_s, f"{event_id} was not refused")
 
     async def model_is_live(self) -> None:
-        trusted = rest_trust(self.installation.directory.path)
+        trusted = rest_trust()
         async with httpx.AsyncClient(base_url=self.installation.rest_url, timeout=5, verify=trusted) as client:
 
             async def is_live() -> bool:
