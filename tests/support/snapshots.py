@@ -37,7 +37,7 @@ def event_time(year: int, month: int = 1, day: int = 1) -> datetime:
 
 def make_counts(**overrides: int | None) -> LoanCounts:
     counts: dict[str, Any] = {
-        "received": 110, "stored": 110, "rejected": 0, "duplicates": 0, "removed": 0, "history": 60,
+        "received": 110, "stored": 110, "rejected": 0, "duplicates": 0, "removed": 0, "n_loans": 110, "history": 60,
         "scored": 50, "decided": 50, "labelled": 100, "mature": 100, "waiting_outcomes": 0,
     }  # fmt: skip
     return LoanCounts(**(counts | overrides))

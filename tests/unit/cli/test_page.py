@@ -33,6 +33,7 @@ from tests.support.snapshots import (
     NOW,
     event_time,
     make_breach,
+    make_counts,
     make_days,
     make_deployment,
     make_instance,
@@ -93,6 +94,13 @@ def test_whatever_comes_from_outside_is_text_and_no_markup() -> None:
 def test_attributes_are_escaped_and_markup_is_kept() -> None:
     assert tag("p", "<b>", tag("i", "&"), title='"x"') == '<p title="&quot;x&quot;">&lt;b&gt;<i>&amp;</i></p>'
     assert joined(Markup("<br>"), None, "") == "<br>"
+
+
+def test_counts_that_do_not_add_up_by_themselves_say_why() -> None:
+    text = text_of(Seen(make_snapshot(loans=make_counts(received=1, n_loans=108))))
+
+    assert "received counts this Kafka alone" in text
+    assert "2 stored tell again of a loan" in text
 
 
 def test_every_part_has_its_place_in_the_file() -> None:

@@ -15,7 +15,7 @@ from loanloop.observe.rates import Rates
 from loanloop.observe.screen import screen
 from loanloop.observe.snapshot import Snapshot
 from loanloop.observe.view import headline, status_view, training_line
-from loanloop.observe.words import training_words
+from loanloop.observe.words import counts_remarks, training_words
 from loanloop.runtime.first_steps import FirstSteps
 from loanloop_trainer.model.progress import Phase
 from rich.console import Console
@@ -134,16 +134,25 @@ def test_a_version_is_one_line_of_80_columns_however_many_loans_it_has() -> None
 
 
 def test_counts_of_a_million_loans_are_not_broken_in_the_middle_on_80_columns() -> None:
-    counts = make_counts(received=1_234_567, stored=1_234_567, history=1_000_000, labelled=1_200_000, removed=12)
+    counts = make_counts(
+        received=1_200_000, stored=1_234_567, n_loans=1_111_111, history=1_000_000, labelled=1_200_000, removed=12
+    )
     text = printed(status_view(make_snapshot(loans=counts), width=80), width=80)
 
     for line in (
-        "loans received 1,234,567 · stored 1,234,567 · rejected 0 · duplicates 0",
+        "loans received 1,200,000 · stored 1,234,567 · rejected 0 · duplicates 0",
+        "received counts this Kafka alone, not what came before a restore or a new topic",
+        "123,456 stored tell again of a loan; decided unless they have its outcome",
         "removed by Kafka before they were read 12",
         "history 1,000,000 · scored 50 · decided 50",
         "labelled 1,200,000 · outcomes waiting for their loan 0",
     ):
         assert line in [printed_line.rstrip() for printed_line in text.splitlines()]
+
+
+def test_counts_that_add_up_are_left_without_a_remark() -> None:
+    assert list(counts_remarks(make_counts())) == []
+    assert list(counts_remarks(make_counts(received=None))) == []
 
 
 def test_before_the_first_model_a_predictor_waits_for_it_and_with_one_its_loans_wait() -> None:

@@ -31,7 +31,7 @@ class Sent:
 
 @dataclass(frozen=True, kw_only=True)
 class Ledger:
-    """Counted in the database, of the demo's own loans, beside the Snapshot's counts of all.
+    """Counted in the database, of the first events of the demo's own loans, beside the Snapshot's counts of all.
 
     `others`: messages on loan.received beside those: of others, not valid, or sent again.
     """

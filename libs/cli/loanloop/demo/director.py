@@ -189,7 +189,7 @@ class Director:
         """Everything consumed, every loan decided and joined to its outcome, no challenger, swap or alert under way."""
         sent, loans = self.sent(), snapshot.loans
         consumed = all(lag.waiting == 0 for lag in snapshot.lags)
-        decided = loans.decided >= loans.stored - loans.history
+        decided = loans.decided >= loans.n_loans - loans.history
         joined = loans.labelled >= sent.history + sent.outcomes
         judged = days_unjudged(snapshot) == 0
         awaited = challenger_is_under_way(snapshot) or giving_up_is_due(snapshot, self.portfolio.policy.breach_attempts)

@@ -11,12 +11,12 @@ from loanloop.demo.checks import Ledger
 LEDGER = """
     WITH own AS (SELECT unnest($1::text[]) AS loan_id),
     loans AS (SELECT p.* FROM loan_data.processed_data p JOIN own USING (loan_id)),
-    events AS (SELECT event_id FROM loan_data.raw_data JOIN own USING (loan_id) WHERE topic = 'loan.received'),
+    events AS (SELECT event_id FROM loans WHERE features IS NOT NULL),
     decisions AS (SELECT event_id FROM loan_data.predictions JOIN own USING (loan_id))
     SELECT
         (SELECT count(*) FROM events) AS stored,
         (SELECT count(*) FROM loans WHERE is_history) AS history,
-        (SELECT count(*) FROM decisions) AS scored,
+        (SELECT count(*) FROM decisions JOIN events USING (event_id)) AS scored,
         (SELECT count(*) FROM loan_data.decision_keys JOIN events USING (event_id)) AS decided,
         (SELECT count(*) FROM loans WHERE counts_at IS NOT NULL) AS labelled,
         (SELECT count(*) FROM loans WHERE features IS NULL) AS waiting_outcomes,

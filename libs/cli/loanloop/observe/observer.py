@@ -1,5 +1,8 @@
 """Gathers a Snapshot from the database and from Kafka."""
 
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from aiokafka import TopicPartition
@@ -26,6 +29,18 @@ def rule_of(portfolio: Portfolio) -> Rule:
     )
 
 
+def _received(messages: Mapping[str, int]) -> int:
+    return messages.get(Topic.LOAN_RECEIVED.value, 0)
+
+
+async def with_received_since(seen: Snapshot, kafka: KafkaView) -> Snapshot:
+    """Kafka was asked before the database: what came in between is stored, and must not look restored."""
+    with suppress(Unavailable):
+        received = _received(topic_totals(await kafka.end_offsets()))
+        return replace(seen, loans=replace(seen.loans, received=received))
+    return seen
+
+
 class Observer:
     """Raises Unavailable, in words for the user, while the database does not answer. Kafka may be away."""
 
@@ -44,9 +59,10 @@ class Observer:
                 self._pool.acquire(timeout=5) as connection,
                 connection.transaction(isolation="repeatable_read", readonly=True),
             ):
-                return await self._read(connection, messages, lags, problem)
+                seen = await self._read(connection, messages, lags, problem)
         except UNREACHABLE as cause:
             raise Unavailable(f"PostgreSQL at {self._where.postgres} does not answer: {cause or 'timeout'}") from cause
+        return await with_received_since(seen, self._kafka) if seen.loans.is_beyond_received else seen
 
     async def _ask_kafka(self) -> tuple[dict[TopicPartition, int], tuple[Lag, ...], str | None]:
         try:
@@ -58,7 +74,7 @@ class Observer:
     async def _read(
         self, connection: Connection, messages: dict[str, int], lags: tuple[Lag, ...], problem: str | None
     ) -> Snapshot:
-        received = None if problem else messages.get(Topic.LOAN_RECEIVED.value, 0)
+        received = None if problem else _received(messages)
         clocks = await queries.fetch_clocks(connection, self._min_outcomes)
         return Snapshot(
             taken_at=datetime.now(UTC),

@@ -49,12 +49,17 @@ async def fetch_loan_counts(connection: Connection, *, received: int | None, as_
                    AND details ->> 'from_offset' IS NOT NULL
                  GROUP BY details ->> 'partition', details ->> 'from_offset'
              ) gaps) AS removed,
-            (SELECT count(*) FROM loan_data.processed_data WHERE is_history) AS history,
+            n_loans,
+            history,
             (SELECT count(*) FROM loan_data.predictions) AS scored,
             (SELECT count(*) FROM loan_data.decision_keys) AS decided,
             (SELECT count(*) FROM loan_data.processed_data WHERE counts_at IS NOT NULL) AS labelled,
             (SELECT count(*) FROM loan_data.processed_data WHERE counts_at <= $1) AS mature,
             (SELECT count(*) FROM loan_data.processed_data WHERE features IS NULL) AS waiting_outcomes
+        FROM (
+            SELECT count(is_history) AS n_loans, count(*) FILTER (WHERE is_history) AS history
+            FROM loan_data.processed_data
+        ) of_loans
         """,
         as_of,
     )
@@ -69,7 +74,7 @@ async def fetch_rejected_by_reason(connection: Connection) -> dict[str, int]:
 
 
 async def fetch_clocks(connection: Connection, min_outcomes: int) -> dict[str, Any]:
-    """`as_of`, the event-time clock of the labels, and `stream_day`, when the newest decided loan was applied for."""
+    """`as_of`, the event-time clock of the labels, and `stream_day`, when the loan decided last was applied for."""
     stream_day = await connection.fetchval(
         "SELECT occurred_at FROM loan_data.predictions ORDER BY decision_id DESC LIMIT 1"
     )

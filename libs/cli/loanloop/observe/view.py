@@ -10,6 +10,7 @@ from loanloop.observe.chart import chart
 from loanloop.observe.snapshot import Instance, LoanCounts, Snapshot
 from loanloop.observe.words import (
     clock_words,
+    counts_remarks,
     duration,
     figure,
     first_labels_words,
@@ -94,7 +95,7 @@ def loans_line(loans: LoanCounts) -> Text:
     return Text(
         f"loans received {received} · stored {loans.stored:,} · rejected {loans.rejected:,} · "
         f"duplicates {loans.duplicates:,}"
-        + (f"\nremoved by Kafka before they were read {loans.removed:,}" if loans.removed else "")
+        + "".join(f"\n{remark}" for remark in counts_remarks(loans))
         + f"\nhistory {loans.history:,} · scored {loans.scored:,} · decided {loans.decided:,}"
         f"\nlabelled {loans.labelled:,} · outcomes waiting for their loan {loans.waiting_outcomes:,}"
     )

@@ -1,9 +1,9 @@
 """Facts in few words, for every view: status, watch, the demo's end."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from loanloop.observe.snapshot import Deployment, Gate, Rule, Snapshot, Training
+from loanloop.observe.snapshot import Deployment, Gate, LoanCounts, Rule, Snapshot, Training
 
 
 def figure(value: float | None) -> str:
@@ -59,6 +59,16 @@ def gate_words(gate: Gate | None, rule: Rule) -> str:
 def live_words(deployment: Deployment, now: datetime) -> str:
     pinned = ", pinned" if deployment.pinned else ""
     return f"{deployment.version} ({deployment.kind}{pinned}) since {moment(deployment.live_from, now)} UTC"
+
+
+def counts_remarks(loans: LoanCounts) -> Iterator[str]:
+    """What else has to be known for the counts to add up."""
+    if loans.is_beyond_received:
+        yield "received counts this Kafka alone, not what came before a restore or a new topic"
+    if loans.removed:
+        yield f"removed by Kafka before they were read {loans.removed:,}"
+    if loans.told_again:
+        yield f"{loans.told_again:,} stored tell again of a loan; decided unless they have its outcome"
 
 
 def first_labels_words(snapshot: Snapshot) -> str:

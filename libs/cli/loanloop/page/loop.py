@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from loanloop.observe.rates import Rates
 from loanloop.observe.snapshot import Instance, LoanCounts, Snapshot
 from loanloop.observe.view import state_of
+from loanloop.observe.words import counts_remarks
 from loanloop.page.markup import Markup, kind_of, section, spaced, tag
 
 DOES = {
@@ -61,5 +62,4 @@ def _fewer(loans: LoanCounts) -> Iterator[str]:
     yield f"history {loans.history:,}"
     yield f"scored {loans.scored:,}"
     yield f"outcomes waiting for their loan {loans.waiting_outcomes:,}"
-    if loans.removed:
-        yield f"removed by Kafka before they were read {loans.removed:,}"
+    yield from counts_remarks(loans)
