@@ -31,9 +31,10 @@ async def test_a_busy_port_that_was_asked_for(tmp_path: Path) -> None:
         other.listen()
         port = other.getsockname()[1]
 
-        said = await refusal(tmp_path, Ports(kafka=port, postgres=0, rest=0))
+        said = await refusal(tmp_path / "data", Ports(kafka=port, postgres=0, rest=0))
 
     assert said.startswith(f"Port {port}, asked for with --kafka-port, is not free")
+    assert not (tmp_path / "data").exists()
 
 
 async def test_a_busy_usual_port_is_passed_over(tmp_path: Path) -> None:

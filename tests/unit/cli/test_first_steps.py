@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from loanloop.runtime.first_steps import example_loan
+from loanloop.runtime.first_steps import example_loan, what_follows
 from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.portfolio_file import load_portfolio
 
@@ -32,3 +32,10 @@ def test_a_portfolio_without_examples_gets_a_valid_loan_and_each_time_another(tm
     assert first.features.make == "estate"
     assert first.event_id != second.event_id
     assert first.loan_id != second.loan_id
+
+
+def test_what_the_lines_lead_to_is_said_as_it_is_before_and_after_the_first_model() -> None:
+    sba = load_portfolio("sba")
+
+    assert what_follows(sba, None) == ("the first 30,000 start a training", "503 until a model is live")
+    assert what_follows(sba, "v2") == (f"{sba.policy.new_labels:,} new ones start a training", "v2 is live")

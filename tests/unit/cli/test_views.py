@@ -240,7 +240,7 @@ def test_chronicle_tells_each_fact_once() -> None:
 def test_the_headline_names_both_clocks_of_event_time() -> None:
     snapshot = make_snapshot(stream_day=datetime(2009, 6, 15, tzinfo=UTC), as_of=datetime(2010, 1, 28, tzinfo=UTC))
 
-    assert headline(snapshot).plain.endswith(" · event time: loans of 2009-06-15, outcomes of 2010-01-28")
+    assert headline(snapshot).plain.endswith(" · event time: last decided loan of 2009-06-15, outcomes of 2010-01-28")
     assert "event time" not in headline(make_snapshot(stream_day=None, as_of=None)).plain
 
 

@@ -55,8 +55,8 @@ def up(
     ports = Ports(rest=port, kafka=kafka_port, postgres=postgres_port, page=page_port)
     installation = _installation(data_dir, ports, kafka, postgres, screen.tell)
 
-    def ready(chosen: "Portfolio") -> None:
-        screen.show_addresses(installation, chosen)
+    def ready(chosen: "Portfolio", live: str | None) -> None:
+        screen.show_addresses(installation, chosen, live)
 
     if asyncio.run(until_signalled(run_installation(installation, portfolio, screen.tell, ready))):
         screen.tell("stopped; everything is kept in " + str(installation.directory.path))

@@ -123,6 +123,6 @@ def progress_words(training: Training) -> str:
 
 
 def clock_words(snapshot: Snapshot) -> list[str]:
-    """How far event time has come: of the loans that are decided, and of the outcomes that are known."""
-    clocks = (("loans", snapshot.stream_day), ("outcomes", snapshot.as_of))
+    """How far event time has come: of the loan that was decided last, an old one it may be, and of the outcomes."""
+    clocks = (("last decided loan", snapshot.stream_day), ("outcomes", snapshot.as_of))
     return [f"{what} of {day_of(day)}" for what, day in clocks if day is not None]

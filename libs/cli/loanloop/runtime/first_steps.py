@@ -33,6 +33,14 @@ def first_steps(portfolio: Portfolio, *, tools: Path, rest_url: str) -> FirstSte
     )
 
 
+def what_follows(portfolio: Portfolio, live: str | None) -> tuple[str, str]:
+    """Of loans that have ended, and of a question to REST."""
+    policy = portfolio.policy
+    if live is None:
+        return f"the first {policy.first_labels:,} start a training", "503 until a model is live"
+    return f"{policy.new_labels:,} new ones start a training", f"{live} is live"
+
+
 def _curl(rest_url: str) -> str:
     """REST's certificate names the host that others ask, seldom loopback, where it is this installation's for sure."""
     return "curl -s --insecure" if rest_url.startswith("https:") else "curl -s"

@@ -38,6 +38,8 @@ from loanloop.telling import Tell
 
 ANSWERS_WITHIN_S = 120
 PAGE_ANSWERS_WITHIN_S = 10  # after REST
+# The portfolio, and the version that is live.
+Ready = Callable[[Portfolio, str | None], None]
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -53,9 +55,7 @@ async def until_signalled(work: Coroutine[Any, Any, None]) -> bool:
     return False
 
 
-async def run_installation(
-    installation: Installation, portfolio: str | None, tell: Tell, ready: Callable[[Portfolio], None]
-) -> None:
+async def run_installation(installation: Installation, portfolio: str | None, tell: Tell, ready: Ready) -> None:
     """Starts all, calls `ready` when REST answers, and stays. Raises CannotRun."""
     _refuse_early(installation, portfolio)
     async with installation:
@@ -136,26 +136,27 @@ async def _check_portfolio(installation: Installation, chosen: Portfolio, source
     raise other_features(chosen, None, source)
 
 
-async def _announce(
-    installation: Installation, portfolio: Portfolio, tell: Tell, ready: Callable[[Portfolio], None]
-) -> None:
+async def _announce(installation: Installation, portfolio: Portfolio, tell: Tell, ready: Ready) -> None:
     trusted = rest_trust()
-    if not await _answers(installation.rest_url, trusted, within_s=ANSWERS_WITHIN_S):
+    health = await _health(installation.rest_url, trusted, within_s=ANSWERS_WITHIN_S)
+    if health is None:
         tell(f"REST does not answer at {installation.rest_url} yet; see {installation.log_of('predictor')}")
         return
-    if not await _answers(installation.page_url, within_s=PAGE_ANSWERS_WITHIN_S):
+    if await _health(installation.page_url, within_s=PAGE_ANSWERS_WITHIN_S) is None:
         tell(f"The page does not answer at {installation.page_url} yet; see {installation.log_of(PAGE)}")
     installation.remember(portfolio)
-    ready(portfolio)
+    ready(portfolio, health["version"])
 
 
-async def _answers(url: str, trusted: ssl.SSLContext | bool = True, *, within_s: float) -> bool:
+async def _health(url: str, trusted: ssl.SSLContext | bool = True, *, within_s: float) -> dict[str, Any] | None:
+    """What is said at /health once all is well; None where it was not in time."""
     async with httpx.AsyncClient(base_url=url, timeout=5, verify=trusted) as client:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 while True:
                     with contextlib.suppress(httpx.TransportError):
-                        if (await client.get("/health")).is_success:
-                            return True
+                        if (answer := await client.get("/health")).is_success:
+                            said: dict[str, Any] = answer.json()
+                            return said
                     await asyncio.sleep(0.2)
-    return False
+    return None

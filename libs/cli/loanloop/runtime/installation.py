@@ -93,6 +93,8 @@ class Installation(abc.ABC):
 
     async def _start(self) -> None:
         await self._prepare()
+        if self.directory.read_run() is None:  # a port that is taken leaves no folder behind
+            assign_ports(self._asked_ports, None, rest_host=self.rest_host)
         lock = await self._exit.enter_async_context(self.directory.locked())
         earlier = self.directory.read_run()
         self.ports = assign_ports(self._asked_ports, earlier.ports if earlier else None, rest_host=self.rest_host)

@@ -8,7 +8,7 @@ from loanloop_common.portfolio import Portfolio
 from rich.console import Console
 from rich.markup import escape
 
-from loanloop.runtime.first_steps import first_steps
+from loanloop.runtime.first_steps import first_steps, what_follows
 from loanloop.runtime.infrastructure import EmbeddedInfrastructure
 from loanloop.runtime.installation import Installation
 from loanloop.runtime.tools import write_tools
@@ -24,7 +24,7 @@ class Screen:
         with contextlib.suppress(OSError):  # to a file on a full disk, it may be: what runs goes on
             self._console.print(f"[dim]{elapsed:6.1f} s[/dim]  {escape(line)}", soft_wrap=True)
 
-    def show_addresses(self, installation: Installation, portfolio: Portfolio) -> None:
+    def show_addresses(self, installation: Installation, portfolio: Portfolio, live: str | None) -> None:
         self.tell("ready")
         self._console.print(
             f"""
@@ -43,20 +43,20 @@ class Screen:
                 soft_wrap=True,
             )
         if isinstance(installation, EmbeddedInfrastructure):
-            self._show_first_steps(installation, portfolio)
+            self._show_first_steps(installation, portfolio, live)
         self._console.print("Ctrl-C stops everything.")
 
-    def _show_first_steps(self, infrastructure: EmbeddedInfrastructure, portfolio: Portfolio) -> None:
+    def _show_first_steps(self, infrastructure: EmbeddedInfrastructure, portfolio: Portfolio, live: str | None) -> None:
         steps = first_steps(portfolio, tools=write_tools(infrastructure), rest_url=infrastructure.rest_url)
         data_dir = shlex.quote(str(infrastructure.directory.path))
+        starts, answers = what_follows(portfolio, live)
         for title, line in (
             (
-                "Send loans that have ended, of a CSV or Parquet file "
-                f"(the first {portfolio.policy.first_labels:,} start a training)",
+                f"Send loans that have ended, of a CSV or Parquet file ({starts})",
                 f"loanloop produce FILE --history --data-dir {data_dir}",
             ),
             ("Send a loan to Kafka", steps.produce),
-            ("Ask for a decision by REST (503 until a model is live)", steps.predict),
+            (f"Ask for a decision by REST ({answers})", steps.predict),
             ("See the decisions", steps.consume),
         ):
             self._console.print(f"[bold]{title}[/bold]")
