@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from loanloop.observe.loan_counts import LoanCounts
 from loanloop.observe.snapshot import (
     Breach,
     Day,
@@ -11,7 +12,6 @@ from loanloop.observe.snapshot import (
     Gate,
     Instance,
     Lag,
-    LoanCounts,
     ModelVersion,
     Rule,
     Snapshot,

@@ -6,6 +6,7 @@ from typing import Any
 from loanloop_common.event_time import fetch_as_of
 from loanloop_common.postgres import Connection
 
+from loanloop.observe.loan_counts import LoanCounts
 from loanloop.observe.snapshot import (
     Alert,
     Breach,
@@ -14,7 +15,6 @@ from loanloop.observe.snapshot import (
     Deployment,
     Gate,
     Instance,
-    LoanCounts,
     ModelVersion,
     Training,
 )

@@ -7,7 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from loanloop.observe.chart import chart
-from loanloop.observe.snapshot import Instance, LoanCounts, Snapshot
+from loanloop.observe.loan_counts import LoanCounts
+from loanloop.observe.snapshot import Instance, Snapshot
 from loanloop.observe.words import (
     clock_words,
     counts_remarks,

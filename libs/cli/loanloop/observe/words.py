@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from loanloop.observe.snapshot import Deployment, Gate, LoanCounts, Rule, Snapshot, Training
+from loanloop.observe.loan_counts import LoanCounts
+from loanloop.observe.snapshot import Deployment, Gate, Rule, Snapshot, Training
 
 
 def figure(value: float | None) -> str:

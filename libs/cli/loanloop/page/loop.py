@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
+from loanloop.observe.loan_counts import LoanCounts
 from loanloop.observe.rates import Rates
-from loanloop.observe.snapshot import Instance, LoanCounts, Snapshot
+from loanloop.observe.snapshot import Instance, Snapshot
 from loanloop.observe.view import state_of
 from loanloop.observe.words import counts_remarks
 from loanloop.page.markup import Markup, kind_of, section, spaced, tag
