@@ -61,7 +61,7 @@ class Installed:
         return run
 
     async def start_up(self, *options: str) -> None:
-        command = ("loanloop.main", "up", *options)
+        command = ("loanloop", "up", *options)
         self.up = await asyncio.create_subprocess_exec(
             sys.executable, "-m", *command, env=self.environment, stdout=PIPE, stderr=STDOUT
         )

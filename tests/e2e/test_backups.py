@@ -152,7 +152,7 @@ async def is_the_same_elsewhere(world: World, dsn: str, folder: Path, *, first: 
 
 async def killed_as_its_servers_start(backup: str, data_dir: Path) -> None:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "loanloop.main", "restore", backup, "--data-dir", str(data_dir), stderr=PIPE
+        sys.executable, "-m", "loanloop", "restore", backup, "--data-dir", str(data_dir), stderr=PIPE
     )
     assert process.stderr
     said = ""

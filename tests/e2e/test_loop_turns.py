@@ -100,7 +100,7 @@ async def is_judged(world: World, version: str) -> bool:
 async def run_command(world: World, *arguments: str) -> str:
     environment = os.environ | world.settings  # noqa: TID251 - handed down to the command
     command = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "loanloop.main", *arguments, "--data-dir", str(world.portfolio.parent / "none"),
+        sys.executable, "-m", "loanloop", *arguments, "--data-dir", str(world.portfolio.parent / "none"),
         env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     said, _ = await command.communicate()

@@ -72,7 +72,7 @@ async def serving(folder: Path, **settings: str) -> AsyncIterator[str]:
     """The URL of a `loanloop page` on what the settings name."""
     environment: Mapping[str, str] = {**os.environ, **settings, "PYTHONUNBUFFERED": "1"}  # noqa: TID251 - handed down
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "loanloop.main", "page", "--port", "0", "--data-dir", str(folder), "--every", "0.5",
+        sys.executable, "-m", "loanloop", "page", "--port", "0", "--data-dir", str(folder), "--every", "0.5",
         env=environment, cwd=folder, stdout=PIPE, stderr=STDOUT,
     )  # fmt: skip
     assert process.stdout

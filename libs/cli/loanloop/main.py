@@ -90,7 +90,10 @@ def options(
 
 
 def main() -> None:
-    """Exit codes: 0 done, 1 an error said in one sentence, 2 a wrong option, 130 stopped by Ctrl-C."""
+    """Exit codes: 0 done, 1 an error said in one sentence, 2 a wrong option, 130 stopped by Ctrl-C before it was done.
+
+    A command that stays until Ctrl-C, such as `up`, `watch` or `page`, is done then: 0.
+    """
     import logging
 
     from loanloop_common.errors import LoanloopError
@@ -110,7 +113,3 @@ def main() -> None:
             raise  # a mistake of ours: its traceback tells where
         print(f"Error: {sentence}", file=sys.stderr)
         sys.exit(1)
-
-
-if __name__ == "__main__":
-    main()

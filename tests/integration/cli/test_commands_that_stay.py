@@ -33,7 +33,7 @@ def lines_of(log: Path) -> list[dict[str, Any]]:
 async def running(log: Path, *command: str) -> AsyncIterator[None]:
     with log.open("wb") as stderr:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "loanloop.main", *command, cwd=log.parent, stderr=stderr
+            sys.executable, "-m", "loanloop", *command, cwd=log.parent, stderr=stderr
         )
     try:
         yield

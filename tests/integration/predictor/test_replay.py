@@ -53,7 +53,7 @@ async def _n_decided(world: World, n: int) -> bool:
 
 async def _replay(world: World, folder: Path, decision_id: Any) -> tuple[int, dict[str, Any]]:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "loanloop.main", "replay", str(decision_id), "--json", "--data-dir", str(folder),
+        sys.executable, "-m", "loanloop", "replay", str(decision_id), "--json", "--data-dir", str(folder),
         env={"LOANLOOP_POSTGRES__DSN": world.dsn, "LOANLOOP_PORTFOLIO": "sba"},
         stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip

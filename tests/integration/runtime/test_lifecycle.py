@@ -137,7 +137,7 @@ async def test_folders_of_any_name_run_side_by_side_readable_by_their_owner_alon
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_up_stops_everything_at_a_signal(tmp_path: Path, number: signal.Signals) -> None:
     up = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "loanloop.main", "up", "--data-dir", str(tmp_path), stdout=PIPE
+        sys.executable, "-m", "loanloop", "up", "--data-dir", str(tmp_path), stdout=PIPE
     )
     assert up.stdout
     async for line in up.stdout:

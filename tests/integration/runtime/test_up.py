@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.timeout(300), pytest.mark.embedded]
 
 
 async def start_up(folder: Path, *options: str, **env: str) -> Process:
-    command = ("loanloop.main", "up", "--data-dir", str(folder), *options)
+    command = ("loanloop", "up", "--data-dir", str(folder), *options)
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import asyncpg
@@ -65,6 +66,33 @@ def test_a_search_without_torch_as_in_the_commands_image_is_refused_in_one_sente
     assert ended.returncode == 1
     assert "Error: a search trains, and torch is not installed here" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+_INTERRUPTED_AT_AN_IMPORT = """
+import sys
+class Interrupted:
+    def find_spec(self, name, path=None, target=None):
+        if name == "{module}":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupted())
+from loanloop.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["loanloop.main", "typer", "loanloop_common.errors", "asyncpg", "loanloop.target"])
+def test_ctrl_c_ends_a_command_silently_however_early_it_comes(module: str) -> None:
+    program = _INTERRUPTED_AT_AN_IMPORT.format(module=module)
+    command_line = [sys.executable, "-c", program, "status"]
+    ended = subprocess.run(command_line, capture_output=True, text=True, check=False)
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
+def test_the_console_script_and_the_module_begin_at_the_same_place() -> None:
+    (script,) = entry_points(group="console_scripts", name="loanloop")
+
+    assert script.value == "loanloop.__main__:main"
 
 
 def test_a_mistake_of_the_command_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

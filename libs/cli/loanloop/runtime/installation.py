@@ -131,12 +131,12 @@ class Installation(abc.ABC):
     async def start_page(self) -> Child:
         """Starts `loanloop page` on this installation; stopped with the services."""
         where = ("--data-dir", str(self.directory.path), "--host", HOST, "--port", str(self.ports.page))
-        return await self._start_program(PAGE, "loanloop.main", PAGE, *where, env={"PYTHONUNBUFFERED": "1"})
+        return await self._start_program(PAGE, "loanloop", PAGE, *where, env={"PYTHONUNBUFFERED": "1"})
 
     async def start_mirror(self) -> Child:
         """Starts `loanloop mlflow` on this installation, to the server that MLFLOW_TRACKING_URI names."""
         where = ("--data-dir", str(self.directory.path))
-        return await self._start_program(MIRROR, "loanloop.main", MIRROR, *where, env={"PYTHONUNBUFFERED": "1"})
+        return await self._start_program(MIRROR, "loanloop", MIRROR, *where, env={"PYTHONUNBUFFERED": "1"})
 
     async def _start_program(self, instance: str, module: str, *options: str, env: Mapping[str, str]) -> Child:
         log = self.log_of(instance)
