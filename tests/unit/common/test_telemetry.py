@@ -105,5 +105,13 @@ def test_what_was_said_takes_no_more_memory_than_200_lines() -> None:
     assert told[-2:] == ["node 200", "node 0"]  # the oldest was forgotten, the newest not
 
 
+def test_a_pool_that_waits_for_its_database_says_nothing_of_it_and_all_else() -> None:
+    slow = "Pool.close() is taking over 60 seconds to complete."
+
+    said = said_by("asyncpg.pool", ("Failed to restore the pool connection floor; retrying",), (slow,))
+
+    assert said == [slow]
+
+
 def test_a_line_that_does_not_fit_its_values_does_not_end_the_client() -> None:
     assert said_by("aiokafka.conn", ("node %d", "x"), ("node 2",)) == ["node 2"]

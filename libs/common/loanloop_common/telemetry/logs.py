@@ -13,16 +13,24 @@ import structlog
 _FILL_THE_LOG = ("aiokafka", "opentelemetry")
 _DIFFERS_EACH_TIME = re.compile(r"\b\d+\.\d+s\b|\b0x[0-9a-f]+\b")  # how long it waits now, where an object lies
 _REMEMBERED = 200
+# With a traceback, once a minute, by a pool of asyncpg that lost its last connection. Whoever asks the pool for one
+# then says by itself that the database is away.
+_POOLS_OWN_WORRY = "Failed to restore the pool connection floor"
 
 
 class _AwayServer(logging.Filter):
-    """Lets what these clients say through once in 30 s; while their server is away they would fill the log with it."""
+    """Lets what these clients say through once in 30 s; while their server is away they would fill the log with it.
+
+    And nothing of a pool's worry.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._last: dict[str, float] = {}  # the newest last
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if record.name == "asyncpg.pool":
+            return not _words_of(record).startswith(_POOLS_OWN_WORRY)
         if not record.name.startswith(_FILL_THE_LOG):
             return True
         now, said = time.monotonic(), _DIFFERS_EACH_TIME.sub("", _words_of(record))
