@@ -27,6 +27,7 @@ RULE = Rule(
     gate_at_least=0.8,
     window_days=7,
     first_labels=30_000,
+    maturity_days=365,
     warnings=(("term_months", "it was edited after the outcome"),),
 )
 

@@ -180,6 +180,10 @@ def test_one_day_alone_is_drawn() -> None:
     assert 'class="line"' in sections_of(Seen(make_snapshot(days=make_days(date(2005, 1, 1), [0.9]))))["metric"]
 
 
+def test_the_page_says_what_days_wait_for_as_long_as_none_is_judged() -> None:
+    assert "its loans are 365 days old (maturity_days)." in sections_of(Seen(make_snapshot()))["metric"]
+
+
 def test_the_chart_begins_with_the_first_judged_day_under_the_version_that_was_live_then() -> None:
     days = make_days(date(2005, 1, 1), [None] * 340 + [0.9] * 41)  # judged from 2005-12-07 to 2006-01-16
     deployments = (make_deployment(1), make_deployment(2, previous="v1"))  # live from each year's first day

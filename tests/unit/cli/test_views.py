@@ -212,8 +212,20 @@ def test_chart_marks_deployments_and_breaches_on_the_axis() -> None:
     assert "Feb 2005" in lines[-1]
 
 
-def test_chart_without_a_judged_day_says_so() -> None:
-    assert "No day is judged yet" in chart(RULE, (), (), (), width=80, height=8).plain
+def test_chart_without_a_judged_day_says_what_its_days_wait_for() -> None:
+    known = "No day is judged yet: a day counts once its outcomes are known"
+
+    assert chart(RULE, (), (), (), width=80, height=8).plain == (
+        f"{known} and its loans are 365 days old (maturity_days)."
+    )
+    assert chart(replace(RULE, maturity_days=0), (), (), (), width=80, height=8).plain == f"{known}."
+
+
+@pytest.mark.parametrize(("metric", "shown"), [("f1", "F1 0.849 passed"), ("roc_auc", "ROC-AUC 0.968 passed")])
+def test_watch_shows_the_gates_figure_of_the_policys_metric(metric: str, shown: str) -> None:
+    snapshot = make_snapshot(versions=(make_version(1),), rule=replace(RULE, metric=metric))
+
+    assert shown in printed(screen(snapshot, Rates(), None, width=80, height=24))
 
 
 def test_rates_are_messages_a_second_between_snapshots() -> None:
@@ -245,11 +257,12 @@ def test_the_headline_names_both_clocks_of_event_time() -> None:
 
 
 def test_labels_that_are_too_young_to_count_bring_no_training_nearer() -> None:
-    waiting = make_snapshot(loans=make_counts(labelled=8_000, mature=3_000))
+    waiting = make_snapshot(loans=make_counts(labelled=8_000, mature=3_000), as_of=NOW)
 
     assert training_line(waiting).plain == (
-        "training: none yet (3,000 of 30,000 labelled loans; 5,000 more do not count yet)"
+        "training: none yet (3,000 of 30,000 labelled loans; 5,000 more do not count yet, by maturity_days)"
     )
+    assert "by min_outcomes)" in training_line(replace(waiting, as_of=None)).plain
     assert "younger" not in training_line(make_snapshot(loans=make_counts(labelled=3_000, mature=3_000))).plain
 
 

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from rich.text import Text
 
 from loanloop.observe.snapshot import Breach, Day, Deployment, Rule
+from loanloop.observe.words import unjudged_words
 
 EIGHTHS = " ▁▂▃▄▅▆▇█"
 AXIS_WIDTH = 5
@@ -59,7 +60,7 @@ def chart(
 ) -> Text:
     """`height` lines in all, the lowest two for versions and dates."""
     if not any(day.value is not None for day in days):
-        return Text("No day is judged yet: a day counts once its outcomes are known.", style="dim")
+        return Text(unjudged_words(rule), style="dim")
     span = span_of([day.day for day in days], max(width - AXIS_WIDTH - 1, 10))
     drawn = _bars(by_column(days, span), rule.threshold, rows=max(height - 2, 2))
     drawn.append_text(_events_line(span, deployments, breaches))

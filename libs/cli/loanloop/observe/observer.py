@@ -25,6 +25,7 @@ def rule_of(portfolio: Portfolio) -> Rule:
         gate_at_least=policy.gate_at_least,
         window_days=policy.window_days,
         first_labels=policy.first_labels,
+        maturity_days=policy.maturity_days,
         warnings=portfolio.warnings,
     )
 

@@ -10,7 +10,7 @@ from loanloop.observe.chart import chart
 from loanloop.observe.rates import Rates
 from loanloop.observe.snapshot import Snapshot
 from loanloop.observe.view import alert_lines, breach_line, headline, metric_title, state_of, training_line
-from loanloop.observe.words import clock, day_of, figure
+from loanloop.observe.words import clock, day_of, gate_figure_words
 
 FOOTER = "q quits · loanloop status --json has it all"
 SIDE_HEIGHT = 8
@@ -92,8 +92,8 @@ def _versions(snapshot: Snapshot) -> Text:
         gate = version.gate
         line.append(version.version, "bold cyan" if snapshot.live and snapshot.live.version == version.version else "")
         verdict = "judging" if gate is None else "passed" if gate.passed else "rejected"
-        f1 = figure(gate.f1 if gate else None)
-        line.append(f" to {day_of(version.train_to)} F1 {f1} {verdict}   ")
+        figure = gate_figure_words(gate, snapshot.rule)
+        line.append(f" to {day_of(version.train_to)} {figure} {verdict}   ")
     return line if snapshot.versions else Text("versions: none yet", "dim")
 
 

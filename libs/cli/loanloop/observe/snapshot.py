@@ -178,6 +178,7 @@ class Rule:
     gate_at_least: float
     window_days: int
     first_labels: int
+    maturity_days: int
     warnings: tuple[tuple[str, str], ...] = ()
 
     @property

@@ -77,7 +77,20 @@ def first_labels_words(snapshot: Snapshot) -> str:
     loans = snapshot.loans
     waiting = loans.labelled - loans.mature
     said = f"{loans.mature:,} of {snapshot.rule.first_labels:,} labelled loans"
-    return f"{said}; {waiting:,} more do not count yet" if waiting else said
+    why = "min_outcomes" if snapshot.as_of is None else "maturity_days"  # without so many outcomes no clock goes yet
+    return f"{said}; {waiting:,} more do not count yet, by {why}" if waiting else said
+
+
+def unjudged_words(rule: Rule) -> str:
+    """Why there is no figure of any day yet."""
+    old = f" and its loans are {rule.maturity_days:,} days old (maturity_days)" if rule.maturity_days else ""
+    return f"No day is judged yet: a day counts once its outcomes are known{old}."
+
+
+def gate_figure_words(gate: Gate | None, rule: Rule) -> str:
+    """The gate's figure of the policy's metric."""
+    value = None if gate is None else gate.f1 if rule.metric == "f1" else gate.roc_auc
+    return f"{rule.metric_name} {figure(value)}"
 
 
 def training_words(training: Training) -> str:

@@ -6,6 +6,7 @@ from itertools import dropwhile
 
 from loanloop.observe.chart import bounds_of
 from loanloop.observe.snapshot import Day, Snapshot
+from loanloop.observe.words import unjudged_words
 from loanloop.page.markup import Markup, joined, tag
 
 HEIGHT = 240  # of which the lowest LABELS are the dates' and the highest the versions'
@@ -179,5 +180,5 @@ def legend(snapshot: Snapshot) -> Markup:
 def chart_section(snapshot: Snapshot) -> Markup:
     drawn = plot(snapshot)
     if not drawn:
-        return tag("p", "No day is judged yet: a day counts once its outcomes are known.", class_="dim")
+        return tag("p", unjudged_words(snapshot.rule), class_="dim")
     return joined(drawn, legend(snapshot))
