@@ -15,7 +15,7 @@ from loanloop_trainer.domain.split import Mask, Times, TooFewDays, newest_from
 from loanloop_trainer.domain.window import gate_size, months_before, shortage, unlabelled_at_most
 from loanloop_trainer.model import TrainingData
 from loanloop_trainer.runner.loading import load_window
-from loanloop_trainer.store.freeze import Window, count_window, fetch_window
+from loanloop_trainer.store.freeze import Window, count_window, fetch_shortage, fetch_window
 
 FROM_DATABASE = "database"
 
@@ -66,8 +66,8 @@ async def load_from_database(
         if window is None:
             as_of = await fetch_as_of(connection, portfolio.policy.min_outcomes)
             window = await fetch_window(connection, as_of, portfolio.policy)
-        if window is None:
-            raise NothingToLearn(shortage(0, 0) or "")
+            if window is None:
+                raise NothingToLearn(await fetch_shortage(connection, as_of, portfolio.policy) or "")
         on_count(await count_window(connection, window))
     return Loans(await load_window(pool, window, portfolio), FROM_DATABASE, window).check(portfolio)
 

@@ -106,6 +106,17 @@ async def test_too_few_loans_of_one_class_fail_the_run_with_one_sentence_and_one
     assert outbox == 1
 
 
+async def test_labelled_loans_that_are_too_young_are_counted_where_none_is_left_to_learn_from(
+    world: TrainerWorld,
+) -> None:
+    await world.label(2000)
+    await world.pool.execute("UPDATE loan_data.processed_data SET matured_at = matured_at + interval '10 years'")
+
+    await world.runs.request_run(seed=1, requested_by="test")
+
+    assert "2,000 that are labelled do not count yet" in (await world.newest_run())["error"]
+
+
 async def test_two_trainers_that_decide_at_once_start_one_run(world: TrainerWorld) -> None:
     await world.label(2000)
     trainers = [world.retraining(owner=f"trainer-{i}") for i in range(4)]

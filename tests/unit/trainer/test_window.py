@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from loanloop_common.portfolio import Policy
-from loanloop_trainer.domain.window import gate_size, months_before
+from loanloop_trainer.domain.window import gate_size, months_before, shortage
 
 POLICY = Policy(maturity_days=0, gate_share=0.1, gate_min_loans=500)
 
@@ -34,3 +34,15 @@ def test_gate_gets_its_share_and_enough_for_a_verdict_up_to_half(n_eligible: int
 )
 def test_months_before_a_moment_are_postgresql_s(moment: str, months: int, before: str) -> None:
     assert months_before(np.datetime64(moment, "us"), months) == np.datetime64(before, "us")
+
+
+def test_loans_that_are_too_young_are_named_where_too_few_are_left_to_learn_from() -> None:
+    assert shortage(100, 50) is None
+    assert "send more outcomes" in (shortage(99, 50) or "")
+
+    young = shortage(0, 0, n_young=300, maturity_days=365) or ""
+
+    assert young.endswith(
+        "send more outcomes, and of older loans: 300 that are labelled do not count yet, for they are not 365 days old "
+        "(maturity_days) by the newest outcomes."
+    )

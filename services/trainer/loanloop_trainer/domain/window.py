@@ -28,13 +28,23 @@ def unlabelled_at_most(policy: Policy, config: ModelConfig) -> int:
     return policy.max_unlabelled if config.pretrain_epochs else 0
 
 
-def shortage(n_rows: int, n_defaulted: int) -> str | None:
-    """Why these loans are too few to learn from, as a sentence for the operator; None if they are enough."""
+def shortage(n_rows: int, n_defaulted: int, *, n_young: int = 0, maturity_days: int = 0) -> str | None:
+    """Why these loans are too few to learn from, as a sentence for the operator; None if they are enough.
+
+    `n_young` labelled loans beside them are not `maturity_days` old yet.
+    """
     n_repaid = n_rows - n_defaulted
     if min(n_defaulted, n_repaid) >= MIN_OF_EACH_CLASS:
         return None
     return (
         f"{n_rows:,} loans with {n_defaulted:,} defaulted and {n_repaid:,} repaid are left to learn from, without the "
-        f"newest ones, which the gate needs; there must be {MIN_OF_EACH_CLASS} of each: send more outcomes, or loans "
-        "whose occurred_at differ."
+        f"newest ones, which the gate needs; there must be {MIN_OF_EACH_CLASS} of each: "
+        + (_older_ones(n_young, maturity_days) if n_young else "send more outcomes, or loans whose occurred_at differ.")
+    )
+
+
+def _older_ones(n_young: int, maturity_days: int) -> str:
+    return (
+        f"send more outcomes, and of older loans: {n_young:,} that are labelled do not count yet, for they are not "
+        f"{maturity_days:,} days old (maturity_days) by the newest outcomes."
     )

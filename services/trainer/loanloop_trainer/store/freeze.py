@@ -29,6 +29,8 @@ COUNT_WINDOW = """
     SELECT count(*) FROM loan_data.processed_data WHERE counts_at <= $1 AND occurred_at > $2 AND occurred_at < $3
 """
 
+COUNT_YOUNG = "SELECT count(*) FROM loan_data.processed_data WHERE counts_at > $1"
+
 # None that occurred after the newest labelled one: the gate judges it, should its outcome be known by then.
 SELECT_UNLABELLED = """
     SELECT loan_id FROM loan_data.processed_data
@@ -91,8 +93,18 @@ async def freeze_rows(
     """Freezes the window, in the caller's transaction; returns why it is too little, if so."""
     window = await fetch_window(connection, as_of, policy)
     if window is None:
-        return shortage(0, 0)
+        return await fetch_shortage(connection, as_of, policy)
     n_unlabelled = unlabelled_at_most(policy, config)
     frozen = await connection.fetchrow(FREEZE, window.as_of, window.first, window.gate_from, n_unlabelled, run_id)
     assert frozen is not None, "the run was inserted in this transaction"
-    return shortage(frozen["n"], frozen["n_defaulted"])
+    return await fetch_shortage(connection, as_of, policy, frozen["n"], frozen["n_defaulted"])
+
+
+async def fetch_shortage(
+    connection: Connection, as_of: datetime | None, policy: Policy, n_rows: int = 0, n_defaulted: int = 0
+) -> str | None:
+    """Why so many loans of the window are too few, if they are, with those that are labelled and too young to count."""
+    if shortage(n_rows, n_defaulted) is None:
+        return None
+    n_young = await connection.fetchval(COUNT_YOUNG, as_of)
+    return shortage(n_rows, n_defaulted, n_young=n_young, maturity_days=policy.maturity_days)
