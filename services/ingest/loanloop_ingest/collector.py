@@ -214,7 +214,6 @@ def _shown(name: Path | str) -> str:
 
 
 def _refused_row(refused: RefusedRow, place: str, row: Row | RefusedRow | None, source: str) -> RefusedFileRow:
-    named = f"{refused.field} = {refused.value}: {refused.rule}" if refused.field else refused.rule
     kept = row.row if isinstance(row, RefusedRow) else row
     content = b"" if kept is None else json.dumps(kept, default=str).encode()
     return RefusedFileRow(
@@ -222,6 +221,6 @@ def _refused_row(refused: RefusedRow, place: str, row: Row | RefusedRow | None, 
         number=refused.number,
         field=refused.field,
         rule=refused.rule,
-        message=f"{source.removeprefix('file:')}, {place}: {named}",
+        message=f"{source.removeprefix('file:')}, {place}: {refused.in_words}",
         content=content,
     )

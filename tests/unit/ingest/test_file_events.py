@@ -145,6 +145,29 @@ def test_bad_row_is_named_and_the_others_go_on() -> None:
     assert [(r.number, r.field, r.value) for r in refused] == [(2, "features.employees", "-1"), (3, None, "")]
 
 
+def test_empty_cell_is_refused_as_empty_with_what_would_accept_it() -> None:
+    refused: list[RefusedRow] = []
+
+    list(
+        loan_events([row(employees=None), row(loan_id=None), row(employees=-1)], READER, now=NOW, refuse=refused.append)
+    )
+
+    empty, without_id, negative = (r.in_words for r in refused)
+    assert empty.startswith("features.employees is empty: must be a whole number from ")
+    assert empty.endswith("; with nullable = true in the portfolio an empty cell is a value")
+    assert without_id.startswith("loan_id is empty: must be text or a whole number")
+    assert negative.startswith("features.employees = -1: must be a whole number from ")
+    assert "nullable" not in negative
+
+
+def test_portfolio_that_says_of_no_outcome_when_it_became_known_is_refused_at_once() -> None:
+    undated = SBA.model_copy(update={"file": FileMapping(occurred_at="approved_at", defaulted="defaulted")})
+
+    with pytest.raises(FileMappingMissing, match=r"add outcome_known_at, .* or outcome_delay_days"):
+        RowReader(undated).check_columns(list(row()), outcomes=True)
+    RowReader(undated).check_columns(list(row()))
+
+
 def test_missing_column_is_named() -> None:
     with pytest.raises(FileMappingMissing, match="no column approved_at, employees"):
         READER.check_columns([name for name in row() if name not in {"approved_at", "employees"}])

@@ -18,6 +18,7 @@ from loanloop_ingest.domain.outcome_codec import OutcomeCodec
 
 _NAMESPACE = UUID("6f7c0f0a-3c0c-5b8e-9a35-0d5d9f0d7c11")
 _ID_RULE = "must be text or a whole number (1234.0 and 1234 would be two loans)"
+_EMPTY_RULE = "; with nullable = true in the portfolio an empty cell is a value"
 _DATE_RULE = "must be a date of the years 1900 to 9998 such as 2005-05-20, or a date and time"
 
 Row = Mapping[str, Any]
@@ -37,7 +38,10 @@ class FileEvent(NamedTuple):
 
 
 class RefusedRow(NamedTuple):
-    """A row that makes no event, and why. `number` counts the rows of the file from 1, the header left out."""
+    """A row that makes no event, and why. `number` counts the rows of the file from 1, the header left out.
+
+    `value` is empty where the cell is, or where no field is to blame.
+    """
 
     number: int
     field: str | None
@@ -45,12 +49,18 @@ class RefusedRow(NamedTuple):
     rule: str
     row: Row | None = None  # what of it can be kept, where the reader of the file refused it
 
+    @property
+    def in_words(self) -> str:
+        if self.field is None:
+            return self.rule
+        return f"{self.field} {f'= {self.value}' if self.value else 'is empty'}: {self.rule}"
+
 
 Refuse = Callable[[RefusedRow], None]
 
 
 class FileMappingMissing(InvalidMessage):
-    """The file lacks a column that the portfolio's [file] section or its features name."""
+    """The file lacks a column that the portfolio's [file] section or its features name, or that section a key."""
 
 
 class RowReader:
@@ -64,10 +74,13 @@ class RowReader:
         self._features = tuple(portfolio.features.values())
         # An empty cell says null where the portfolio allows null, else that the field is absent, if that is allowed.
         self._absent_if_empty = {f.name for f in self._features if not f.required and not f.nullable}
+        self._never_empty = tuple(f for f in self._features if f.required and not f.nullable)
         self._json = msgspec.json.Encoder(order="sorted")
 
     def check_columns(self, columns: Sequence[str], *, outcomes: bool = False) -> None:
         """Raises FileMappingMissing, naming every column that is not there; with `outcomes`, those of outcomes too."""
+        if outcomes and self._file.defaulted is not None:
+            self._check_dates_of_outcomes()
         wanted = [self._file.loan_id, self._file.occurred_at]
         if outcomes and self._file.defaulted is not None:
             named = (self._file.defaulted, self._file.outcome_known_at)
@@ -78,6 +91,13 @@ class RowReader:
             raise FileMappingMissing(
                 f"the file has no column {', '.join(missing)}; the portfolio {self._name} names it in [file] or as a "
                 f"feature (the file's columns: {', '.join(columns)})"
+            )
+
+    def _check_dates_of_outcomes(self) -> None:
+        if self._file.outcome_known_at is None and self._file.outcome_delay_days is None:
+            raise FileMappingMissing(
+                f"[file] of the portfolio {self._name} names defaulted and not when an outcome became known; add "
+                "outcome_known_at, the column with that date, or outcome_delay_days, which are counted from occurred_at"
             )
 
     def loan(self, row: Row, *, history: bool, now: datetime) -> FileEvent:
@@ -123,6 +143,9 @@ class RowReader:
 
     def _feature_values(self, row: Row) -> dict[str, Any]:
         values = {f.name: feature_value(f, row[f.name]) for f in self._features if f.name in row}
+        for feature in self._never_empty:
+            if values.get(feature.name, feature) is None:
+                raise InvalidField(f"features.{feature.name}", None, feature.rule() + _EMPTY_RULE)
         return {name: value for name, value in values.items() if value is not None or name not in self._absent_if_empty}
 
     def _loan_id(self, row: Row) -> str:
@@ -206,5 +229,6 @@ def loan_events(
 
 def refused_row(number: int, refused: InvalidMessage) -> RefusedRow:
     if isinstance(refused, InvalidField):
-        return RefusedRow(number, refused.field, repr(refused.value)[:120], refused.rule)
+        value = "" if refused.value is None else repr(refused.value)[:120]
+        return RefusedRow(number, refused.field, value, refused.rule)
     return RefusedRow(number, None, "", str(refused))
