@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from loanloop.produce.bookmark import bookmark_in
+from loanloop.produce.refusals import Refusals
 from loanloop.produce.running import validate_file
 from loanloop.produce.selection import Outcomes, Selection
 from loanloop.produce.sender import Acknowledged, Sender
@@ -16,6 +17,7 @@ from loanloop_common.events import Topic
 from loanloop_common.portfolio_file import load_portfolio
 from loanloop_ingest.domain.file_events import FileEvent, RefusedRow, RowReader
 from loanloop_ingest.loan_files import open_loan_file
+from rich.console import Console
 
 from tests.support.loans import make_features
 
@@ -154,6 +156,75 @@ def test_file_without_any_outcome_is_said(sequence: Make, tmp_path: Path, capsys
     assert "No outcome was among them: no row has one in defaulted" in capsys.readouterr().err
     validate_file(path, portfolio, Selection(now=datetime(2005, 1, 2, tzinfo=UTC), outcomes=Outcomes.NONE, limit=1))
     assert "No outcome" not in capsys.readouterr().err
+
+
+def test_history_says_how_many_loans_have_no_outcome_and_will_be_decided(
+    sequence: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, portfolio = sequence().file.path, load_portfolio("sba")
+
+    validate_file(path, portfolio, Selection(now=NOW, history=True))
+    assert capsys.readouterr().out.endswith("3 loans with the outcomes inside would be sent, 1 rows refused\n")
+
+    validate_file(path, portfolio, Selection(now=datetime(2005, 3, 2, tzinfo=UTC), history=True))
+    assert "3 loans (2 with the outcome inside, 1 without, which will be decided)" in capsys.readouterr().out
+
+
+async def test_loans_that_carry_their_outcome_are_counted_as_they_are_acknowledged(sequence: Make) -> None:
+    inside, beside = Acknowledged(), Acknowledged()
+
+    await Sender(FakeKafka().publish).send(iter(sequence(history=True)), inside, asyncio.Event())
+    await Sender(FakeKafka().publish).send(iter(sequence()), beside, asyncio.Event())
+
+    assert (inside.loans, inside.outcomes, inside.with_outcome) == (3, 0, 3)
+    assert (beside.loans, beside.outcomes, beside.with_outcome) == (3, 3, 0)
+
+
+def test_rows_refused_by_the_same_rule_are_said_three_times_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    refusals = Refusals(Console(stderr=True), Path("loans.csv"))
+    for number in range(1, 6556):
+        refusals(RefusedRow(number, "features.state", "", "must be text"))
+    refusals(RefusedRow(6556, None, "", "has 1 cells, the header 2"))
+
+    refusals.say_counts()
+
+    assert capsys.readouterr().err.splitlines() == [
+        *(f"loans.csv, line {n}: features.state is empty: must be text" for n in (2, 3, 4)),
+        "further rows like these are only counted",
+        "loans.csv, line 6557: has 1 cells, the header 2",
+        "refused rows by field and rule:",
+        "    6,555  features.state: must be text",
+        "        1  has 1 cells, the header 2",
+    ]
+
+
+def test_few_refused_rows_are_said_and_not_counted_again(capsys: pytest.CaptureFixture[str]) -> None:
+    refusals = Refusals(Console(stderr=True), Path("loans.csv"))
+    refusals(RefusedRow(1, "loan_id", "1.5", "must be text"))
+
+    refusals.say_counts()
+
+    assert capsys.readouterr().err == "loans.csv, line 2: loan_id = 1.5: must be text\n"
+
+
+def test_refused_rows_of_many_kinds_fill_no_screen(capsys: pytest.CaptureFixture[str]) -> None:
+    refusals = Refusals(Console(stderr=True), Path("loans.csv"))
+    for number in range(1, 101):
+        refusals(RefusedRow(number, f"features.f{number}", "x", "must be a number"))
+
+    refusals.say_counts()
+
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 20 + 1 + 1 + 10 + 1
+    assert said[-1] == "       90  of other kinds"
+
+
+def test_file_without_rows_is_said(sequence: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    path = sequence().file.path
+    path.write_text(path.read_text().splitlines()[0])
+
+    assert validate_file(path, load_portfolio("sba"), Selection(now=NOW)) == 0
+    assert "loans.csv names its columns and has no rows." in capsys.readouterr().err
 
 
 def test_bookmark_that_cannot_be_written_is_said_in_a_sentence(sequence: Make) -> None:

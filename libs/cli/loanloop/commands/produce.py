@@ -18,7 +18,10 @@ def produce(
         str | None, typer.Option(help="Preset or file; without it, that of the running `loanloop up`.")
     ] = None,
     history: Annotated[
-        bool, typer.Option("--history", help="Loans carry their outcome inside: stored, never decided.")
+        bool,
+        typer.Option(
+            "--history", help="Loans carry their outcome inside: stored, not decided, but for those that have none."
+        ),
     ] = False,
     outcomes: Annotated[
         Outcomes,

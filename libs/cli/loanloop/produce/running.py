@@ -16,19 +16,19 @@ from loanloop_common.kafka import make_broker, publish_batch, stop_broker
 from loanloop_common.kafka.broker import admin_client
 from loanloop_common.portfolio import Portfolio
 from loanloop_common.settings import KafkaSettings
-from loanloop_ingest.domain.file_events import FileMappingMissing, RefusedRow, RowReader
-from loanloop_ingest.loan_files import LoanFile, open_loan_file, place_in
+from loanloop_ingest.domain.file_events import FileMappingMissing, RowReader
+from loanloop_ingest.loan_files import LoanFile, open_loan_file
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from loanloop.produce.bookmark import Bookmark, bookmark_in
+from loanloop.produce.refusals import Refusals
 from loanloop.produce.selection import Selection
 from loanloop.produce.sender import Acknowledged, Sender
 from loanloop.produce.sequence import EventSequence
 from loanloop.topic_ids import fetch_topic_ids
 
 STOPPED_BY_CTRL_C = 130
-_REFUSALS_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -47,28 +47,6 @@ class Destination:
         return await asyncio.to_thread(bookmark_in, self.state, file, selection, topic_id=topic, portfolio=portfolio)
 
 
-@dataclass
-class Refusals:
-    """Says the first refused rows, and counts them all."""
-
-    console: Console
-    file: Path
-    n: int = 0
-
-    def __call__(self, row: RefusedRow) -> None:
-        self.n += 1
-        if self.n <= _REFUSALS_SHOWN:
-            named = f"{row.field} = {row.value}: {row.rule}" if row.field else row.rule
-            self.console.print(
-                f"{self.file.name}, {place_in(self.file, row.number)}: {named}",
-                markup=False,
-                soft_wrap=True,
-                style="yellow",
-            )
-        elif self.n == _REFUSALS_SHOWN + 1:
-            self.console.print("further refused rows are only counted", style="yellow")
-
-
 def validate_file(path: Path, portfolio: Portfolio, selection: Selection) -> int:
     """Reads everything, sends nothing; the exit code is 1 if a row would be refused."""
     console = Console(stderr=True)
@@ -80,8 +58,10 @@ def validate_file(path: Path, portfolio: Portfolio, selection: Selection) -> int
         for n_events, _ in enumerate(events, start=1):
             if n_events % 5000 == 0:
                 show(n_events)
-    print(f"{path.name}: {n_events:,} events would be sent, {refusals.n:,} rows refused")
-    _say_if_without_outcomes(events, refusals, portfolio)
+    refusals.say_counts()
+    what = f"loans {_inside(n_events, events.n_outcomes)}" if selection.history else "events"
+    print(f"{path.name}: {n_events:,} {what} would be sent, {refusals.n:,} rows refused")
+    _say_what_is_absent(events, refusals, portfolio)
     return 1 if refusals.n else 0
 
 
@@ -102,15 +82,23 @@ async def produce_file(
             bookmark.keep(so_far, selection)
 
         stopped = await _send(events, destination.kafka, done, rate=rate, acknowledged=acknowledged)
-    outcomes = "with the outcomes inside" if selection.history else f"and {done.outcomes:,} outcomes"
+    refusals.say_counts()
+    outcomes = _inside(done.loans, done.with_outcome) if selection.history else f"and {done.outcomes:,} outcomes"
     said = f"{done.loans:,} loans {outcomes} sent, {refusals.n:,} rows refused"
     if stopped:
         print(f"Stopped at row {events.rows_read:,} of {file.n_rows:,}: {said}. The same command goes on there.")
         return STOPPED_BY_CTRL_C
     bookmark.remove()
     print(f"{path.name}: {said} ({(done.loans - n_before) / (time.monotonic() - started):,.0f} loans/s)")
-    _say_if_without_outcomes(events, refusals, destination.portfolio)
+    _say_what_is_absent(events, refusals, destination.portfolio)
     return 1 if refusals.n else 0
+
+
+def _inside(n_loans: int, n_with_outcome: int) -> str:
+    """What `--history` makes of so many loans: one without an outcome is a new loan to ingest and predictor."""
+    if n_without := n_loans - n_with_outcome:
+        return f"({n_with_outcome:,} with the outcome inside, {n_without:,} without, which will be decided)"
+    return "with the outcomes inside"
 
 
 def _where_it_was(bookmark: Bookmark, selection: Selection, console: Console) -> tuple[Acknowledged, Selection]:
@@ -152,7 +140,10 @@ def _opened(path: Path, portfolio: Portfolio, selection: Selection) -> tuple[Loa
     return file, reader
 
 
-def _say_if_without_outcomes(events: EventSequence, refusals: Refusals, portfolio: Portfolio) -> None:
+def _say_what_is_absent(events: EventSequence, refusals: Refusals, portfolio: Portfolio) -> None:
+    """Rows or outcomes, where there is none at all."""
+    if not events.file.n_rows:
+        refusals.console.print(f"{events.file.path.name} names its columns and has no rows.", style="yellow")
     if events.n_outcomes or not events.selection.wants_outcomes or events.rows_read <= refusals.n:
         return
     column = portfolio.file.defaulted

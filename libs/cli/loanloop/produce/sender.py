@@ -17,11 +17,12 @@ _SLICES_A_SECOND = 10  # at least, when a rate is given
 
 @dataclass
 class Acknowledged:
-    """What has been acknowledged so far."""
+    """What has been acknowledged so far. `with_outcome` are those of the loans that carry theirs."""
 
     events: int = 0
     loans: int = 0
     outcomes: int = 0
+    with_outcome: int = 0
 
 
 class Sender:
@@ -72,6 +73,7 @@ class Sender:
         done.events += len(events)
         done.loans += len(loans)
         done.outcomes += len(outcomes)
+        done.with_outcome += sum(event.defaulted is not None for event in events if event.topic is Topic.LOAN_RECEIVED)
         self._acknowledged(done)
 
 
