@@ -52,6 +52,15 @@ async def test_the_same_event_is_answered_alike_and_another_payload_is_a_conflic
     assert (other.status_code, other.json()["error"]["field"]) == (409, "event_id")
 
 
+async def test_a_number_of_thousands_of_digits_comes_back_begun(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/predict", json=LOAN | {"features": make_features(1) | {"employees": 10**3000}})
+
+    error = answer.json()["error"]
+    assert (answer.status_code, error["field"]) == (422, "features.employees")
+    assert error["value"] == "1" + "0" * 199
+    assert len(answer.content) < 1000
+
+
 @pytest.mark.parametrize(
     ("features", "rule"),
     [

@@ -68,14 +68,20 @@ def detail_of(error: LoanloopError) -> ErrorDetail:
 
 def _invalid_field(error: InvalidField) -> ErrorDetail:
     value = error.value
-    is_plain = value is None or isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
     return ErrorDetail(
         kind="invalid_field",
         message=_sendable(str(error)),
         field=_sendable(error.field),
-        value=value if is_plain else _sendable(_begun(value)),
+        value=value if _is_plain(value) else _sendable(_begun(value)),
         rule=error.rule,
     )
+
+
+def _is_plain(value: Any) -> bool:
+    """JSON has it as it is; a number may have thousands of digits, and is then begun like a text."""
+    if isinstance(value, int):
+        return value.bit_length() <= 64
+    return value is None or (isinstance(value, float) and math.isfinite(value))
 
 
 def _begun(value: Any) -> str:
