@@ -27,6 +27,7 @@ def test_key_is_printed_once_listed_by_id_and_revoked(tmp_path: Path) -> None:
 
     assert "web-shop may ask REST for decisions" in made.stderr
     assert caller_of(key, load_keys(path), NOW).role == "score"
+    assert keys(path, "list").stderr.split() == ["id", "role", "made", "expires"]
     listed = keys(path, "list").stdout
     today = f"{datetime.now(UTC):%Y-%m-%d}"
     assert [line.split() for line in listed.splitlines()] == [

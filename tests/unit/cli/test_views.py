@@ -110,6 +110,13 @@ def test_status_says_why_a_version_was_rejected_and_who_promoted_it_all_the_same
     assert "v1 was promoted against the gate by ada (logged in as operator): the flood" in text
 
 
+def test_status_without_versions_shows_no_empty_table_of_them() -> None:
+    text = printed(status_view(make_snapshot(), width=80))
+
+    assert "versions: none yet" in text
+    assert "loans from – to" not in text
+
+
 def test_status_calls_a_service_away_whose_heartbeat_stopped() -> None:
     text = printed(status_view(make_snapshot(instances=(make_instance("ingest", age_s=42),)), width=80))
 

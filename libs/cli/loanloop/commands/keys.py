@@ -73,7 +73,10 @@ def list_(*, file: KeysPath) -> None:
     """
     from loanloop_predictor.store.keys_file import load_keys
 
-    for key in load_keys(file).values():
+    keys = load_keys(file).values()
+    if keys:
+        tell(f"{'id':<40} {'role':<8} {'made':<10}  expires")
+    for key in keys:
         print(f"{key.key_id:<40} {key.role:<8} {key.created or 'unknown'!s:<10}  {key.expires or 'never'}")
 
 

@@ -38,7 +38,7 @@ def status_view(snapshot: Snapshot, *, width: int) -> RenderableType:
         *_rejected_lines(snapshot),
         lag_table(snapshot),
         Text(),
-        versions_table(snapshot),
+        versions_table(snapshot) if snapshot.versions else Text("versions: none yet"),
         *version_remarks(snapshot),
         training_line(snapshot),
         Text(),
