@@ -37,7 +37,7 @@ async def installed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[I
 async def test_the_backup_that_the_runbooks_rest_on_is_made_and_checked(installed: Installed) -> None:
     said = await installed.shell(blocks_of("README")[1])
 
-    assert "1 models" in said
+    assert "1 model," in said
 
 
 async def test_a_service_that_hangs_is_ended_and_goes_on(installed: Installed) -> None:

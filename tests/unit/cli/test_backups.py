@@ -9,9 +9,10 @@ from loanloop.backups.checking import MODELS, check_backup
 from loanloop.backups.folder import UNFINISHED, FolderUnusable, backups_in, locked, remove, superfluous
 from loanloop.backups.manifest import BackupUnusable, Table, of_another, read_manifest, write_manifest, write_sums
 from loanloop.backups.portfolio_files import OtherPortfolio, copy_portfolio, portfolio_source, put_portfolio
-from loanloop.backups.restoring import CannotRestore, refuse_unknown_schema
+from loanloop.backups.restoring import CannotRestore, refuse_unknown_schema, unread_in_words
 from loanloop.backups.rows import RowFile
 from loanloop.backups.tables import BOUND, parents_first
+from loanloop.telling import counted
 from loanloop_common.errors import LoanloopError
 from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.postgres import known_migrations
@@ -32,6 +33,22 @@ def test_the_newest_of_the_same_installation_are_kept() -> None:
     assert superfluous(newest_first, MANIFEST, 2) == [taken(1)]
     assert superfluous(newest_first, MANIFEST, 1) == [taken(3), taken(1)]
     assert superfluous(newest_first, MANIFEST, 3) == []
+
+
+@pytest.mark.parametrize(
+    ("n_undecided", "said"),
+    [
+        (0, "shortly before the backup: each loan"),
+        (1, "shortly before the backup, and the 1 stored loan without a decision: each loan"),
+        (2_000, "shortly before the backup, and the 2,000 stored loans without a decision: each loan"),
+    ],
+)
+def test_what_a_new_kafka_lacks_is_to_be_sent_again(n_undecided: int, said: str) -> None:
+    assert said in unread_in_words(n_undecided)
+
+
+def test_one_is_no_plural() -> None:
+    assert [counted(n, "model") for n in (0, 1, 2_000)] == ["0 models", "1 model", "2,000 models"]
 
 
 def test_one_backup_at_a_time_is_written_into_a_folder_and_what_was_left_unfinished_goes(tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def test_history_says_how_many_loans_have_no_outcome_and_will_be_decided(
     path, portfolio = sequence().file.path, load_portfolio("sba")
 
     validate_file(path, portfolio, Selection(now=NOW, history=True))
-    assert capsys.readouterr().out.endswith("3 loans with the outcomes inside would be sent, 1 rows refused\n")
+    assert capsys.readouterr().out.endswith("3 loans with the outcomes inside would be sent, 1 row refused\n")
 
     validate_file(path, portfolio, Selection(now=datetime(2005, 3, 2, tzinfo=UTC), history=True))
     assert "3 loans (2 with the outcome inside, 1 without, which will be decided)" in capsys.readouterr().out

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from loanloop.backups.manifest import MANIFEST, SUMS, BackupUnusable, Manifest, Table, read_manifest, read_sums
 from loanloop.backups.rows import count_rows, digest_of, lines_of
-from loanloop.telling import Tell
+from loanloop.telling import Tell, counted
 
 MODELS = "model_metadata"
 _OF_MODELS = ("version", "bundle", "bundle_sha256")
@@ -26,7 +26,8 @@ def check_backup(backup: Path, tell: Tell) -> Manifest:
     for table in manifest.tables:
         _check_rows(backup, table)
     _check_models(backup, manifest)
-    tell(f"checked: {len(sums)} files, {manifest.n_rows:,} rows, {manifest.n_models} models")
+    rows, models = counted(manifest.n_rows, "row"), counted(manifest.n_models, "model")
+    tell(f"checked: {counted(len(sums), 'file')}, {rows}, {models}")
     return manifest
 
 

@@ -22,7 +22,7 @@ from loanloop.backups.manifest import Manifest
 from loanloop.backups.positions import refuse_groups_in_use, set_positions
 from loanloop.backups.session import connect
 from loanloop.backups.tables import add_partitions, copy_in, count_undecided, fetch_migrations, set_sequences
-from loanloop.telling import Tell
+from loanloop.telling import Tell, counted
 
 
 class CannotRestore(LoanloopError):
@@ -66,7 +66,7 @@ async def restore_into(destination: Destination, backup: Path, manifest: Manifes
         if Topic.LOAN_RECEIVED in positions.made_anew:
             tell(unread_in_words(await count_undecided(connection)))
         if applied := await migrate(dsn):
-            tell(f"{applied} newer migrations applied")
+            tell(f"{counted(applied, 'newer migration')} applied")
         destination.settle()
         await marker.end(connection)
 
@@ -126,14 +126,16 @@ async def _load(connection: asyncpg.Connection, backup: Path, manifest: Manifest
             n_rows = await copy_in(connection, table, backup / table.file)
             if n_rows != table.n_rows:
                 raise CannotRestore(f"{table.name} took {n_rows:,} rows and not {table.n_rows:,}.")
-            tell(f"{table.name}: {n_rows:,} rows")
+            tell(f"{table.name}: {counted(n_rows, 'row')}")
         await set_sequences(connection, manifest.sequences)
 
 
 def unread_in_words(n_undecided: int) -> str:
+    loans = counted(n_undecided, "stored loan")
+    undecided = f", and the {loans} without a decision" if n_undecided else ""
     return (
-        f"This Kafka has none of the messages of then. Loans that are stored and have no decision: {n_undecided:,}. "
-        "Let the producers send these again, and all since shortly before the backup: each is stored and decided once."
+        "This Kafka has none of the messages of then. Let the producers send again what they sent since shortly before "
+        f"the backup{undecided}: each loan is stored and decided once."
     )
 
 

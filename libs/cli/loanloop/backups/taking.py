@@ -50,7 +50,7 @@ from loanloop.backups.tables import (
     fetch_sequences,
     is_replica,
 )
-from loanloop.telling import Tell
+from loanloop.telling import Tell, counted
 
 
 class CannotBackUp(LoanloopError):
@@ -186,5 +186,5 @@ async def _write_table(connection: asyncpg.Connection, draft: Path, name: str, l
         digest = await rows.close()
     finally:
         rows.abandon()
-    tell(f"{name}: {n_rows:,} rows, {rows.n_bytes / 1e6:,.1f} MB")
+    tell(f"{name}: {counted(n_rows, 'row')}, {rows.n_bytes / 1e6:,.1f} MB")
     return Table(name=name, columns=columns, file=file, n_rows=n_rows, n_bytes=rows.n_bytes, sha256=digest)

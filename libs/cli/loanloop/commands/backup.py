@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from loanloop.options import DataDir
-from loanloop.telling import silence_aiokafka, tell
+from loanloop.telling import counted, silence_aiokafka, tell
 
 if TYPE_CHECKING:
     from loanloop.backups.folder import Kept
@@ -117,7 +117,7 @@ def _say(kept: "Kept", *, json: bool) -> None:
     if json:
         _print_json(_facts(kept))
     else:
-        print(f"{kept.path}: {manifest.n_rows:,} rows, {manifest.n_models} models, {_megabytes(kept)}, checked")
+        print(f"{kept.path}: {_content(kept)}, checked")
 
 
 def _show_list(folder: Path, *, json: bool) -> None:
@@ -133,15 +133,16 @@ def _show_list(folder: Path, *, json: bool) -> None:
         manifest = one.manifest
         print(
             f"{one.path}  {manifest.taken_at:%Y-%m-%d %H:%M:%S} UTC  {manifest.portfolio}  "
-            f"{manifest.n_rows:,} rows, {manifest.n_models} models, {_megabytes(one)}, "
-            f"schema {max(manifest.migrations)}"
+            f"{_content(one)}, schema {max(manifest.migrations)}"
         )
     if not kept:
         print(f"There is no backup in {folder}.")
 
 
-def _megabytes(kept: "Kept") -> str:
-    return f"{kept.manifest.n_bytes / 1e6:,.1f} MB"
+def _content(kept: "Kept") -> str:
+    manifest = kept.manifest
+    rows, models = counted(manifest.n_rows, "row"), counted(manifest.n_models, "model")
+    return f"{rows}, {models}, {manifest.n_bytes / 1e6:,.1f} MB"
 
 
 def _facts(kept: "Kept") -> dict[str, object]:

@@ -26,6 +26,7 @@ from loanloop.produce.refusals import Refusals
 from loanloop.produce.selection import Selection
 from loanloop.produce.sender import Acknowledged, Sender
 from loanloop.produce.sequence import EventSequence
+from loanloop.telling import counted
 from loanloop.topic_ids import fetch_topic_ids
 
 STOPPED_BY_CTRL_C = 130
@@ -60,7 +61,7 @@ def validate_file(path: Path, portfolio: Portfolio, selection: Selection) -> int
                 show(n_events)
     refusals.say_counts()
     what = f"loans {_inside(n_events, events.n_outcomes)}" if selection.history else "events"
-    print(f"{path.name}: {n_events:,} {what} would be sent, {refusals.n:,} rows refused")
+    print(f"{path.name}: {n_events:,} {what} would be sent, {counted(refusals.n, 'row')} refused")
     _say_what_is_absent(events, refusals, portfolio)
     return 1 if refusals.n else 0
 
@@ -84,7 +85,7 @@ async def produce_file(
         stopped = await _send(events, destination.kafka, done, rate=rate, acknowledged=acknowledged)
     refusals.say_counts()
     outcomes = _inside(done.loans, done.with_outcome) if selection.history else f"and {done.outcomes:,} outcomes"
-    said = f"{done.loans:,} loans {outcomes} sent, {refusals.n:,} rows refused"
+    said = f"{done.loans:,} loans {outcomes} sent, {counted(refusals.n, 'row')} refused"
     if stopped:
         print(f"Stopped at row {events.rows_read:,} of {file.n_rows:,}: {said}. The same command goes on there.")
         return STOPPED_BY_CTRL_C
