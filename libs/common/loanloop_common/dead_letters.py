@@ -48,7 +48,7 @@ class Refusal:
 def refusal_of(record: Refused, error: Exception) -> Refusal:
     """The refusal that an error of the tree stands for; any other error is the database's."""
     if record.value is not None and record.value.startswith(NOT_READ):
-        return Refusal(record, "not_read", record.value[: record.value.find(b"\n")].decode(errors="replace"))
+        return Refusal(record, "not_read", record.value.partition(b"\n")[0].decode(errors="replace"))
     match error:
         case InvalidField():
             return Refusal(record, "invalid_field", str(error), error.field, error.rule)

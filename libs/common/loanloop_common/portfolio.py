@@ -171,6 +171,7 @@ class ModelConfig(Part):
 class Portfolio(Part):
     name: str
     title: str = ""
+    currency: str | None = None  # of its amounts, for whoever reads the file
     file: FileMapping = FileMapping()
     features: dict[str, Feature]
     derived: dict[str, Derived] = Field(default_factory=dict)

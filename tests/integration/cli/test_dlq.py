@@ -141,13 +141,13 @@ async def test_mended_loan_is_stored_once_under_the_same_key_however_often_it_is
     (tmp_path / "mended.json").write_bytes(mended + b"\n")
 
     for _ in range(2):
-        answer = await world.dlq("replay", letter_id, "--with", str(tmp_path / "mended.json"), "--as", "ada")
+        answer = await world.dlq("replay", letter_id, "--with", str(tmp_path / "mended.json"), "--as", "desk")
         assert (answer.code, answer.err) == (0, "")
     await world.settled()
 
     login = await world.pool.fetchval("SELECT session_user")
     (letter,) = [one for one in await listed(world, "--replayed", "--limit", "500") if one["id"] == letter_id]
-    assert (letter["replayed_by"], letter["replayed_login"]) == ("ada", login)
+    assert (letter["replayed_by"], letter["replayed_login"]) == ("desk", login)
 
     assert await world.keys_of(mended) == [b"loan-2"] * 2
     assert await world.n_stored("loan-2") == (1, 1)

@@ -109,11 +109,11 @@ async def test_whoever_only_reads_may_ask_what_the_boards_ask(database: str) -> 
 async def test_what_is_done_is_kept_with_the_login_whatever_name_is_given(
     granted: asyncpg.Connection, database: str
 ) -> None:
-    await make_user(granted, "ada", "loanloop_operator")
+    await make_user(granted, "desk", "loanloop_operator")
     await granted.execute("INSERT INTO loan_data.rejected (service, topic, kafka_partition, kafka_offset, reason, "
         "message, payload, payload_bytes, payload_sha256) VALUES ('ingest', 't', 0, 0, 'r', 'm', '', 0, '')"
     )  # fmt: skip
-    operator = await asyncpg.connect(as_user(database, "ada"))
+    operator = await asyncpg.connect(as_user(database, "desk"))
     try:
         await operator.execute(
             "INSERT INTO loan_data.training_runs (trigger, portfolio, seed, requested_by)"
@@ -135,7 +135,7 @@ async def test_what_is_done_is_kept_with_the_login_whatever_name_is_given(
 
     runs = await granted.fetch("SELECT requested_by, login FROM loan_data.training_runs")
     letters = await granted.fetch("SELECT replayed_by, replayed_login FROM loan_data.rejected")
-    assert [tuple(row) for row in (*runs, *letters)] == [("boss", "ada"), ("boss", "ada")]
+    assert [tuple(row) for row in (*runs, *letters)] == [("boss", "desk"), ("boss", "desk")]
 
 
 async def test_user_of_a_service_is_refused_what_is_anothers(granted: asyncpg.Connection, database: str) -> None:

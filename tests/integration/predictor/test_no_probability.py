@@ -59,7 +59,7 @@ async def test_it_is_answered_with_an_error_or_becomes_a_dead_letter_for_another
     assert published.key == large(102)["loan_id"].encode()
 
     await deploy(world, make_version("v2"), 2)
-    await send_again(world.pool, world.broker, await find_dead_letter(world.pool, letter.id), by="ada")
+    await send_again(world.pool, world.broker, await find_dead_letter(world.pool, letter.id), by="desk")
     (later,) = [row for row in await world.decided(51) if row["version"] == "v2"]
     assert later["loan_id"] == large(102)["loan_id"]
 

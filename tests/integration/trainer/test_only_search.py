@@ -164,7 +164,7 @@ async def test_search_that_was_forgotten_says_so_instead_of_storing_a_result(wor
         search = await search_on(world, only)
 
         with pytest.raises(SearchForgotten):
-            await search.run(lambda: forget(world.pool, world.portfolio.name, "ada"), at=2)
+            await search.run(lambda: forget(world.pool, world.portfolio.name, "desk"), at=2)
 
     assert await stored(world) == (3, 0)
 

@@ -21,4 +21,4 @@ def test_the_environment_does_not_say_who_the_user_is(monkeypatch: pytest.Monkey
 
 
 def test_where_several_share_a_user_the_name_that_is_given_is_kept() -> None:
-    assert operator_name("ada") == "ada"
+    assert operator_name("desk") == "desk"

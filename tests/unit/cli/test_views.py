@@ -101,13 +101,13 @@ def test_watch_shows_the_leak_and_whole_heads_of_columns_on_80_columns() -> None
 
 
 def test_status_says_why_a_version_was_rejected_and_who_promoted_it_all_the_same() -> None:
-    promoted = replace(make_deployment(1), kind="promote", actor="ada", login="operator", reason="the flood")
+    promoted = replace(make_deployment(1), kind="promote", actor="desk", login="operator", reason="the flood")
     snapshot = make_snapshot(versions=(make_version(1, passed=False),), deployments=(promoted,))
 
     text = printed(status_view(snapshot, width=100), width=100)
 
     assert "v1 was rejected: F1 0.849" in text
-    assert "v1 was promoted against the gate by ada (logged in as operator): the flood" in text
+    assert "v1 was promoted against the gate by desk (logged in as operator): the flood" in text
 
 
 def test_status_without_versions_shows_no_empty_table_of_them() -> None:
@@ -267,10 +267,10 @@ def test_labels_that_are_too_young_to_count_bring_no_training_nearer() -> None:
     waiting = make_snapshot(loans=make_counts(labelled=8_000, mature=3_000), as_of=NOW)
 
     assert training_line(waiting).plain == (
-        "training: none yet (3,000 of 30,000 labelled loans; 5,000 more do not count yet, by maturity_days)"
+        "training: none yet (3,000 of 30,000 labelled loans; 5,000 more do not count yet, by maturity_days or min_outcomes)"
     )
-    assert "by min_outcomes)" in training_line(replace(waiting, as_of=None)).plain
-    assert "younger" not in training_line(make_snapshot(loans=make_counts(labelled=3_000, mature=3_000))).plain
+    assert "yet, by min_outcomes)" in training_line(replace(waiting, as_of=None)).plain
+    assert "do not count" not in training_line(make_snapshot(loans=make_counts(labelled=3_000, mature=3_000))).plain
 
 
 def test_chronicle_tells_what_the_audit_found() -> None:

@@ -43,6 +43,6 @@ def test_loans_that_are_too_young_are_named_where_too_few_are_left_to_learn_from
     young = shortage(0, 0, n_young=300, maturity_days=365) or ""
 
     assert young.endswith(
-        "send more outcomes, and of older loans: 300 that are labelled do not count yet, for they are not 365 days old "
-        "(maturity_days) by the newest outcomes."
+        "send more outcomes, or loans whose occurred_at differ. 300 that are labelled do not count yet, for they are "
+        "not 365 days old (maturity_days) by the newest outcomes: send those of older loans."
     )

@@ -77,7 +77,8 @@ def first_labels_words(snapshot: Snapshot) -> str:
     loans = snapshot.loans
     waiting = loans.labelled - loans.mature
     said = f"{loans.mature:,} of {snapshot.rule.first_labels:,} labelled loans"
-    why = "min_outcomes" if snapshot.as_of is None else "maturity_days"  # without so many outcomes no clock goes yet
+    # Without so many outcomes no clock goes yet, and those that are newer than it wait for it.
+    why = "min_outcomes" if snapshot.as_of is None else "maturity_days or min_outcomes"
     return f"{said}; {waiting:,} more do not count yet, by {why}" if waiting else said
 
 

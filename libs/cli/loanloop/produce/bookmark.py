@@ -35,7 +35,9 @@ class Bookmark:
         """Where to go on, with the `now` of the first run: the events must be the same. Raises LoanloopError."""
         try:
             kept = _KEPT.decode(self.path.read_bytes())
-            return Acknowledged(**kept.sent), replace(selection, now=kept.now)
+            # Earlier versions kept no such count, and said of all that they had their outcomes.
+            sent = {"with_outcome": kept.sent.get("loans", 0) if selection.history else 0} | kept.sent
+            return Acknowledged(**sent), replace(selection, now=kept.now)
         except FileNotFoundError:
             return Acknowledged(), selection
         except (msgspec.MsgspecError, UnicodeDecodeError, TypeError) as damaged:

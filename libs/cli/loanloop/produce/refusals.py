@@ -38,10 +38,10 @@ class Refusals:
         if self.n == self._n_shown:
             return
         self._say("refused rows by field and rule:")
-        counted = self._by_kind.most_common(_KINDS_COUNTED)
-        for (name, rule), n in counted:
+        commonest = self._by_kind.most_common(_KINDS_COUNTED)
+        for (name, rule), n in commonest:
             self._say(f"{n:>9,}  {name}: {rule}" if name else f"{n:>9,}  {rule}")
-        if n_others := self.n - sum(n for _, n in counted):
+        if n_others := self.n - sum(n for _, n in commonest):
             self._say(f"{n_others:>9,}  of other kinds")
 
     def _say(self, line: str) -> None:

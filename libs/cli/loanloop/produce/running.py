@@ -171,7 +171,7 @@ def _stop_on_signals() -> asyncio.Event:
 @contextmanager
 def _bar(console: Console, events: EventSequence) -> Iterator[Any]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    counted = TextColumn("{task.fields[n_events]:,} events")
-    with Progress(*columns, counted, console=console, transient=True) as progress:
+    n_events = TextColumn("{task.fields[n_events]:,} events")
+    with Progress(*columns, n_events, console=console, transient=True) as progress:
         task: TaskID = progress.add_task(f"rows of {events.file.path.name}", total=events.rows_to_read, n_events=0)
         yield lambda n_events: progress.update(task, completed=events.rows_read, n_events=n_events)

@@ -26,7 +26,7 @@ from faststream.middlewares import AckPolicy
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
 from loanloop_common.errors import Unavailable, in_one_line
-from loanloop_common.kafka.fetched import Room, every_batch_read
+from loanloop_common.kafka.fetched import Room, every_batch_read, size_of
 from loanloop_common.kafka.refused import why_refused
 from loanloop_common.kafka.removed import OnRemoved, RemovedRecords, log_removed
 from loanloop_common.settings import KafkaSettings, SettingsInvalid
@@ -39,7 +39,7 @@ WAIT_FOR_RECORDS_MS = 500
 # Of one byte that the broker may take; JSON is some ten times as large as what it is compressed to.
 MAX_UNPACKED_BYTES_PER_BYTE = 32
 BYTES_AT_ONCE = 64 * 1024 * 1024
-RECORDS_AT_ONCE = 64  # after so many it is looked whether they are as many bytes
+RECORDS_AT_ONCE = 64  # after so many it is looked whether they are as many bytes: by so many more it may be
 _SASL = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
 
 
@@ -64,7 +64,7 @@ class ObservedConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka is u
         self.fetching_failed = asyncio.Event()
         self._on_removed = on_removed
         self._room = room
-        self._postponed: KafkaError | None = None
+        self._postponed: tuple[KafkaError, Any] | None = None  # with the assignment that it is of
 
     async def start(self) -> None:
         with every_batch_read(self._room):
@@ -96,7 +96,9 @@ class ObservedConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka is u
         """Some at a time, until they are enough or large. But for the first of them it waits for nothing."""
         if postponed := self._postponed:
             self._postponed = None
-            raise postponed
+            error, assignment = postponed
+            if assignment.active:
+                raise error
         taken: dict[TopicPartition, list[Any]] = {}
         n_bytes = 0
         while n_left and n_bytes < BYTES_AT_ONCE:
@@ -107,14 +109,15 @@ class ObservedConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka is u
             except KafkaError as error:
                 if not taken:
                     raise
-                self._postponed = error  # their positions have moved on: what is taken is handed over first
+                # Their positions have moved on: what is taken is handed over first.
+                self._postponed = error, self._subscription.subscription.assignment
                 break
             if not some:
                 break
             for partition, records in some.items():
                 taken.setdefault(partition, []).extend(records)
                 n_left -= len(records)
-                n_bytes += sum(len(record.value or b"") for record in records)
+                n_bytes += sum(map(size_of, records))
         return taken
 
     async def _go_to_start(self, partition: TopicPartition, *, unread_from: int | None) -> None:

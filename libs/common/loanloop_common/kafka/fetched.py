@@ -115,15 +115,21 @@ class _Batch:
 
     def _as_held(self, record: Any) -> Any:
         """Itself, unless it is too long."""
-        key, value, limit = record.key or b"", record.value or b"", self._room.record_bytes
-        size = len(key) + len(value) + sum(len(name) + len(said or b"") for name, said in record.headers)
+        size, limit = size_of(record), self._room.record_bytes
         if size <= limit:
             return record
+        key, value = record.key or b"", record.value or b""
         log.warning("record_cut", offset=record.offset, n_bytes=size)
         said = NOT_READ + f"a record of {size:,} bytes, and {limit:,} are the most that one may have\n".encode()
         return DefaultRecord(
             record.offset, record.timestamp, record.timestamp_type, key[:_KEY_BYTES], said + value[:limit], []
         )
+
+
+def size_of(record: Any) -> int:
+    """In bytes, of all that its sender has chosen."""
+    size = len(record.value or b"") + len(record.key or b"")
+    return size + sum(len(name) + len(value or b"") for name, value in record.headers) if record.headers else size
 
 
 class _PatientBatch(_DefaultRecordBatchPy):  # type: ignore[misc]  # as above

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-# In `over_s`, of those that were there. At a steady rate that is over once 100 times as many are there, so with a look
-# every three seconds no history that is loaded holds the first training up for longer than five minutes.
-GROWTH = 0.01
-FEWEST = 100  # fewer are a stream's, not a history's
+# A second, of those that are there. So no history that is loaded at a steady rate holds the first training up for
+# longer than five minutes.
+GROWTH_PER_S = 1 / 300
+FEWEST_PER_S = 30  # fewer are a stream's, not a history's
 
 
 @dataclass
@@ -22,8 +22,9 @@ class Arrival:
         if self._counted_at_s is None:
             self._labels, self._counted_at_s = labels, at_s
             return
-        grows = labels - self._labels > max(GROWTH * self._labels, FEWEST)
-        if at_s - self._counted_at_s < self.over_s:
+        passed_s = at_s - self._counted_at_s
+        grows = labels - self._labels > max(GROWTH_PER_S * self._labels, FEWEST_PER_S) * max(passed_s, 1)
+        if passed_s < self.over_s:
             self.is_going_on = self.is_going_on or grows
             return
         self.is_going_on = grows

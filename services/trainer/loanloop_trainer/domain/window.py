@@ -38,13 +38,13 @@ def shortage(n_rows: int, n_defaulted: int, *, n_young: int = 0, maturity_days: 
         return None
     return (
         f"{n_rows:,} loans with {n_defaulted:,} defaulted and {n_repaid:,} repaid are left to learn from, without the "
-        f"newest ones, which the gate needs; there must be {MIN_OF_EACH_CLASS} of each: "
-        + (_older_ones(n_young, maturity_days) if n_young else "send more outcomes, or loans whose occurred_at differ.")
+        f"newest ones, which the gate needs; there must be {MIN_OF_EACH_CLASS} of each: send more outcomes, or loans "
+        f"whose occurred_at differ.{_too_young(n_young, maturity_days) if n_young else ''}"
     )
 
 
-def _older_ones(n_young: int, maturity_days: int) -> str:
+def _too_young(n: int, maturity_days: int) -> str:
     return (
-        f"send more outcomes, and of older loans: {n_young:,} that are labelled do not count yet, for they are not "
-        f"{maturity_days:,} days old (maturity_days) by the newest outcomes."
+        f" {n:,} that are labelled do not count yet, for they are not {maturity_days:,} days old (maturity_days) by "
+        "the newest outcomes: send those of older loans."
     )

@@ -29,7 +29,7 @@ COUNT_WINDOW = """
     SELECT count(*) FROM loan_data.processed_data WHERE counts_at <= $1 AND occurred_at > $2 AND occurred_at < $3
 """
 
-COUNT_YOUNG = "SELECT count(*) FROM loan_data.processed_data WHERE counts_at > $1"
+COUNT_YOUNG = "SELECT count(*) FROM loan_data.processed_data WHERE counts_at IS NOT NULL AND matured_at > $1"
 
 # None that occurred after the newest labelled one: the gate judges it, should its outcome be known by then.
 SELECT_UNLABELLED = """
