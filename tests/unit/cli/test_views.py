@@ -266,9 +266,8 @@ def test_the_headline_names_both_clocks_of_event_time() -> None:
 def test_labels_that_are_too_young_to_count_bring_no_training_nearer() -> None:
     waiting = make_snapshot(loans=make_counts(labelled=8_000, mature=3_000), as_of=NOW)
 
-    assert training_line(waiting).plain == (
-        "training: none yet (3,000 of 30,000 labelled loans; 5,000 more do not count yet, by maturity_days or min_outcomes)"
-    )
+    young = "5,000 more do not count yet, by maturity_days or min_outcomes"
+    assert training_line(waiting).plain == f"training: none yet (3,000 of 30,000 labelled loans; {young})"
     assert "yet, by min_outcomes)" in training_line(replace(waiting, as_of=None)).plain
     assert "do not count" not in training_line(make_snapshot(loans=make_counts(labelled=3_000, mature=3_000))).plain
 
