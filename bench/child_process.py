@@ -20,14 +20,14 @@ class NoFigures(LoanloopError):
         super().__init__(f"{program} {what}: {told or 'nothing in stderr'}")
 
 
-def output_of(
+def ended_well(
     command: Sequence[str],
     *,
     within_s: float | None = None,
     folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
-) -> str:
-    """What it wrote to stdout. `folder`: where it runs; `environment`: None: this process's. Raises NoFigures."""
+) -> subprocess.CompletedProcess[str]:
+    """`folder`: where it runs; `environment`: None: this process's. Raises NoFigures."""
     try:
         ended = subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=within_s, cwd=folder, env=environment
@@ -37,13 +37,13 @@ def output_of(
         raise NoFigures(command, f"had not ended after {late.timeout:g} s", written.decode(errors="replace")) from late
     if ended.returncode:
         raise NoFigures(command, f"ended with {ended.returncode}", ended.stderr)
-    return ended.stdout
+    return ended
 
 
 def figures_of(command: Sequence[str], *, within_s: float | None = None, folder: Path | None = None) -> dict[str, Any]:
     """`folder`: where it runs. Raises NoFigures."""
-    printed = output_of(command, within_s=within_s, folder=folder)
-    if not printed.strip():
-        raise NoFigures(command, "printed nothing", "")
-    figures: dict[str, Any] = json.loads(printed.splitlines()[-1])
+    ended = ended_well(command, within_s=within_s, folder=folder)
+    if not ended.stdout.strip():
+        raise NoFigures(command, "printed nothing", ended.stderr)
+    figures: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
     return figures

@@ -30,7 +30,7 @@ from scipy.sparse import csr_matrix, hstack
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import OneHotEncoder
 
-from bench.child_process import output_of
+from bench.child_process import ended_well
 from bench.judging import Verdict, verdict
 from bench.machine import cores
 from bench.peers import environment, program
@@ -139,7 +139,7 @@ def lightgbm(task: Task) -> Fit:
         pq.write_table(_inputs(task.judged, task.portfolio, categories), folder / "judged.parquet")
         started = time.monotonic()
         # Threads that wait by spinning take the cores from those that still compute.
-        output_of([str(python), "-P", str(program("lightgbm")), str(folder)], environment=_ENVIRONMENT)
+        ended_well([str(python), "-P", str(program("lightgbm")), str(folder)], environment=_ENVIRONMENT)
         train_s = time.monotonic() - started
         log_odds = np.load(folder / "log_odds.npz")
     chosen = fitted_on_validation(log_odds["validation"], task.learnt.defaulted[split.validation])

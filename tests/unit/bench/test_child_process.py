@@ -36,6 +36,8 @@ def test_of_a_long_traceback_the_last_lines_are_told() -> None:
 def test_a_program_that_prints_nothing_has_no_figures() -> None:
     with pytest.raises(NoFigures, match="printed nothing: nothing in stderr"):
         figures_of(python("pass"))
+    with pytest.raises(NoFigures, match="printed nothing: but said this"):
+        figures_of(python("import sys; print('but said this', file=sys.stderr)"))
 
 
 def test_a_program_that_takes_too_long_is_ended_and_what_it_wrote_is_told() -> None:
