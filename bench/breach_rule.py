@@ -1,6 +1,6 @@
 """Does the breach rule sleep until spring 2008 and wake in time? On samples of real loans, by the product's own rule.
 
-    python bench/breach_rule.py LOANS.parquet [--seeds 1 2 3 4 5] [--confidence 0.8 0.9] [--days 3 5]
+    python -m bench.breach_rule LOANS.parquet [--seeds 1 2 3 4 5] [--confidence 0.8 0.9] [--days 3 5]
 
 LOANS.parquet has the columns of the portfolio's features, with approved_at and defaulted. A model is trained once a
 sample on the loans of 2002 to 2004 (threshold by F1 on the newest tenth of them), then frozen; each later loan's

@@ -4,6 +4,7 @@ What is not the block is the product's own: tokens, head, what drops out, learni
 and a look at the held-out loans after each epoch, of which the best counts.
 """
 
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,13 +16,25 @@ from loanloop_trainer.model.learning import MAX_GRADIENT_NORM, optimizer_of
 from loanloop_trainer.model.loans import Inputs, rows_of
 from loanloop_trainer.model.phases import EVALUATION_ROWS
 from loanloop_trainer.model.schedule import epoch_order, one_cycle, steps_per_epoch
-from loanloop_trainer.model.tabtransformer import N_CLASSES, Tokens, parameter_groups
+from loanloop_trainer.model.tabtransformer import N_CLASSES, TabTransformer, Tokens, parameter_groups
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import AdamW
 
 WARM_UP_STEPS = 10
+_NAMES = (  # of the shipped network's weights, and here
+    (r"^blocks\.", "encoder.layers."),
+    (r"\.qkv\.", ".self_attn.in_proj_"),
+    (r"\.out\.", ".self_attn.out_proj."),
+    (r"\.norm_attention\.", ".norm1."),
+    (r"\.widen\.", ".linear1."),
+    (r"\.narrow\.", ".linear2."),
+    (r"\.norm_feedforward\.", ".norm2."),
+    (r"^norm\.", "encoder.norm."),
+    (r"^head\.", "head.3."),
+    (r"^hidden\.", "head.0."),
+)
 
 
 class EagerTabTransformer(nn.Module):
@@ -50,6 +63,19 @@ class EagerTabTransformer(nn.Module):
         """Logits (B, 2)."""
         logits: Tensor = self.head(self.encoder(self.tokens(x_cat, x_num, x_exact)).mean(dim=1))
         return logits
+
+    def take_weights_of(self, shipped: TabTransformer) -> None:
+        """It then gives the same logits, up to rounding."""
+        own = self.state_dict()
+        for name, value in shipped.state_dict().items():
+            own[_named_here(name)].copy_(value)
+
+
+def _named_here(shipped: str) -> str:
+    """`blocks.0.qkv.weight` is `encoder.layers.0.self_attn.in_proj_weight`."""
+    for theirs, ours in _NAMES:
+        shipped = re.sub(theirs, ours, shipped)
+    return shipped
 
 
 @dataclass(frozen=True)

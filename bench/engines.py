@@ -18,7 +18,9 @@ from loanloop_common.scoring import CHUNK_ROWS, FEW_ROWS
 from loanloop_trainer.model.exporting import onnx_of
 from loanloop_trainer.model.loans import inputs_of
 from loanloop_trainer.model.serving_form import ServingForm
+from loanloop_trainer.model.tabtransformer import TabTransformer
 
+from bench.eager import EagerTabTransformer
 from bench.engine_sessions import Arranged, Engine, Served, Session, rows_per_s, same_bits
 from bench.machine import cores
 from bench.registry import Options
@@ -32,11 +34,13 @@ from bench.runtimes import (
     quantized,
     torch_of,
 )
-from bench.workload import encoded, make_network
+from bench.workload import PORTFOLIO, encoded, encoder, make_network
 
 TITLE = "inference engines, the same network"
 BATCHES = (1, 64, 512, 2048)
-FASTEST = f"all_cores_batch_{BATCHES[-1]}"
+ON_ONE = {size: f"batch_{size}" for size in BATCHES}
+ON_ALL = {size: f"all_cores_batch_{size}" for size in BATCHES}
+FASTEST = ON_ALL[BATCHES[-1]]
 TOLERANCE = 1e-4
 SERVED = "as served: Scorer"
 LIMIT = "ONNX Runtime, plain form"
@@ -45,9 +49,12 @@ _TOLD = 200  # characters of an error in the table; the line of progress has all
 COLUMNS = {
     "engine": "what runs the network, and in which form; plain form is the network as it was trained, served form an "
     "equal one that is faster",
-    **{f"batch_{size}": f"rows a second of batches of {size} rows, on one core" for size in BATCHES},
-    FASTEST: f"rows a second of batches of {BATCHES[-1]} rows on all cores: one session for each core, or one of as "
-    "many threads as cores where the name says so",
+    **{name: f"rows a second of batches of {size} rows, on one core" for size, name in ON_ONE.items()},
+    **{
+        name: f"rows a second of batches of {size} rows on all cores: one session for each core, or one of as many "
+        "threads as cores where the name says so"
+        for size, name in ON_ALL.items()
+    },
     "log_odds_error": "the largest difference of a log-odds from the plain form's on ONNX Runtime",
     "same_bits": "whether a row has the same bits in each batch, whatever its size, the row's place and its neighbours",
     "ratio": f"{FASTEST} beside the limit's, the plain form on ONNX Runtime in the faster of its two arrangements",
@@ -78,12 +85,20 @@ def engines(say: Callable[[str], None]) -> list[Engine]:
         Engine("OpenVINO, served form", openvino_of(served)),
         Engine("OpenVINO, served form, bf16", openvino_of(served, precision="bf16")),
         Engine("torch eager, plain form", torch_of(network)),
+        Engine("torch fast path, plain form", torch_of(fast_path_of(network))),
         Engine("torch eager, served form", torch_of(ServingForm(network).eval())),
         Engine("torch Inductor, served form", inductor_of(ServingForm(network).eval())),
         Engine("torch AOTInductor, served form", aot_inductor_of(ServingForm(network).eval())),
         Engine("ONNX Runtime, served form, one session", onnxruntime_of(served, shared=True), BATCHES[-1]),
         Engine("OpenVINO, served form, one stream", openvino_of(served, shared=True)),
     ]
+
+
+def fast_path_of(network: TabTransformer) -> EagerTabTransformer:
+    """By nn.TransformerEncoderLayer, which takes its fused path where nothing is learnt."""
+    same = EagerTabTransformer(encoder(), PORTFOLIO.model).eval()
+    same.take_weights_of(network)
+    return same
 
 
 @contextmanager
@@ -157,9 +172,9 @@ def measured(make: Callable[[int], Arranged], reference: Floats, within_s: float
     try:
         error = float(np.abs(alone(encoded()) - reference).max())
         row: Row = {}
-        for size in BATCHES:
-            row[f"batch_{size}"] = rows_per_s(alone, encoded().rows(slice(0, size)), within_s=within_s)
-        row[FASTEST] = rows_per_s(together, encoded().rows(slice(0, BATCHES[-1])), within_s=within_s)
+        for names, arranged in ((ON_ONE, alone), (ON_ALL, together)):
+            for size, name in names.items():
+                row[name] = rows_per_s(arranged, encoded().rows(slice(0, size)), within_s=within_s)
         return row | {"log_odds_error": error, "same_bits": same_bits(alone) and same_bits(together)}
     finally:
         alone.close()

@@ -1,7 +1,8 @@
 """Quality of the TabTransformer, of boosted trees, and of both in one bundle, out of time, and what the trees cost.
 
 One training gives all three: the ensemble's network and its trees are also judged alone, each calibrated and with a
-threshold of its own. Encoder, early stopping, number of trees, weights and thresholds know the training years alone.
+threshold of its own. Encoder, early stopping, number of trees, weights and thresholds know the training years alone;
+the depth of the trees was chosen by looking at the later ones (docs/decisions/0049).
 """
 
 import time
@@ -39,7 +40,7 @@ PORTFOLIO = "sba_application"
 LEARNT_LOANS = 20_000  # of each split by default, drawn by chance; --long: all
 SEEDS = (0, 1, 2)  # by default the first
 MODELS = ("network", "trees", "ensemble")
-MEASURES = ("roc_auc", "pr_auc", "brier", "f1")
+MEASURES = {"roc_auc": "roc_auc", "average_precision": "pr_auc", "brier": "brier", "f1": "f1"}  # the manifest's names
 COST_WITHIN_S = 2.0
 
 
@@ -51,7 +52,7 @@ class SplitLoans:
 
 
 def splits_of(file: LoanFile, portfolio: Portfolio, *, at_most: int | None) -> Iterator[SplitLoans]:
-    """Those that the file covers."""
+    """Those that the file covers. All seeds learn the same loans: their spread is that of the training alone."""
     for split in filter(file.covers, SPLITS):
         learnt = file.drawn(file.years(split.first, split.last), at_most, seed=split.judged)
         judged = file.years(split.judged, split.judged)
@@ -84,7 +85,7 @@ def rows_of(split: SplitLoans, trained: TrainedModel, seed: int) -> Iterator[dic
         found = judged(getattr(known, model), split.learnt.defaulted[held_out], later[model], split.judged.defaulted)
         yield {
             "split": split.name, "seed": seed, "model": model, "learnt": len(split.learnt),
-            "judged": len(split.judged), **{name: found[name] for name in MEASURES},
+            "judged": len(split.judged), **{name: found[its] for name, its in MEASURES.items()},
             "network_share": trained.ensemble.network_share if model == "ensemble" else None,
             "trees": trained.ensemble.boosting.n_trees if model == "trees" else None,
         }  # fmt: skip
@@ -144,7 +145,8 @@ def compared(options: Options) -> Found:
     file = LoanFile(options.loans or SAMPLE, portfolio)
     refuse_uncovered(file.occurred_at, SPLITS, [*filter(file.covers, SPLITS)])
     rows: list[dict[str, Any]] = []
-    for split in splits_of(file, portfolio, at_most=None if options.long else LEARNT_LOANS):
+    at_most = None if options.long else LEARNT_LOANS
+    for split in splits_of(file, portfolio, at_most=at_most):
         for seed in options.seeds(SEEDS if options.long else SEEDS[:1]):
             started = time.monotonic()
             trained = train(split.learnt, both, seed=seed)
@@ -152,10 +154,12 @@ def compared(options: Options) -> Found:
             figures = ", ".join(f"{row['model']} {row['roc_auc']:.4f}" for row in rows[-len(MODELS) :])
             took_s = time.monotonic() - started
             options.say(f"{split.name}, seed {seed}: {len(split.learnt):,} loans, {took_s:.0f} s, ROC-AUC {figures}")
-    return result_of(rows, trained, trained.encoder.encode_columns(split.judged.columns), len(file))
+    return result_of(rows, trained, trained.encoder.encode_columns(split.judged.columns), len(file), at_most)
 
 
-def result_of(rows: list[dict[str, Any]], trained: TrainedModel, later: EncodedBatch, n_loans: int) -> Found:
+def result_of(
+    rows: list[dict[str, Any]], trained: TrainedModel, later: EncodedBatch, n_loans: int, at_most: int | None
+) -> Found:
     """`trained` and `later`: of the last split, on which cost and parity are measured."""
     bundle_bytes = export(trained, version="v1", code_version="bench")
     speeds = costs(trained, bundle_bytes, later)
@@ -173,6 +177,16 @@ def result_of(rows: list[dict[str, Any]], trained: TrainedModel, later: EncodedB
             Goal("log-odds, served − trained", largest_error(trained, bundle_bytes, later), 1e-4, "<="),
         ),
         rows=[*rows, *means, *speeds],
-        sizes={"preset": PORTFOLIO, "loans": n_loans, "rows_a_chunk": CHUNK},
-        notes=(f"Exceptions: {'; '.join(exceptions(rows)) or 'none'}.",),
+        sizes={
+            "preset": PORTFOLIO,
+            "loans": n_loans,
+            "rows_a_chunk": CHUNK,
+            "loans a split learns from": "all" if at_most is None else f"at most {at_most:,}",
+            "seeds": len({row["seed"] for row in rows}),
+        },
+        notes=(
+            f"Exceptions: {'; '.join(exceptions(rows)) or 'none'}.",
+            "All seeds learn the same loans. The depth of the trees was chosen by looking at these years "
+            "(docs/decisions/0049), and so was that all learn their newest loans too (0058).",
+        ),
     )

@@ -1,6 +1,7 @@
 """Finished fits, kept so that a run that was cut off goes on where it stood.
 
-Those of other code are not used, nor those of another device or number of cores: a fit's seconds are of its machine.
+Those of other code or other packages are not used, nor those of another device or number of cores: a fit's seconds are
+of its machine.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ from loanloop_trainer import domain
 
 from bench.contenders import Fit
 from bench.judging import Verdict
-from bench.machine import computed_on
+from bench.machine import computed_on, versions
 from bench.result import RESULTS
 
 FOLDER = RESULTS / "fits"
@@ -54,7 +55,9 @@ class KeptFits:
         return fit
 
     def _digest(self, key: dict[str, Any]) -> str:
-        return hashlib.sha256(json.dumps([key, self._code, self._on], sort_keys=True).encode()).hexdigest()[:20]
+        return hashlib.sha256(json.dumps([key, self._code, versions(), self._on], sort_keys=True).encode()).hexdigest()[
+            :20
+        ]
 
 
 def _in_words(fit: Fit) -> str:
@@ -62,7 +65,7 @@ def _in_words(fit: Fit) -> str:
 
 
 def _code() -> str:
-    """Of all that decides what a fit gives, but for the packages."""
+    """Of all of this repository that decides what a fit gives."""
     folders = [Path(str(module.__file__)).parent for module in (loanloop_trainer.model, domain)]
     files = [path for folder in folders for path in sorted(folder.glob("*.py"))]
     files += [Path(str(module.__file__)) for module in (bundle, features, portfolio, portfolio_part, scoring)]

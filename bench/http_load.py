@@ -1,7 +1,7 @@
 """HTTP load from a process of its own, so that it costs the server none of its time but that of the cores they share.
 
-`put_load` runs `python bench/http_load.py ORDER.json` and reads what it noted of each answer. Each client keeps its
-connection. Without a rate it sends its next request when the answer is there; with one, requests are due at equal
+`put_load` runs `python bench/http_load.py FOLDER` and reads what it noted of each answer. Clients keep their
+connections. Without a rate each sends its next request when the answer is there; with one, requests are due at equal
 distances, wait for a free client, and their latency counts from when they were due.
 """
 
@@ -211,10 +211,8 @@ class _Generator:
 
     async def _all_answered(self) -> None:
         gives_up_at = self._ends_at + _ANSWER_WITHIN_S
-        while time.perf_counter() < gives_up_at and (
-            time.perf_counter() < self._ends_at or len(self._idle) < self._n_open
-        ):
-            if not self._n_open:
+        while self._n_open and (now := time.perf_counter()) < gives_up_at:
+            if now >= self._ends_at and len(self._idle) == self._n_open:
                 break
             await asyncio.sleep(_TICK_S * 10)
         now = time.perf_counter()

@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from loanloop.runtime import kafka_jars
 from loanloop_common.scoring import instruction_set
 
 TELLING_PACKAGES = (
@@ -52,7 +53,7 @@ def machine() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "kafka": kafka_jars.VERSION}
     for name in TELLING_PACKAGES:
         try:
             found[name] = version(name)

@@ -78,7 +78,7 @@ async def watched(installation: Installation) -> AsyncIterator[Progress]:
 
 
 def per_s(seen: Seen, *, up_to: float = 1.0) -> float:
-    """From the second of the commits that were seen to the last of that share: neither start nor end of a burst."""
+    """From the first of the commits that were seen to the last of that share: neither start nor end of a burst."""
     (first_at, first), *later = seen[1:]
     goal = seen[0][1] + (seen[-1][1] - seen[0][1]) * up_to
     (last_at, last) = max((one for one in later if one[1] <= goal), default=later[-1])

@@ -13,7 +13,7 @@ from bench.http_load import Answers, Load, put_load
 from bench.installation import fresh_installation
 from bench.machine import cores
 from bench.peers import PeerUnavailable
-from bench.peers.serving import goals_beside
+from bench.peers.serving import goals_beside, installations
 from bench.predictor import N_BODIES, predict_bodies, start_predictor
 from bench.processor_time import ProcessorTime
 from bench.registry import Options
@@ -53,13 +53,13 @@ async def of_the_predictor(name: str, seconds: float) -> Row:
         await start_predictor(installation)
         used = ProcessorTime()
         row = await measured(name, installation.infrastructure.rest_url, "/predict", predict_bodies(), seconds)
-        server_s = used.seconds()["predictor"]
+        predictor_s = used.seconds()["predictor"]
         n_stored = await installation.pool.fetchval("SELECT count(*) FROM loan_data.predictions")
         scored_by = f"{cores()} threads of one process"
         return row | {
             "scored_by": scored_by,
             "stored": n_stored,
-            "server_cpu_us": server_s / n_stored * 1e6,
+            "predictor_cpu_us": predictor_s / n_stored * 1e6,
         }
 
 
@@ -102,9 +102,11 @@ def run(options: Options) -> Found:
             "preset": "sba",
         },
         bars=("server", "requests_per_s"),
+        peers=installations(REST_PEERS),
         notes=(
             "The peers get the network's inputs, encoded beforehand, and store nothing. The load comes from one "
-            "process on the same cores; load_cpu_us is what a request costs it. lone_p50_ms: one client alone. A peer "
-            "that was measured with several settings is judged by its best.",
+            "process on the same cores; load_cpu_us is what a request costs it, predictor_cpu_us what it costs the "
+            "predictor's process. lone_p50_ms: one client alone. A peer that was measured with several settings is "
+            "judged by its best.",
         ),
     )

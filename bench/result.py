@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.machine import machine, versions
+from bench.peers import versions_of
 
 RESULTS = Path(__file__).parent / "results"
 Row = dict[str, Any]  # of a table: its columns by name
@@ -37,7 +38,7 @@ class Found:
     """`rows` is a table; `bars` names its label and value columns for a plot. `sizes` says what was measured on.
 
     `pictures`: files in RESULTS that the benchmark has drawn itself. `columns`: what those of the table hold, where
-    they don't say so themselves. `details` are kept, not shown.
+    they don't say so themselves. `details` are kept, not shown. `peers`: the environments that were asked for.
     """
 
     goals: tuple[Goal, ...]
@@ -48,6 +49,7 @@ class Found:
     pictures: tuple[str, ...] = ()
     columns: dict[str, str] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
+    peers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,10 @@ class Result:
         return {
             **about,
             "goals": goals,
-            **{name: value for name, value in asdict(self.found).items() if name != "goals"},
+            **{name: value for name, value in asdict(self.found).items() if name not in ("goals", "peers")},
             "machine": machine(),
             "versions": versions(),
+            "peer_versions": {name: versions_of(name) for name in self.found.peers},
         }
 
 

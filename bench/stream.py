@@ -22,7 +22,7 @@ from bench.engine_sessions import Arranged, Served, Session, rows_per_s
 from bench.engines import LIMITS, SERVED, limits_of
 from bench.installation import Installation, fresh_installation
 from bench.machine import cores
-from bench.peers.serving import goals_beside
+from bench.peers.serving import goals_beside, installations
 from bench.processor_time import ProcessorTime
 from bench.progress import per_s, watched
 from bench.registry import Options
@@ -33,6 +33,7 @@ from bench.workload import deploy, encoded, make_bundle, make_messages, make_net
 TITLE = "loans a second of the stream, beside bare forward passes"
 BATCH_RECORDS = 4096
 BARE_S = 3.0
+PREDICTOR, KAFKA, FORWARD = "process: predictor", "Kafka", "predictor: forward pass"
 
 
 class BareForwards:
@@ -62,27 +63,32 @@ def limit_of(bare_per_s: Mapping[str, float]) -> str:
 
 
 async def streamed(installation: Installation, n_loans: int) -> tuple[float, list[Row]]:
-    """Loans a second, from the first commit to the last, and the processor time of each process for a loan."""
+    """Loans a second, and the processor time of each process for a loan, both from the first commit to the last."""
     await deploy(installation.pool, 1, make_bundle())
+    producing = ProcessorTime()
     for first in range(0, n_loans, 20_000):
         await send(installation, make_messages(min(20_000, n_loans - first), first=first))
+    produced_us = producing.us_each(n_loans)[KAFKA]
     async with watched(installation) as progress:
-        used = ProcessorTime()
         await installation.infrastructure.start_service(
             "predictor",
             LOANLOOP_PREDICTOR__BATCH_RECORDS=str(BATCH_RECORDS),
             LOANLOOP_PREDICTOR__THREADS=str(cores()),
         )
+        _, n_first = (await progress.until(GROUP, 1))[-1]
+        used = ProcessorTime()
         loans_per_s = per_s(await progress.until(GROUP, n_loans))
-        costs = used.us_each(n_loans)
-    return loans_per_s, [{"what": f"process: {name}", "cpu_us_per_loan": us} for name, us in costs.items()]
+        costs = used.us_each(n_loans - n_first)
+    by_process = [{"what": f"process: {name}", "cpu_us_per_loan": us} for name, us in costs.items()]
+    return loans_per_s, [*by_process, {"what": f"{KAFKA}, while the loans were sent", "cpu_us_per_loan": produced_us}]
 
 
 @dataclass(frozen=True)
 class Measured:
     loans_per_s: float
     bare_per_s: dict[str, float]
-    time_goes: list[Row]
+    by_process: list[Row]
+    by_step: list[Row]
     peers: list[Row]
 
 
@@ -101,7 +107,7 @@ async def measure(n_loans: int, options: Options) -> Measured:
         model = unpack(make_bundle()).model
         peers = await stream_peers(installation.infrastructure.kafka_bootstrap, model, options.say)
     bare.close()
-    return Measured(loans_per_s, bare.per_s(), [*by_process, *by_step], peers)
+    return Measured(loans_per_s, bare.per_s(), by_process, by_step, peers)
 
 
 def run(options: Options) -> Found:
@@ -114,15 +120,16 @@ def run(options: Options) -> Found:
             Goal("stream / bare forwards of plain ONNX Runtime on all cores", loans_per_s / bare_per_s[limit], 1.0),
             *goals_beside("stream", STREAM_PEERS, [row.get("loans_per_s", 0.0) for row in measured.peers], loans_per_s),
         ),
-        rows=[*rows_of([*_rates(measured), *measured.peers], bare_per_s[limit]), *measured.time_goes],
+        rows=[*rows_of([*_rates(measured), *measured.peers], bare_per_s[limit]), *time_goes(measured)],
         sizes={"loans": n_loans, "records_a_batch": BATCH_RECORDS, "threads": cores(), "preset": "sba"},
         bars=("what", "loans_per_s"),
+        peers=installations(STREAM_PEERS),
         notes=(
             f"Plain ONNX Runtime has a session for each core, or one session of as many threads; the limit is what was "
             f"faster here: {limit}. "
             f"The stream is {loans_per_s / bare_per_s[SERVED]:.2f} of the bare forwards of the engine that serves. "
-            f"{_next(measured)} The peers get encoded loans and store nothing. cpu_us_per_loan: by process over the "
-            "whole run, start included; by step on one batch, without waiting.",
+            f"{_next(measured)} The peers get encoded loans and store nothing. cpu_us_per_loan: by process from "
+            "the first commit to the last, so without its start; by step on one batch, without waiting.",
         ),
     )
 
@@ -132,12 +139,22 @@ def _rates(measured: Measured) -> list[Row]:
     return [{"what": "the stream, stored, published, committed", "loans_per_s": measured.loans_per_s}, *bare]
 
 
+def time_goes(measured: Measured) -> list[Row]:
+    """By process, then by step of the predictor; what its steps leave is a row of its own."""
+    steps_us = sum(row["cpu_us_per_loan"] for row in measured.by_step)
+    rest = {"what": "predictor: all else", "cpu_us_per_loan": _us_of(measured.by_process, PREDICTOR) - steps_us}
+    return [*measured.by_process, *measured.by_step, rest]
+
+
 def _next(measured: Measured) -> str:
-    """The largest share of processor time but that of the network."""
-    costs = {row["what"]: row["cpu_us_per_loan"] for row in measured.time_goes}
-    costs.pop("predictor: forward pass", None)
-    costs.pop("process: predictor", None)
-    largest = max(costs, key=lambda step: costs[step])
-    return (
-        f"After the forward pass the next bottleneck is {largest.partition(': ')[2]}, {costs[largest]:.1f} us a loan."
-    )
+    """Who takes most processor time besides the network's forward pass."""
+    forward_us = _us_of(measured.by_step, FORWARD)
+    costs = {row["what"].partition(": ")[2]: row["cpu_us_per_loan"] for row in measured.by_process}
+    outside = "the predictor outside its forward pass"
+    costs[outside] = costs.pop("predictor") - forward_us
+    largest = max((name for name in costs if name), key=lambda name: costs[name])
+    return f"After the forward pass the next bottleneck is {largest}, {costs[largest]:.1f} us a loan."
+
+
+def _us_of(rows: list[Row], what: str) -> float:
+    return next(float(row["cpu_us_per_loan"]) for row in rows if row["what"] == what)

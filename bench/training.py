@@ -156,6 +156,7 @@ def run(options: Options) -> Found:
         goals=(*race_goals(raced, not_judged=ON_GPU if gpu() else None), *growth_goals, *read_goals),
         rows=[*raced.ours, pretraining, *raced.eagers, *raced.peers, *grown, *read_rows],
         sizes=sizes_said,
+        peers=PEERS,
         bars=("what", "rows_per_s"),
         notes=(
             "`loanloop, P x T`: P processes of T threads. Its rows/s and the eager loop's include validation after "

@@ -15,6 +15,7 @@ from loanloop_common.errors import LoanloopError
 FOLDER = Path(__file__).parent
 _ENVIRONMENTS = FOLDER.parent.parent / ".loanloop" / "peers"
 _TOLD_LINES = 15
+_COMPUTES = ("numpy", "onnxruntime", "torch")
 
 
 class PeerUnavailable(LoanloopError):
@@ -36,6 +37,13 @@ def environment(name: str, say: Callable[[str], None]) -> Path:
     _run([uv, "pip", "install", "--quiet", "--system-certs", "--python", python, "-r", pinned], name)
     (folder / ".complete").touch()
     return python
+
+
+def versions_of(name: str) -> dict[str, str]:
+    """What is pinned of the peer itself, and of what computes in it."""
+    pinned = dict(line.split("==") for line in (FOLDER / f"{name}.txt").read_text().splitlines() if "==" in line)
+    telling = (name.replace("_", "-"), *_COMPUTES)
+    return {package: version for package, version in pinned.items() if package.startswith(telling)}
 
 
 def program(name: str) -> Path:

@@ -22,6 +22,11 @@ class ServingPeer:
         return self.name.partition(",")[0]
 
 
+def installations(peers: Sequence[ServingPeer]) -> tuple[str, ...]:
+    """Each once."""
+    return tuple(dict.fromkeys(peer.installed_as for peer in peers))
+
+
 def goals_beside(what: str, peers: Sequence[ServingPeer], rates: Sequence[float], ours: float) -> list[Goal]:
     """How many times a peer's rate ours is, by its best setting of those that were measured.
 

@@ -14,6 +14,7 @@ from bench.engines import (
     LIMITS,
     SERVED,
     TOLERANCE,
+    fast_path_of,
     goals_of,
     limit_of,
     limits_of,
@@ -21,6 +22,7 @@ from bench.engines import (
 )
 from bench.report import _section
 from bench.result import Found, Result, Row
+from bench.runtimes import torch_of
 from bench.workload import encoded, make_network
 
 
@@ -119,3 +121,11 @@ def test_each_column_of_the_table_is_explained_on_the_page() -> None:
 
     assert used == set(COLUMNS)
     assert all(any(line.startswith(f"- `{name}`: ") for line in page) for name in used)
+
+
+def test_the_fast_path_has_the_weights_of_the_network_that_is_compared() -> None:
+    network, few = make_network(), encoded().rows(slice(0, 100))
+    (plain,), (fast,) = torch_of(network)(1), torch_of(fast_path_of(network))(1)
+
+    assert np.abs(plain(few) - fast(few)).max() < TOLERANCE
+    assert np.ptp(plain(few)) > 100 * TOLERANCE

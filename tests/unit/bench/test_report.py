@@ -4,7 +4,7 @@ from matplotlib import pyplot
 from matplotlib.patches import Rectangle
 
 from bench.report import drawn, goals_table, table
-from bench.result import Goal
+from bench.result import Found, Goal, Result
 
 
 def cells(line: str) -> list[str]:
@@ -43,3 +43,16 @@ def test_bars_of_equal_labels_have_places_of_their_own() -> None:
     assert [bar.width for bar in bars] == [90.0, 110.0]
     assert bars[0].y1 <= bars[1].y0
     assert labels == ["stored", "stored"]
+
+
+def test_a_result_says_which_versions_of_which_peers_it_was_taken_beside() -> None:
+    found = Found((), [], {}, peers=("lightgbm", "pytorch_tabular"))
+
+    kept = Result("quality", "a title", found, long=False, took_s=1.0).to_dict()
+
+    assert {name: [*versions] for name, versions in kept["peer_versions"].items()} == {
+        "lightgbm": ["lightgbm", "numpy"],
+        "pytorch_tabular": ["numpy", "pytorch-tabular", "torch"],
+    }
+    assert kept["versions"]["kafka"]
+    assert "peers" not in kept

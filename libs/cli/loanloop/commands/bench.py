@@ -50,12 +50,20 @@ def bench(
         raise typer.BadParameter(f"--seeds is for {', '.join(registry.WITH_SEEDS)}, not for {', '.join(others)}")
     if loans is not None and (others := [name for name in names or () if name not in registry.WITH_LOANS]):
         raise typer.BadParameter(f"--loans is for {', '.join(registry.WITH_LOANS)}, not for {', '.join(others)}")
+    from loanloop_common.errors import LoanloopError
+
     from bench.report import write_report
     from bench.result import keep
 
+    failed: dict[str, LoanloopError] = {}
     for name in chosen:
         print(f"{name} …", file=sys.stderr)
-        result = registry.run(name, registry.Options(long=long, say=_say, loans=loans, n_seeds=seeds))
+        try:
+            result = registry.run(name, registry.Options(long=long, say=_say, loans=loans, n_seeds=seeds))
+        except LoanloopError as error:
+            failed[name] = error
+            print(f"{name}: {error}", file=sys.stderr)
+            continue
         for goal in result.found.goals:
             value = "not measured" if goal.value is None else f"{goal.value:.4g}"
             why_not = f"; not judged: {goal.not_judged}" if goal.not_judged else ""
@@ -63,6 +71,8 @@ def bench(
             print(f"{name}: {goal.what}: {value} ({goal.is_reached_when} {goal.bound:g}{why_not}{missed})")
         print(f"{name}: {keep(result)}", file=sys.stderr)
     print(write_report())
+    if failed:
+        raise LoanloopError(f"not measured: {', '.join(failed)}; each one's reason stands above")
 
 
 def _say(line: str) -> None:
