@@ -55,9 +55,8 @@ class KeptFits:
         return fit
 
     def _digest(self, key: dict[str, Any]) -> str:
-        return hashlib.sha256(json.dumps([key, self._code, versions(), self._on], sort_keys=True).encode()).hexdigest()[
-            :20
-        ]
+        told = json.dumps([key, self._code, versions(), self._on], sort_keys=True)
+        return hashlib.sha256(told.encode()).hexdigest()[:20]
 
 
 def _in_words(fit: Fit) -> str:
