@@ -18,10 +18,11 @@ from loanloop_trainer import domain
 
 from bench.contenders import Fit
 from bench.judging import Verdict
-from bench.machine import computed_on, versions
+from bench.machine import computed_on, versions_of
 from bench.result import RESULTS
 
 FOLDER = RESULTS / "fits"
+COMPUTING_PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "onnxruntime", "openvino", "msgspec", "pyarrow")
 _BENCH = Path(__file__).parent
 
 
@@ -55,7 +56,7 @@ class KeptFits:
         return fit
 
     def _digest(self, key: dict[str, Any]) -> str:
-        told = json.dumps([key, self._code, versions(), self._on], sort_keys=True)
+        told = json.dumps([key, self._code, versions_of(COMPUTING_PACKAGES), self._on], sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()[:20]
 
 

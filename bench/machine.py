@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -53,8 +54,13 @@ def machine() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "kafka": kafka_jars.VERSION}
-    for name in TELLING_PACKAGES:
+    return {"kafka": kafka_jars.VERSION} | versions_of(TELLING_PACKAGES)
+
+
+def versions_of(packages: Iterable[str]) -> dict[str, str]:
+    """Python's too; what is not installed is left out."""
+    found = {"python": platform.python_version()}
+    for name in packages:
         try:
             found[name] = version(name)
         except PackageNotFoundError:

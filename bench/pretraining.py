@@ -14,7 +14,7 @@ from bench.contenders import Fit
 from bench.covering import refuse_uncovered
 from bench.loans import SPLITS, Split
 from bench.registry import Options
-from bench.result import Found, Goal
+from bench.result import Found, Goal, why_not_judged
 from bench.saying import Counted, only_errors_logged
 from bench.trials import Ground, Trial, Trials, ground
 
@@ -82,7 +82,7 @@ def run(options: Options) -> Found:
     refuse_uncovered(on.file.occurred_at, size.splits, on.splits)
     pairs = compared(on, size, counted)
     return Found(
-        goals=goals_of(pairs),
+        goals=goals_of(pairs, why_not_judged(whole=size.n_window is None and len(on.splits) == len(size.splits))),
         rows=[pair.row() for pair in pairs],
         sizes={
             **on.sizes(len(size.seeds)),
@@ -133,10 +133,10 @@ def compare(
     )  # fmt: skip
 
 
-def goals_of(pairs: list[Pair]) -> tuple[Goal, ...]:
+def goals_of(pairs: list[Pair], not_judged: str | None = None) -> tuple[Goal, ...]:
     """One for each preset and number of labelled loans."""
     gains: dict[str, list[float]] = {}
     for pair in pairs:
         labelled = "all" if pair.is_all else f"{pair.n_labelled:,}"
         gains.setdefault(f"{pair.preset}, {labelled} labelled: mean ROC-AUC gained", []).extend(pair.gains)
-    return tuple(Goal(what, statistics.fmean(gained), 0.0) for what, gained in gains.items())
+    return tuple(Goal(what, statistics.fmean(gained), 0.0, not_judged=not_judged) for what, gained in gains.items())

@@ -21,7 +21,7 @@ from bench.loans import SPLITS, Split
 from bench.peers import environment
 from bench.quality_plots import plot_reliability, plot_splits
 from bench.registry import Options
-from bench.result import Found, Goal
+from bench.result import Found, Goal, why_not_judged
 from bench.saying import Counted, only_errors_logged
 from bench.trials import Ground, Trial, Trials, ground
 
@@ -90,7 +90,7 @@ def run(options: Options) -> Found:
         judged = judge(on, size, counted)
     left_out = [str(split) for split in size.splits if split not in on.splits]
     return Found(
-        goals=tuple(goal_of(judged, preset, _why_not_judged(size, left_out)) for preset in PRESETS),
+        goals=tuple(goal_of(judged, preset, why_not_judged(whole=is_whole(size, left_out))) for preset in PRESETS),
         rows=[one.row() for one in judged],
         sizes={
             **on.sizes(len(judged[0].fits)),
@@ -136,9 +136,8 @@ def goal_of(judged: list[Judged], preset: str, not_judged: str | None = None) ->
     return Goal(what, n_at_least, len(splits) // 2 + 1, not_judged=not_judged)
 
 
-def _why_not_judged(size: Size, left_out: list[str]) -> str | None:
-    whole = size.splits == SPLITS and size.n_learnt is None and not left_out
-    return None if whole else "a part of the loans or splits; --long --loans FILE judges by all"
+def is_whole(size: Size, left_out: list[str]) -> bool:
+    return size.splits == SPLITS and size.n_learnt is None and not left_out
 
 
 _BEFORE_AFTER = ("uncalibrated", "calibrated")

@@ -33,6 +33,11 @@ class Goal:
         return self.value >= self.bound if self.is_reached_when == ">=" else self.value <= self.bound
 
 
+def why_not_judged(*, whole: bool) -> str | None:
+    """For goals of quality, which a part of the loans can't tell."""
+    return None if whole else "a part of the loans or splits; --long --loans FILE judges by all"
+
+
 @dataclass(frozen=True)
 class Found:
     """`rows` is a table; `bars` names its label and value columns for a plot. `sizes` says what was measured on.

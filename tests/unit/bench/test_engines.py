@@ -123,9 +123,13 @@ def test_each_column_of_the_table_is_explained_on_the_page() -> None:
     assert all(any(line.startswith(f"- `{name}`: ") for line in page) for name in used)
 
 
-def test_the_fast_path_has_the_weights_of_the_network_that_is_compared() -> None:
+def test_the_fast_path_is_taken_with_the_weights_of_the_network_that_is_compared() -> None:
     network, few = make_network(), encoded().rows(slice(0, 100))
     (plain,), (fast,) = torch_of(network)(1), torch_of(fast_path_of(network))(1)
 
-    assert np.abs(plain(few) - fast(few)).max() < TOLERANCE
+    with torch.profiler.profile() as profile:
+        scored = fast(few)
+
+    assert "aten::_transformer_encoder_layer_fwd" in {event.key for event in profile.key_averages()}
+    assert np.abs(plain(few) - scored).max() < TOLERANCE
     assert np.ptp(plain(few)) > 100 * TOLERANCE

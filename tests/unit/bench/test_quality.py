@@ -19,7 +19,8 @@ from bench.fits import KeptFits
 from bench.judging import Verdict, reliability, verdict
 from bench.loans import LoanFile, OutcomesMissing, Split
 from bench.machine import machine
-from bench.quality import DEFAULT, LONG, Judged, Size, _why_not_judged, goal_of, notes
+from bench.quality import DEFAULT, LONG, Judged, Size, goal_of, is_whole, notes
+from bench.result import why_not_judged
 
 PORTFOLIO = load_portfolio("sba")
 N_LOANS = 400
@@ -161,7 +162,7 @@ def test_fits_are_kept_for_the_device_and_the_cores_of_this_machine(tmp_path: Pa
 def test_a_fit_of_other_packages_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     key = {"said": "sba, seed 0"}
     KeptFits(tmp_path).fit(key, lambda _: made(0.7), print)
-    monkeypatch.setattr("bench.fits.versions", lambda: {"torch": "another"})
+    monkeypatch.setattr("bench.fits.versions_of", lambda _: {"torch": "another"})
 
     assert KeptFits(tmp_path).fit(key, lambda _: made(0.8), print).verdict.figures == {"roc_auc": 0.8}
 
@@ -221,8 +222,8 @@ def test_the_goal_counts_the_splits_on_which_the_network_is_not_behind() -> None
 def test_a_part_of_the_loans_or_splits_judges_no_goal(size: Size, left_out: list[str]) -> None:
     judged = judged_on(Split(2001, 2002, 2003), ours=0.8, boosted=0.7)
 
-    goal = goal_of(judged, "sba", _why_not_judged(size, left_out))
+    goal = goal_of(judged, "sba", why_not_judged(whole=is_whole(size, left_out)))
 
     assert goal.not_judged == "a part of the loans or splits; --long --loans FILE judges by all"
     assert not goal.reached
-    assert _why_not_judged(LONG, []) is None
+    assert why_not_judged(whole=is_whole(LONG, [])) is None

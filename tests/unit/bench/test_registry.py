@@ -26,15 +26,18 @@ def test_a_benchmark_that_cannot_run_leaves_the_others_their_turn(
     def run(name: str, options: Options) -> Result:
         if name == "quality":
             raise PeerUnavailable("lightgbm can't be installed: no network")
+        if name == "stream":
+            raise RuntimeError("7 of 10 records are committed by predictor, and no more in 60 s")
         return Result(name, "a title", Found((), [], {}), long=False, took_s=1.0)
 
     monkeypatch.setattr(registry, "run", run)
     for module in ("bench.result", "bench.report"):
         monkeypatch.setattr(f"{module}.RESULTS", tmp_path)
 
-    ended = CliRunner().invoke(app, ["bench", "quality", "swap"])
+    ended = CliRunner().invoke(app, ["bench", "quality", "stream", "swap"])
 
     assert isinstance(ended.exception, LoanloopError)
-    assert "not measured: quality" in str(ended.exception)
+    assert "not measured: quality, stream;" in str(ended.exception)
     assert "quality: lightgbm can't be installed: no network" in ended.stderr
+    assert "stream: 7 of 10 records are committed" in ended.stderr
     assert sorted(path.name for path in result.RESULTS.iterdir()) == ["REPORT.md", "swap.json"]

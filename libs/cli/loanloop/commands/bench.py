@@ -1,6 +1,7 @@
 """`loanloop bench`: speed and quality as ratios to a limit or a peer."""
 
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,26 +54,35 @@ def bench(
     from loanloop_common.errors import LoanloopError
 
     from bench.report import write_report
-    from bench.result import keep
 
-    failed: dict[str, LoanloopError] = {}
-    for name in chosen:
-        print(f"{name} …", file=sys.stderr)
-        try:
-            result = registry.run(name, registry.Options(long=long, say=_say, loans=loans, n_seeds=seeds))
-        except LoanloopError as error:
-            failed[name] = error
-            print(f"{name}: {error}", file=sys.stderr)
-            continue
-        for goal in result.found.goals:
-            value = "not measured" if goal.value is None else f"{goal.value:.4g}"
-            why_not = f"; not judged: {goal.not_judged}" if goal.not_judged else ""
-            missed = ", not reached" if not goal.reached and not goal.not_judged else ""
-            print(f"{name}: {goal.what}: {value} ({goal.is_reached_when} {goal.bound:g}{why_not}{missed})")
-        print(f"{name}: {keep(result)}", file=sys.stderr)
+    options = registry.Options(long=long, say=_say, loans=loans, n_seeds=seeds)
+    failed = [name for name in chosen if not _measured(registry, name, options)]
     print(write_report())
     if failed:
         raise LoanloopError(f"not measured: {', '.join(failed)}; each one's reason stands above")
+
+
+def _measured(registry: Any, name: str, options: Any) -> bool:
+    """Whether it ran to its end; whatever it fails with, the others have their turn."""
+    from loanloop_common.errors import LoanloopError
+
+    from bench.result import keep
+
+    print(f"{name} …", file=sys.stderr)
+    try:
+        result = registry.run(name, options)
+    except Exception as error:  # noqa: BLE001
+        if not isinstance(error, LoanloopError):
+            traceback.print_exc()
+        print(f"{name}: {error}", file=sys.stderr)
+        return False
+    for goal in result.found.goals:
+        value = "not measured" if goal.value is None else f"{goal.value:.4g}"
+        why_not = f"; not judged: {goal.not_judged}" if goal.not_judged else ""
+        missed = ", not reached" if not goal.reached and not goal.not_judged else ""
+        print(f"{name}: {goal.what}: {value} ({goal.is_reached_when} {goal.bound:g}{why_not}{missed})")
+    print(f"{name}: {keep(result)}", file=sys.stderr)
+    return True
 
 
 def _say(line: str) -> None:
