@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.machine import machine, versions
-from bench.peers import versions_of
+from bench.peers import pinned_versions
 
 RESULTS = Path(__file__).parent / "results"
 Row = dict[str, Any]  # of a table: its columns by name
@@ -75,7 +75,7 @@ class Result:
             **{name: value for name, value in asdict(self.found).items() if name not in ("goals", "peers")},
             "machine": machine(),
             "versions": versions(),
-            "peer_versions": {name: versions_of(name) for name in self.found.peers},
+            "peer_versions": {name: pinned_versions(name) for name in self.found.peers},
         }
 
 

@@ -39,7 +39,7 @@ def environment(name: str, say: Callable[[str], None]) -> Path:
     return python
 
 
-def versions_of(name: str) -> dict[str, str]:
+def pinned_versions(name: str) -> dict[str, str]:
     """What is pinned of the peer itself, and of what computes in it."""
     pinned = dict(line.split("==") for line in (FOLDER / f"{name}.txt").read_text().splitlines() if "==" in line)
     telling = (name.replace("_", "-"), *_COMPUTES)
