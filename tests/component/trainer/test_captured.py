@@ -56,8 +56,9 @@ def test_each_captured_step_draws_anew_and_by_its_number(workers: Workers) -> No
     assert losses[4:] == [losses[2], losses[0]]
 
 
-def test_a_captured_training_goes_on_from_a_checkpoint_to_the_same_bits(workers: Workers) -> None:
-    learner, resumed = (make_learner(workers, "train") for _ in range(2))
+@pytest.mark.parametrize("phase", ["pretrain", "train"])
+def test_a_captured_training_goes_on_from_a_checkpoint_to_the_same_bits(workers: Workers, phase: LearningPhase) -> None:
+    learner, resumed = (make_learner(workers, phase) for _ in range(2))
     learn(learner, until=7)
     kept, objective = learner.to_bytes(), resumed.objective
     learn(learner, until=12)

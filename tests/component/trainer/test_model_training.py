@@ -218,7 +218,8 @@ def test_all_is_chosen_before_the_newest_loans_are_learnt_and_they_are_learnt() 
     assert (again.calibration, again.threshold, again.metrics) == (once.calibration, once.threshold, once.metrics)
     with Workers(1) as workers:
         by_again, by_once = (log_odds(one.network, one.validation, workers) for one in (again, once))
-    assert by_once.tolist() == once.held_out.network.tolist() == again.held_out.network.tolist()
+    assert once.held_out.network.tolist() == again.held_out.network.tolist()
+    assert by_once == pytest.approx(once.held_out.network, abs=PARITY)  # which a GPU computed, where there is one
     assert (
         roc_auc_score(turned.defaulted[is_newest], by_once) < 0.5 < roc_auc_score(turned.defaulted[is_newest], by_again)
     )

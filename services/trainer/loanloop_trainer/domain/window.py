@@ -17,7 +17,7 @@ def gate_size(n_eligible: int, policy: Policy) -> int:
 def months_before(moment: np.datetime64, months: int) -> np.datetime64:
     """As PostgreSQL subtracts months (UTC): the same day and time of the month, or its last day where it is shorter."""
     month, day = moment.astype("datetime64[M]"), moment.astype("datetime64[D]")
-    first, next_first = ((month - months + n).astype("datetime64[D]") for n in (0, 1))
+    first, next_first = ((month - np.timedelta64(months - n, "M")).astype("datetime64[D]") for n in (0, 1))
     last = next_first - np.timedelta64(1, "D")
     before: np.datetime64 = min(first + (day - month), last) + (moment - day)
     return before

@@ -124,10 +124,11 @@ def _classify(
 
 def classification(learner: Learner, loans: LabelledLoans) -> Objective:
     config = learner.config
-    labels = torch.from_numpy(loans.defaulted.astype(np.int64)).to(learner.device)
-    weights = torch.from_numpy(loans.weights / loans.weights.mean()).to(learner.device)
-    if config.class_weights:
+    labels = torch.from_numpy(loans.defaulted.astype(np.int64))
+    weights = torch.from_numpy(loans.weights / loans.weights.mean())
+    if config.class_weights:  # not on a GPU: there bincount sums in an order of chance
         weights = weights * class_weights(labels, weights)[labels]
+    labels, weights = labels.to(learner.device), weights.to(learner.device)
 
     def loss(logits: Tensor, rows: Tensor) -> Tensor:
         return weighted_loss(logits, labels[rows], weights[rows])

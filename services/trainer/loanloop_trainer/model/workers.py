@@ -29,6 +29,8 @@ class Workers:
         self.ranks = ranks
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.n = 1 if self.device.type == "cuda" else n or len(os.sched_getaffinity(0))
+        if self.device.type == "cuda":
+            _sum_in_one_order()
         torch.set_num_threads(1)
         self._pool = ThreadPoolExecutor(self.n, "learning", initializer=torch.set_num_threads, initargs=(1,))
 
@@ -52,3 +54,11 @@ class Workers:
         self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pool.shutdown(cancel_futures=True)
+
+
+def _sum_in_one_order() -> None:
+    """On a GPU, from now on: else the gradient of an embedding is summed in an order of chance."""
+    os.putenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS itself, and torch asks for it
+    torch.use_deterministic_algorithms(True)
+    # Of what is allocated and not yet written nothing is read here; to fill it would be operations of their own.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
