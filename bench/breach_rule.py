@@ -26,9 +26,7 @@ from loanloop_evaluator.domain.clock import days_between
 from loanloop_evaluator.domain.metrics import metric_of
 from loanloop_evaluator.domain.rolling import DecidedOutcomes, RollingRule, WindowValue, daily_rows
 from loanloop_evaluator.domain.scored import Scored
-from loanloop_trainer.model import TrainingData
-from loanloop_trainer.model import export as exported
-from loanloop_trainer.model import train as trained
+from loanloop_trainer.model import TrainingData, export, train
 
 from bench.loans import outcomes_of
 
@@ -67,11 +65,11 @@ def _epoch_day(day: date) -> int:
 
 def scored(loans: Loans, seed: int) -> tuple[Floats, float]:
     """Probabilities of the loans after 2004 by the portfolio's model, through the bundle, and the threshold."""
-    train = slice(loans.n_train)
-    moments = loans.approved[train].astype("datetime64[D]").astype("datetime64[us]")
-    data = TrainingData(loans.part(train), loans.defaulted[train], moments)
-    made = trained(data, loans.portfolio, seed=seed, threads=2)
-    bundle = unpack(exported(made, version="v1", code_version="bench"))
+    older = slice(loans.n_train)
+    moments = loans.approved[older].astype("datetime64[D]").astype("datetime64[us]")
+    data = TrainingData(loans.part(older), loans.defaulted[older], moments)
+    made = train(data, loans.portfolio, seed=seed, threads=2)
+    bundle = unpack(export(made, version="v1", code_version="bench"))
     later = bundle.encoder.encode_columns(loans.part(slice(loans.n_train, None)))
     scorer = Scorer(bundle, threads=2)
     try:

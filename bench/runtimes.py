@@ -1,5 +1,8 @@
 """The inference engines that are compared, each as functions that score a chunk of loans."""
 
+import loanloop_common.scoring  # noqa: F401 - first: with it, OpenVINO does not report to its makers
+
+# isort: split
 import logging
 import tempfile
 from collections.abc import Callable

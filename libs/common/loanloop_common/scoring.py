@@ -1,4 +1,4 @@
-"""Scores loans with a bundle on OpenVINO, which nothing else imports (docs/decisions/0035).
+"""Scores loans with a bundle on OpenVINO, which no service imports but by this (docs/decisions/0035).
 
 The same loan and version give the same bits whatever the batch and the threads, on the same `engine()`.
 """

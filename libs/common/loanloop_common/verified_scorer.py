@@ -13,9 +13,10 @@ from loanloop_common.errors import BundleCorrupt
 from loanloop_common.features import Encoder, Floats
 from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.portfolio import Derived, Portfolio
-from loanloop_common.scoring import Scorer, failure
+from loanloop_common.scoring import CHUNK_ROWS, FEW_ROWS, Scorer, failure
 
-BATCHES = (3, 128, 257)  # a part of a chunk, a whole one, two and a lone row
+# A chunk of few rows filled up, a large one filled up, a whole one, two and a lone row.
+BATCHES = (FEW_ROWS - 3, CHUNK_ROWS - 3, CHUNK_ROWS, 2 * CHUNK_ROWS + 1)
 
 
 def load_verified(data: bytes, sha256: bytes, *, version: str, portfolio: Portfolio, threads: int = 1) -> Scorer:

@@ -13,7 +13,7 @@ from tests.support.tiny_training import make_learner, small_loans
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: torch sees none")
 
-BATCH = 75  # of 540 loans: batches of 78 and of 77
+TWO_SIZES = {78, 77}  # of the batches of 540 loans
 
 
 @pytest.fixture
@@ -22,25 +22,25 @@ def workers() -> Iterator[Workers]:
         yield made
 
 
-def learn(learner: Learner, until: int = 21) -> list[float]:
+def learn(learner: Learner, sizes: set[int], until: int = 21) -> list[float]:
     """From where it stands; the losses."""
-    losses, sizes = [], set()
-    for step, rows in learner.steps(BATCH, 3):
+    losses, seen = [], set()
+    for step, rows in learner.steps(max(sizes), 11):
         if step > until:
             break
-        sizes.add(len(rows))
+        seen.add(len(rows))
         losses.append(learner.learn(step, rows, learning_rate=1e-3 * step))
         learner.advance(step)
-    assert len(sizes) == 2
+    assert seen == sizes
     return losses
 
 
 @pytest.mark.parametrize("phase", ["pretrain", "train"])
 def test_a_captured_step_learns_what_a_launched_one_does(workers: Workers, phase: LearningPhase) -> None:
     captured, launched = (make_learner(workers, phase, captures=captures) for captures in (True, False))
-    losses = learn(captured)
+    losses = learn(captured, TWO_SIZES)
     assert len(set(losses)) == len(losses) == 21
-    torch.testing.assert_close(torch.tensor(losses), torch.tensor(learn(launched)), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(torch.tensor(losses), torch.tensor(learn(launched, TWO_SIZES)), rtol=1e-3, atol=1e-4)
     # Not weight by weight: the bias of k has no gradient but rounding's, which AdamW makes as large as any.
     loans = inputs_of(small_loans().newer.inputs, workers.device)
     theirs, ours = (learner.network.eval().pooled(*loans) for learner in (captured, launched))
@@ -56,14 +56,18 @@ def test_each_captured_step_draws_anew_and_by_its_number(workers: Workers) -> No
     assert losses[4:] == [losses[2], losses[0]]
 
 
-@pytest.mark.parametrize("phase", ["pretrain", "train"])
-def test_a_captured_training_goes_on_from_a_checkpoint_to_the_same_bits(workers: Workers, phase: LearningPhase) -> None:
+# 135 in pretraining, which sees them twice, and 270 look up so many values that torch would sum their gradient in an
+# order of chance.
+@pytest.mark.parametrize(("phase", "sizes"), [("pretrain", {135}), ("train", TWO_SIZES), ("train", {270})])
+def test_a_captured_training_goes_on_from_a_checkpoint_to_the_same_bits(
+    workers: Workers, phase: LearningPhase, sizes: set[int]
+) -> None:
     learner, resumed = (make_learner(workers, phase) for _ in range(2))
-    learn(learner, until=7)
+    learn(learner, sizes, until=7)
     kept, objective = learner.to_bytes(), resumed.objective
-    learn(learner, until=12)
+    learn(learner, sizes, until=12)
     resumed.resume(kept)
     resumed.start(objective)
-    learn(resumed, until=12)
+    learn(resumed, sizes, until=12)
     for theirs, ours in zip(resumed.network.parameters(), learner.network.parameters(), strict=True):
         assert torch.equal(theirs, ours)

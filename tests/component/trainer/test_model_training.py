@@ -219,7 +219,8 @@ def test_all_is_chosen_before_the_newest_loans_are_learnt_and_they_are_learnt() 
     with Workers(1) as workers:
         by_again, by_once = (log_odds(one.network, one.validation, workers) for one in (again, once))
     assert once.held_out.network.tolist() == again.held_out.network.tolist()
-    assert by_once == pytest.approx(once.held_out.network, abs=PARITY)  # which a GPU computed, where there is one
+    by_a_gpu = PARITY if torch.cuda.is_available() else 0.0  # held_out is, where there is one
+    assert by_once == pytest.approx(once.held_out.network, abs=by_a_gpu, rel=0.0)
     assert (
         roc_auc_score(turned.defaulted[is_newest], by_once) < 0.5 < roc_auc_score(turned.defaulted[is_newest], by_again)
     )

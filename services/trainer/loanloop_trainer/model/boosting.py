@@ -66,12 +66,17 @@ def best_boosted(
     return replace(boosting, n_trees=_best_stage(boosting, newer))
 
 
-def boosted(encoder: Encoder, learnt: LabelledLoans, config: ModelConfig, *, n_trees: int, seed: int) -> Boosting:
-    """Raises TooFewToBoost."""
-    loans, defaulted = learnt.inputs, learnt.defaulted
-    fewest = int(min(defaulted.sum(), (~defaulted).sum()))
+def refuse_too_few(learnt: LabelledLoans) -> None:
+    """Raises TooFewToBoost, which a training asks for before its network learns for minutes."""
+    fewest = int(min(learnt.defaulted.sum(), (~learnt.defaulted).sum()))
     if fewest < FOLDS:
         raise TooFewToBoost(fewest)
+
+
+def boosted(encoder: Encoder, learnt: LabelledLoans, config: ModelConfig, *, n_trees: int, seed: int) -> Boosting:
+    """Raises TooFewToBoost."""
+    refuse_too_few(learnt)
+    loans, defaulted = learnt.inputs, learnt.defaulted
     shares, tables = _cross_fitted(encoder, loans, defaulted, seed)
     inputs = np.column_stack([shares, _numbers(loans)]).astype(np.float32)
     fitted = HistGradientBoostingClassifier(

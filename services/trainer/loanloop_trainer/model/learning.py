@@ -29,8 +29,8 @@ SaveCheckpoint = Callable[[bytes], None]
 
 @dataclass(frozen=True)
 class Objective:
-    """What a phase learns from `inputs`: `forward` makes outputs of some rows, `loss` sees those of a whole batch and
-    where its rows are."""
+    """What a phase learns from `inputs`: `forward` makes outputs of some rows, logits (B, 2) or views (B, 2, d_model);
+    `loss` sees those of a whole batch and where its rows are, (B,)."""
 
     inputs: Inputs
     forward: Callable[[Inputs, Generator], Tensor]
@@ -170,6 +170,7 @@ class Learner:
                 group["lr"] = learning_rate
 
     def _step_optimizer(self) -> None:
+        # Of what is kept: the projection is pretraining's alone.
         nn.utils.clip_grad_norm_(self.network.parameters(), MAX_GRADIENT_NORM)
         self._optimizer.step()
 

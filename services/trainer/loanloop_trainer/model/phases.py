@@ -126,7 +126,7 @@ def classification(learner: Learner, loans: LabelledLoans) -> Objective:
     config = learner.config
     labels = torch.from_numpy(loans.defaulted.astype(np.int64))
     weights = torch.from_numpy(loans.weights / loans.weights.mean())
-    if config.class_weights:  # not on a GPU: there bincount sums in an order of chance
+    if config.class_weights:  # on the CPU: a GPU has no bincount that sums in one order
         weights = weights * class_weights(labels, weights)[labels]
     labels, weights = labels.to(learner.device), weights.to(learner.device)
 

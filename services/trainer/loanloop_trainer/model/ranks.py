@@ -69,7 +69,8 @@ class Ranks:
         return slice(rank * n_parts // self.n, (rank + 1) * n_parts // self.n)
 
     def gathered(self, own: Tensor, sizes: list[int]) -> Tensor:
-        """The rows of all processes in the order of `sizes`, each part's; `own` is this process's share of them."""
+        """(sum of `sizes`, ...) The rows of all processes in the order of their parts; `own` is this process's share of
+        them."""
         if self.n == 1:
             return own
         lengths = [sum(sizes[self.share_of(len(sizes), rank)]) for rank in range(self.n)]
@@ -110,6 +111,7 @@ class Ranks:
                 dist.broadcast(tensor.contiguous(), 0)
 
     def hear(self) -> tuple[Any, list[Tensor]]:
+        """What the first process `tell`s."""
         length = torch.empty(1, dtype=torch.int64)
         dist.broadcast(length, 0)
         text = torch.empty(int(length), dtype=torch.uint8)

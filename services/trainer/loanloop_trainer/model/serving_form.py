@@ -90,6 +90,7 @@ class _FlatBlock(nn.Module):
         return fed
 
     def attend(self, x: Tensor) -> Tensor:
+        """(B · S, d_model) -> (B · S, d_model)"""
         split = (-1, self.n_tokens, self.n_heads, self.d_head)
         q = self.query(x).reshape(split).permute(0, 2, 1, 3)  # (B, H, S, d_head)
         k = self.key(x).reshape(split).permute(0, 2, 3, 1)  # (B, H, d_head, S)

@@ -54,16 +54,16 @@ class Dropout(nn.Module):
         return x * kept(x, self.share, generator)
 
 
-def kept(x: Tensor, dropped: float, generator: Generator | None) -> Tensor:
-    """Zeros and 1 / (1 - dropped), as many as `x` has numbers.
+def kept(x: Tensor, share: float, generator: Generator | None) -> Tensor:
+    """Zeros for `share` of them and 1 / (1 - share), as many as `x` has numbers.
 
     Sixteen random bits decide about each, drawn four at a time: a fifth of the time of `bernoulli_`
     (docs/decisions/0046). The share is met to 1/65,536.
     """
     words = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device)
     bits = words.random_(-(2**63), None, generator=generator).view(torch.int16)[: x.numel()]
-    stay = torch.ge(bits, round(dropped * 2**16) - 2**15, out=torch.empty(x.numel(), dtype=x.dtype, device=x.device))
-    return stay.div_(1 - dropped).view(x.shape)
+    stay = torch.ge(bits, round(share * 2**16) - 2**15, out=torch.empty(x.numel(), dtype=x.dtype, device=x.device))
+    return stay.div_(1 - share).view(x.shape)
 
 
 class Block(nn.Module):
@@ -89,6 +89,7 @@ class Block(nn.Module):
         return fed
 
     def attend(self, x: Tensor) -> Tensor:
+        """(B, S, d_model) -> (B, S, d_model)"""
         n_tokens, d_model = x.shape[1], x.shape[2]
         split = self.qkv(x).view(-1, n_tokens, 3, self.n_heads, d_model // self.n_heads)
         q, k, v = split.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, H, S, d_model / H)

@@ -17,7 +17,7 @@ from loanloop_trainer.domain.audit import Finding, audit_features
 from loanloop_trainer.domain.blending import best_share
 from loanloop_trainer.domain.calibration import fitted_on_validation, validation_metrics
 from loanloop_trainer.domain.split import Mask
-from loanloop_trainer.model.boosting import best_boosted, boosted
+from loanloop_trainer.model.boosting import best_boosted, boosted, refuse_too_few
 from loanloop_trainer.model.checkpoint import CheckpointUnusable, Position, copied
 from loanloop_trainer.model.data import TrainingData
 from loanloop_trainer.model.ensemble import Ensemble
@@ -59,16 +59,19 @@ def train(  # its data, and with whom and how it computes
     hooks: Hooks = NO_HOOKS,
     ranks: Ranks = ALONE,
 ) -> TrainedModel:
-    """On CPUs deterministic by seed, also across a resumption, on the same machine and numbers of processes and
-    threads; on a GPU that is not shown (docs/decisions/0059).
+    """Deterministic by seed, also across a resumption, on the same machine, packages and numbers of processes and
+    threads.
 
     The newest loans of `data` are held out to stop early, calibrate and choose the threshold, and learnt after that.
-    The gate's loans must not be in `data` at all. The other processes of `ranks` must `follow`. Raises TooFewDays.
+    The gate's loans must not be in `data` at all. The other processes of `ranks` must `follow`. Raises TooFewDays, and
+    for an ensemble TooFewToBoost.
     """
     hooks.on_progress(Progress("audit"))
     findings = audit(data, portfolio)
     hooks.on_audit(findings)
     loans = encoded_loans(data, portfolio)
+    if portfolio.model.kind == "ensemble":
+        refuse_too_few(loans.older)
     lesson = Lesson(loans, portfolio.model, seed, loans.fingerprint(portfolio, seed), hooks.checkpoint)
     with ranks.met():
         lesson.tell(ranks)

@@ -25,7 +25,8 @@ class Workers:
 
     def __init__(self, n: int | None = None, ranks: Ranks = ALONE, device: str | None = None) -> None:
         """`n`: None for one on each core. Other processes of `ranks` have as many each. `device`: None for a GPU if
-        torch sees one."""
+        torch sees one. From now on all of torch in this process computes on one thread for each that asks it to and,
+        on a GPU, in one order."""
         self.ranks = ranks
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.n = 1 if self.device.type == "cuda" else n or len(os.sched_getaffinity(0))
@@ -57,8 +58,8 @@ class Workers:
 
 
 def _sum_in_one_order() -> None:
-    """On a GPU, from now on: else the gradient of an embedding is summed in an order of chance."""
-    os.putenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS itself, and torch asks for it
+    """Else the gradient of an embedding is summed in an order of chance."""
+    os.putenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # torch reads it at its first product, and refuses without it
     torch.use_deterministic_algorithms(True)
     # Of what is allocated and not yet written nothing is read here; to fill it would be operations of their own.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # set up at import
