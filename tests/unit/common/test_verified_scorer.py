@@ -15,7 +15,7 @@ from loanloop_common.errors import BundleCorrupt
 from loanloop_common.features import Floats
 from loanloop_common.loan_codec import LoanCodec
 from loanloop_common.portfolio_file import load_portfolio
-from loanloop_common.scoring import Scorer
+from loanloop_common.scoring import CHUNK_ROWS, Scorer
 from loanloop_common.verified_scorer import fault_of, load_verified
 
 from tests.support.bundles import make_bundle
@@ -181,18 +181,18 @@ def alike(rows: Sequence[Any]) -> Floats:
 
 
 def by_size(rows: Sequence[Any]) -> Floats:
-    return np.full(len(rows), 0.25 if len(rows) < 257 else np.nextafter(0.25, 1))
+    return np.full(len(rows), 0.25 if len(rows) <= CHUNK_ROWS else np.nextafter(0.25, 1))
 
 
 def by_place(rows: Sequence[Any]) -> Floats:
-    return np.where(np.arange(len(rows)) == 127, 0.5, 0.25)
+    return np.where(np.arange(len(rows)) == CHUNK_ROWS - 1, 0.5, 0.25)
 
 
 @pytest.mark.parametrize(
     ("score", "fault"),
     [
-        (by_size, "batch of 257"),
-        (by_place, "batch of 128"),
+        (by_size, f"batch of {2 * CHUNK_ROWS + 1}"),
+        (by_place, f"batch of {CHUNK_ROWS}"),
         (lambda rows: np.full(len(rows), np.nan), "nan is no probability"),
         (lambda rows: np.full(len(rows), 1.5), "1.5 is no probability"),
     ],
