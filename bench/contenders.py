@@ -34,6 +34,7 @@ from bench.child_process import ended_well
 from bench.judging import Verdict, verdict
 from bench.machine import cores
 from bench.peers import environment, program
+from bench.whole_files import write_whole
 
 CHECKPOINT_EVERY_S = 20.0
 LOGISTIC_MIN_COUNT = 20
@@ -82,7 +83,7 @@ def tabtransformer(task: Task) -> Fit:
     elapsed_s = _Elapsed(task.checkpoint.with_suffix(".seconds"))
 
     def save(checkpoint: bytes) -> None:
-        _write(task.checkpoint, checkpoint)
+        write_whole(task.checkpoint, checkpoint)
         elapsed_s.keep()
 
     hooks = Hooks(
@@ -116,7 +117,7 @@ class _Elapsed:
         return self._before + time.monotonic() - self._started
 
     def keep(self) -> None:
-        _write(self._path, f"{self()}".encode())
+        write_whole(self._path, f"{self()}".encode())
 
     def forget(self) -> None:
         self._path.unlink(missing_ok=True)
@@ -174,13 +175,6 @@ CONTENDERS: dict[str, Contender] = {
     "LightGBM": lightgbm,
     "logistic regression": logistic_regression,
 }
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all."""
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(data)
-    partial.replace(path)
 
 
 def _categories(portfolio: Portfolio) -> list[str]:

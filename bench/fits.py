@@ -20,6 +20,7 @@ from bench.contenders import Fit
 from bench.judging import Verdict
 from bench.machine import computed_on, versions_of
 from bench.result import RESULTS
+from bench.whole_files import write_whole
 
 FOLDER = RESULTS / "fits"
 COMPUTING_PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "onnxruntime", "openvino", "msgspec", "pyarrow")
@@ -42,22 +43,29 @@ class KeptFits:
         """
         path = self._folder / f"{self._digest(key)}.json"
         if path.is_file():
-            self.n_kept += 1
-            data = json.loads(path.read_text())
-            return Fit(Verdict.from_dict(data["verdict"]), data["train_s"])
+            try:
+                fit = _kept_in(path)
+            except (ValueError, KeyError, TypeError) as damage:
+                say(f"{path} is damaged ({damage!r}): made again")
+            else:
+                self.n_kept += 1
+                return fit
         self._folder.mkdir(parents=True, exist_ok=True)
         fit = make(path.with_suffix(".checkpoint"))
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         text = json.dumps({"key": key, "on": self._on, "at": at, **asdict(fit)})
-        partial = path.with_suffix(".partial")
-        partial.write_text(text)
-        partial.replace(path)
+        write_whole(path, text.encode())
         say(f"{key['said']}: {_in_words(fit)}")
         return fit
 
     def _digest(self, key: dict[str, Any]) -> str:
         told = json.dumps([key, self._code, versions_of(COMPUTING_PACKAGES), self._on], sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()[:20]
+
+
+def _kept_in(path: Path) -> Fit:
+    data = json.loads(path.read_text())
+    return Fit(Verdict.from_dict(data["verdict"]), float(data["train_s"]))
 
 
 def _in_words(fit: Fit) -> str:

@@ -47,12 +47,25 @@ class OutcomesMissing(LoanloopError):
         )
 
 
+class NoLoanFile(LoanloopError):
+    """The file is no Parquet file, or lacks columns that the portfolio names."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(f"{path}: {what}; portfolios/sba/README.md says how such a file is made")
+
+
 class LoanFile:
-    """All loans of a Parquet file with the columns of `portfolios/sba/README.md`. Raises OutcomesMissing."""
+    """All loans of a Parquet file with the columns of `portfolios/sba/README.md`.
+
+    Raises NoLoanFile, OutcomesMissing.
+    """
 
     def __init__(self, path: Path, portfolio: Portfolio) -> None:
-        self._table = pq.read_table(path)
+        self._table = table_of(path)
         self._mapping = portfolio.file
+        needed = [*portfolio.features, str(self._mapping.defaulted), str(self._mapping.occurred_at)]
+        if missing := [name for name in needed if name not in self._table.column_names]:
+            raise NoLoanFile(path, f"it has no column {', '.join(missing)}")
         self._defaulted = outcomes_of(self._table, str(self._mapping.defaulted), path)
         self.occurred_at = self._table[self._mapping.occurred_at].to_numpy().astype("datetime64[us]")
         self._year = self.occurred_at.astype("datetime64[Y]").astype(int) + 1970
@@ -82,6 +95,14 @@ class LoanFile:
         table = self._table.filter(chosen)
         columns = {name: table[name].to_pylist() for name in portfolio.features}
         return TrainingData(columns, self._defaulted[chosen], self.occurred_at[chosen])
+
+
+def table_of(path: Path) -> pa.Table:
+    """Raises NoLoanFile."""
+    try:
+        return pq.read_table(path)
+    except pa.ArrowInvalid as reason:
+        raise NoLoanFile(path, f"it can't be read as Parquet ({reason})") from reason
 
 
 def outcomes_of(table: pa.Table, column: str, path: Path) -> Mask:

@@ -17,6 +17,7 @@ def write_report() -> Path:
     lines = ["# Benchmarks", "", *goals_table(results)]
     for result in results:
         lines += ["", *_section(result)]
+    RESULTS.mkdir(exist_ok=True)  # none may have given a result
     path = RESULTS / "REPORT.md"
     path.write_text("\n".join(lines) + "\n")
     return path

@@ -6,8 +6,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from loanloop_common.errors import LoanloopError
+
 from bench.machine import machine, versions
 from bench.peers import pinned_versions
+from bench.whole_files import write_whole
 
 RESULTS = Path(__file__).parent / "results"
 Row = dict[str, Any]  # of a table: its columns by name
@@ -79,13 +82,28 @@ class Result:
         }
 
 
+class ResultDamaged(LoanloopError):
+    """A file in RESULTS is none of a benchmark's results."""
+
+    def __init__(self, path: Path, damage: ValueError) -> None:
+        super().__init__(f"{path} is damaged ({damage}): delete it, or run `loanloop bench {path.stem}` again")
+
+
 def keep(result: Result) -> Path:
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{result.name}.json"
-    path.write_text(json.dumps(result.to_dict(), indent=1, allow_nan=False) + "\n")
+    write_whole(path, (json.dumps(result.to_dict(), indent=1, allow_nan=False) + "\n").encode())
     return path
 
 
 def kept() -> list[dict[str, Any]]:
-    """The newest result of each benchmark that has one."""
-    return [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
+    """The newest result of each benchmark that has one. Raises ResultDamaged."""
+    return [_read(path) for path in sorted(RESULTS.glob("*.json"))]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        result: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as damage:
+        raise ResultDamaged(path, damage) from damage
+    return result

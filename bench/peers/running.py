@@ -15,6 +15,7 @@ from loanloop.runtime.ports import FREE_RANGE, is_free
 from bench.peers import PeerUnavailable, environment, program
 
 _READY_WITHIN_S = 90
+_NO_TELEMETRY = {"ORT_DISABLE_TELEMETRY": "1"}  # as bench/__init__.py
 _TOLD_LINES = 15
 
 
@@ -35,7 +36,7 @@ async def peer_process(
                 argv=[str(python), f"{name}.py", *arguments],
                 log=path / "log",
                 cwd=path,
-                env={"PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"},  # noqa: TID251 - handed down, not read
+                env=_NO_TELEMETRY | {"PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"},  # noqa: TID251 - handed down
             )
             yield await children.start(command), command.log
         finally:

@@ -17,7 +17,7 @@ from loanloop_trainer.domain.calibration import fitted_on_validation
 from bench.contenders import Fit, Task, logistic_regression
 from bench.fits import KeptFits
 from bench.judging import Verdict, reliability, verdict
-from bench.loans import LoanFile, OutcomesMissing, Split
+from bench.loans import LoanFile, NoLoanFile, OutcomesMissing, Split
 from bench.machine import machine
 from bench.quality import DEFAULT, LONG, Judged, Size, goal_of, is_whole, notes
 from bench.result import why_not_judged
@@ -62,6 +62,20 @@ def test_a_file_with_loans_whose_end_is_not_known_is_refused(
     pq.write_table(table.slice(0, 4).set_column(place, "defaulted", pa.array(known)), tmp_path / "mine")
 
     with pytest.raises(OutcomesMissing, match="mine: the column defaulted is empty in 2 of 4 rows"):
+        LoanFile(tmp_path / "mine", PORTFOLIO)
+
+
+def test_a_file_that_lacks_columns_is_refused_with_all_their_names(table: pa.Table, tmp_path: Path) -> None:
+    pq.write_table(table.drop_columns(["state", "defaulted"]), tmp_path / "mine")
+
+    with pytest.raises(NoLoanFile, match=r"mine: it has no column state, defaulted; portfolios"):
+        LoanFile(tmp_path / "mine", PORTFOLIO)
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("state,defaulted\nCA,1\n")
+
+    with pytest.raises(NoLoanFile, match="mine: it can't be read as Parquet"):
         LoanFile(tmp_path / "mine", PORTFOLIO)
 
 
@@ -138,6 +152,20 @@ def test_a_model_that_was_fitted_is_not_fitted_again(tmp_path: Path) -> None:
     assert kept.n_kept == 1
     with pytest.raises(AssertionError):
         kept.fit({"said": "sba, seed 1"}, not_again, print)
+
+
+@pytest.mark.parametrize("damage", ['{"key": {"said"', "{}", ""])
+def test_a_kept_fit_that_is_damaged_is_said_and_made_again(tmp_path: Path, damage: str) -> None:
+    key, said = {"said": "sba, seed 0"}, list[str]()
+    KeptFits(tmp_path).fit(key, lambda _: made(0.7), print)
+    (path,) = tmp_path.iterdir()
+    path.write_text(damage)
+
+    again = KeptFits(tmp_path)
+
+    assert again.fit(key, lambda _: made(0.8), said.append).verdict.figures == {"roc_auc": 0.8}
+    assert (again.n_kept, said[0].startswith(f"{path} is damaged")) == (0, True)
+    assert KeptFits(tmp_path).fit(key, lambda _: made(0.9), print).verdict.figures == {"roc_auc": 0.8}
 
 
 @pytest.mark.parametrize("on", [{"device": "a GPU", "cores": 2}, {"device": "a processor", "cores": 4}])

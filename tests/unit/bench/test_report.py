@@ -1,10 +1,13 @@
 """The page of all results: its tables, whatever their cells hold, and its plots."""
 
+from pathlib import Path
+
+import pytest
 from matplotlib import pyplot
 from matplotlib.patches import Rectangle
 
-from bench.report import drawn, goals_table, table
-from bench.result import Found, Goal, Result
+from bench.report import drawn, goals_table, table, write_report
+from bench.result import Found, Goal, Result, ResultDamaged
 
 
 def cells(line: str) -> list[str]:
@@ -29,6 +32,21 @@ def test_a_note_of_several_lines_and_bars_stays_one_cell_of_one_row() -> None:
     rows = table([{"what": "a peer", "note": "it ended: Traceback\n  int | None\r\nTypeError"}])
 
     assert rows[2:] == [r"| a peer | it ended: Traceback<br>  int \| None<br>TypeError |"]
+
+
+def test_a_report_of_no_result_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("result", "report"):
+        monkeypatch.setattr(f"bench.{module}.RESULTS", tmp_path / "results")
+
+    assert write_report().read_text().startswith("# Benchmarks")
+
+
+def test_a_damaged_result_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "swap.json").write_text('{"name": "swap", "goa')
+    monkeypatch.setattr("bench.result.RESULTS", tmp_path)
+
+    with pytest.raises(ResultDamaged, match=r"swap\.json is damaged .* run `loanloop bench swap` again"):
+        write_report()
 
 
 def test_bars_of_equal_labels_have_places_of_their_own() -> None:

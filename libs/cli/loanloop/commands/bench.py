@@ -71,6 +71,7 @@ def _measured(registry: Any, name: str, options: Any) -> bool:
     print(f"{name} …", file=sys.stderr)
     try:
         result = registry.run(name, options)
+        path = keep(result)
     except Exception as error:  # noqa: BLE001
         if not isinstance(error, LoanloopError):
             traceback.print_exc()
@@ -81,7 +82,7 @@ def _measured(registry: Any, name: str, options: Any) -> bool:
         why_not = f"; not judged: {goal.not_judged}" if goal.not_judged else ""
         missed = ", not reached" if not goal.reached and not goal.not_judged else ""
         print(f"{name}: {goal.what}: {value} ({goal.is_reached_when} {goal.bound:g}{why_not}{missed})")
-    print(f"{name}: {keep(result)}", file=sys.stderr)
+    print(f"{name}: {path}", file=sys.stderr)
     return True
 
 
