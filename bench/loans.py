@@ -101,7 +101,7 @@ def table_of(path: Path) -> pa.Table:
     """Raises NoLoanFile."""
     try:
         return pq.read_table(path)
-    except pa.ArrowInvalid as reason:
+    except (pa.ArrowInvalid, OSError) as reason:  # OSError: it is damaged between a right beginning and end
         raise NoLoanFile(path, f"it can't be read as Parquet ({reason})") from reason
 
 

@@ -5,11 +5,13 @@ from pathlib import Path
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f"{path.name}.", suffix=".partial", delete=False) as file:
-        partial = Path(file.name)
-        try:
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.", suffix=".partial")
+    partial = Path(name)
+    try:
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - of a descriptor, not of a path
             file.write(data)
-        except BaseException:
-            partial.unlink()
-            raise
-    partial.replace(path)
+        partial.chmod(0o644)  # mkstemp's is its owner's alone
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise

@@ -1,6 +1,7 @@
 """Trees beside the network, in one graph: what it computes, from small real loans to the bundle."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -14,7 +15,7 @@ from loanloop_common.portfolio_file import load_portfolio
 from loanloop_common.scoring import Scorer
 from loanloop_common.verified_scorer import load_verified
 from loanloop_trainer.domain.blending import best_share
-from loanloop_trainer.model import Hooks, TrainedModel, export, train
+from loanloop_trainer.model import Hooks, Progress, TrainedModel, export, train
 from loanloop_trainer.model.boosting import FOLDS, JUDGED_EVERY, Boosting, TooFewToBoost, best_boosted
 from loanloop_trainer.model.ensemble import Ensemble, TreeForm
 from loanloop_trainer.model.exporting import PARITY
@@ -23,7 +24,8 @@ from loanloop_trainer.model.perfect_trees import perfect_trees, rounded_down
 from sklearn.metrics import roc_auc_score
 
 from tests.support.bundles import read_sample
-from tests.support.tiny_training import Killed, small_portfolio
+from tests.support.tiny_training import N_LOANS as N_TINY
+from tests.support.tiny_training import Killed, make_data, small_portfolio
 
 N_LOANS = 4000
 TREES = {"kind": "ensemble", "trees": 60, "tree_min_loans": 20, "epochs": 2, "pretrain_epochs": 1}
@@ -233,6 +235,17 @@ def test_one_class_alone_gives_a_sentence(trained: TrainedModel) -> None:
 
     with pytest.raises(TooFewToBoost, match='set kind = "tabtransformer"'):
         best_boosted(trained.encoder, few_loans, few_loans, trained.portfolio.model, seed=1)
+
+
+def test_too_few_of_a_class_are_refused_before_the_network_learns() -> None:
+    said: list[Progress] = []
+    data = make_data()
+    few = replace(data, defaulted=np.arange(N_TINY) % 200 == 0)  # three, all of them among the older ones
+
+    with pytest.raises(TooFewToBoost):
+        train(few, small_portfolio(**TREES), seed=1, threads=1, hooks=Hooks(on_progress=said.append))
+
+    assert {progress.phase for progress in said} == {"audit"}
 
 
 def test_weight_goes_to_the_model_that_knows_more() -> None:
