@@ -162,12 +162,13 @@ def compared(options: Options) -> Found:
     at_most = None if options.long else LEARNT_LOANS
     for split in splits_of(file, portfolio, at_most=at_most):
         for seed in options.seeds(SEEDS if options.long else SEEDS[:1]):
+            options.say(f"{split.name}, seed {seed}: {len(split.learnt):,} loans …")
             started = time.monotonic()
             trained = train(split.learnt, both, seed=seed)
             rows += rows_of(split, trained, seed)
             figures = ", ".join(f"{row['model']} {row['roc_auc']:.4f}" for row in rows[-len(MODELS) :])
             took_s = time.monotonic() - started
-            options.say(f"{split.name}, seed {seed}: {len(split.learnt):,} loans, {took_s:.0f} s, ROC-AUC {figures}")
+            options.say(f"{split.name}, seed {seed}: {took_s:.0f} s, ROC-AUC {figures}")
     of_the_last = AsServed.of(trained, trained.encoder.encode_columns(split.judged.columns))
     return result_of(rows, of_the_last, len(file), at_most)
 
